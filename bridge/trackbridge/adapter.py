@@ -1,0 +1,306 @@
+"""What an adapter is: the one file that its author has to read.
+
+An adapter makes one kind of store readable (`Reader`) and, where it can, writable (`Writer`),
+in the terms of the run model (`trackbridge.schema`). It says what its store can hold
+(`Capabilities`); everything else is done for it: values that the store cannot hold are fitted,
+kept in a sidecar file beside the run and put back on reading, writes are read back and proven,
+steps are retried. So an adapter reads and writes exactly what is natively there, nothing more.
+
+`trackbridge_adapters.memory` is the smallest complete adapter and the example to copy;
+`trackbridge.testing.AdapterContract` is the test suite that every adapter has to pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from urllib.parse import quote, unquote
+
+from trackbridge.errors import IntegrityError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+"""One row of a table as column -> value; an absent column means null."""
+
+ORIGIN = "trackbridge"
+"""Name of the folder, and prefix (`trackbridge.`) of the tags, that belong to Trackbridge.
+
+An adapter never reports them as the run's own tags, params or files: it gives the key in
+`RunInfo.key` and opens the files by name.
+"""
+
+
+class RunRef(NamedTuple):
+    """A run in the store's own terms: the labels in the `project` and `run_id` columns."""
+
+    project: str
+    run_id: str
+
+
+STORE = RunRef("", "")
+"""Stands in a `FileRef` for the store itself: files that belong to no run."""
+
+
+class FileRef(NamedTuple):
+    """A file in the terms of the `files` table; `path` has forward slashes and stays inside."""
+
+    run: RunRef
+    owner: str
+    path: str
+
+
+class RunKey(NamedTuple):
+    """Where a run was born: its identity through any number of stores.
+
+    `instance` tells stores apart whose run ids may collide; it is empty where ids are unique.
+    """
+
+    kind: str
+    instance: str
+    project: str
+    run_id: str
+
+    def __str__(self) -> str:
+        return "/".join(quote(part, safe="") for part in self)
+
+    @classmethod
+    def parse(cls, text: str) -> RunKey:
+        """The inverse of `str(key)`; raises `IntegrityError` for anything else."""
+        parts = text.split("/")
+        if len(parts) != 4:
+            raise IntegrityError(f"not a run key: {text!r}")
+        return cls(*(unquote(part, errors="strict") for part in parts))
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a listing says of a run, cheaply.
+
+    `fingerprint` changes whenever anything of the run changes (sizes, times and counts will do);
+    `points` counts the rows of `metrics` and `series`, `size` the bytes of its files: both
+    may be estimates.
+    """
+
+    ref: RunRef
+    key: RunKey
+    fingerprint: str
+    name: str | None = None
+    status: str | None = None
+    started: datetime | None = None
+    points: int = 0
+    files: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs are meant: all of the given conditions hold. Empty means every run.
+
+    `projects` and `run_ids` are in the store's own terms; `since` compares with the start.
+    """
+
+    projects: Collection[str] = ()
+    run_ids: Collection[str] = ()
+    since: datetime | None = None
+    include_deleted: bool = True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one table; `data` has exactly the schema `TABLES[table]`, at most 64k rows."""
+
+    table: str
+    data: pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a store accepts as a name: at most `length` characters, each matching `alphabet`.
+
+    `alphabet` is the inside of a regular expression's character class, e.g. `\\w.`; empty
+    means any character.
+    """
+
+    length: int | None = None
+    alphabet: str = ""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store can hold natively, as plain data. It claims nothing by default.
+
+    A table or column that is not in `holds` is kept in the sidecar and reads natively as null
+    (or as its `schema.DEFAULTS`); no run can be written to a store that does not hold `files`,
+    unless it holds everything.
+    """
+
+    holds: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Columns held natively, by table; `project` and `run_id` go without saying."""
+    time_unit_us: int = 1
+    """Resolution of the times of metrics, in microseconds; finer times are rounded down."""
+    nan: bool = False
+    """NaN is kept; where it is not, the point is in the sidecar alone."""
+    largest: float | None = 0.0
+    """+Inf and -Inf become plus and minus this value; None: they are kept as they are."""
+    repeated_points: bool = False
+    """Several points of a run may be equal in every column that is held."""
+    rows: bool = False
+    """The store holds log calls: ascending steps, and each key once in a step.
+
+    Its metrics are written run by run, whole, with `row` and a common `time` in each step.
+    """
+    names: Mapping[str, Names] = field(default_factory=dict)
+    """Limits of the `key` column, by table."""
+    value_length: Mapping[str, int] = field(default_factory=dict)
+    """Most characters of the `value` column, by table; longer ones are cut, visibly."""
+    parallel_writers: bool = False
+    """Several sinks may be open at once, also from other processes."""
+
+    @classmethod
+    def everything(cls, **changes: Any) -> Capabilities:
+        """A store that holds the whole run model as it is."""
+        from trackbridge.schema import TABLES
+
+        values: dict[str, Any] = {
+            "holds": {name: tuple(schema.names) for name, schema in TABLES.items()},
+            "nan": True,
+            "largest": None,
+            "repeated_points": True,
+        }
+        return cls(**{**values, **changes})
+
+
+@dataclass
+class Presentation:
+    """How one run is shown in a store: the result of `Writer.present`.
+
+    `files` maps (owner, path) of the run to (owner, path) in the store, where they differ;
+    `contents` are small files, made from the tables, that only the store's users need.
+    Rows of `metrics` are points to be shown beside the run's own.
+    """
+
+    tables: dict[str, list[Row]]
+    files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    contents: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """A store that can be read. It is never altered, not even its metadata files.
+
+    Native errors become `trackbridge.errors` here, at the adapter's edge. Damaged data is no
+    error: what is readable is given, and `runs.extra` has a JSON list of strings `damage`, each
+    naming file, offset or line, and reason. Readers are cheap to make and used by one thread.
+    """
+
+    address: str
+    """The store's address, without secrets, as `registry.open_reader` takes it."""
+    capabilities: Capabilities
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        """Every run that the query means, once, in a stable order; reads no points."""
+        ...
+
+    def read_runs(
+        self, refs: Sequence[RunRef], tables: Collection[str] | None = None
+    ) -> Iterator[Batch]:
+        """The rows of exactly these runs, from every per-run table or just the named ones.
+
+        Repeatable, in bounded memory, tables in any order; each run has one row in `runs`.
+        Raises `NotFoundError` for a run that is not there.
+        """
+        ...
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        """The rows of the tables in `schema.SHARED`, of the projects that the query means."""
+        ...
+
+    def open_file(self, file: FileRef) -> BinaryIO:
+        """The bytes of a file that `files` names, or of one below `ORIGIN/` (owner '').
+
+        Raises `NotFoundError` where the bytes are missing.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """A chunk of runs being written. Leaving the context without `commit` undoes everything."""
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def write(self, batch: Batch) -> None:
+        """Add rows, labelled with the store's own `RunRef`s, in any order of tables.
+
+        Only columns in `capabilities.holds` have to be kept. Rows of `SHARED` tables replace
+        those of the same name. May raise `DuplicatePointsError` here or in `commit`.
+        """
+        ...
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        """Store the bytes of a file of one of the runs, or of the `STORE`; streamed."""
+        ...
+
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        """Make the runs complete, all or none of them: the only act that does."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """A store that can be written, and read: what was written must be read back to be proven."""
+
+    def target(self, key: RunKey) -> RunRef:
+        """Where a run of that origin lies in this store. Pure; distinct keys stay distinct."""
+        ...
+
+    def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+        """What the store's users shall see of a run, as rows that the store can hold. Pure.
+
+        Given is everything of the run but `metrics` and `logs`; returned are the same tables as
+        they will read natively. Limits of `capabilities` are applied afterwards, so most
+        adapters return `Presentation(dict(tables))`.
+        """
+        ...
+
+    def open(self, keys: Sequence[RunKey]) -> Sink:
+        """Begin a chunk with exactly these runs (none of them: shared tables only).
+
+        Idempotent: what an earlier call left of these runs is replaced when this one commits.
+        Raises `IntegrityError` if a run is there that has another key.
+        """
+        ...
+
+
+class Adapter(Protocol):
+    """A kind of store: what the entry point group `trackbridge.adapters` names.
+
+    `name` is the scheme of its addresses (`name:location`). Importing the module that holds it
+    must be cheap: client libraries are imported when a store is opened.
+    """
+
+    name: str
+
+    def recognizes(self, location: str) -> bool:
+        """Whether a path or URL without a scheme looks like such a store; reads a few KB."""
+        ...
+
+    def reader(self, location: str, options: Mapping[str, str]) -> Reader:
+        """Open for reading; `NotFoundError` or `ConfigError` where that cannot work."""
+        ...
+
+    def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        """Open for writing; nothing is created before the first `Writer.open`.
+
+        `UnsupportedError` where the store cannot be written.
+        """
+        ...

@@ -1,0 +1,41 @@
+"""The error tree: what a user or a retry policy has to tell apart."""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """Everything that Trackbridge raises on purpose.
+
+    The message is one line for a person: the thing, the reason, the way out.
+    """
+
+
+class ConfigError(BridgeError):
+    """The call cannot work as written: wrong address, option, version or missing extra."""
+
+
+class NotFoundError(BridgeError):
+    """A store, project, run or file that was named does not exist."""
+
+
+class UnsupportedError(BridgeError):
+    """The adapter does not claim the capability that was asked of it."""
+
+
+class IntegrityError(BridgeError):
+    """Data is damaged, or what was read back is not what was written."""
+
+
+class DuplicatePointsError(IntegrityError):
+    """The target holds a point only once and was given it twice.
+
+    The engine answers by writing the chunk again with repeated points kept in the sidecar.
+    """
+
+
+class TransientError(BridgeError):
+    """A fault that may pass. `retry_after` is the server's own wish in seconds, if it had one."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
