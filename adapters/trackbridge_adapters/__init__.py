@@ -1,0 +1,8 @@
+"""The adapters that come with Trackbridge: address scheme -> `module:attribute` of its Adapter."""
+
+BUILTIN = {
+    "archive": "trackbridge_adapters.archive:ADAPTER",
+    "memory": "trackbridge_adapters.memory:ADAPTER",
+    "mlflow": "trackbridge_adapters.mlflow:ADAPTER",
+    "wandb-files": "trackbridge_adapters.wandb:ADAPTER",
+}
