@@ -147,6 +147,8 @@ class Capabilities:
     """NaN is kept; where it is not, the point is in the sidecar alone."""
     largest: float | None = 0.0
     """+Inf and -Inf become plus and minus this value; None: they are kept as they are."""
+    gaps: bool = False
+    """Points without a step or a time stay without; where not, they are given 0."""
     repeated_points: bool = False
     """Several points of a run may be equal in every column that is held."""
     rows: bool = False
@@ -170,6 +172,7 @@ class Capabilities:
             "holds": {name: tuple(schema.names) for name, schema in TABLES.items()},
             "nan": True,
             "largest": None,
+            "gaps": True,
             "repeated_points": True,
         }
         return cls(**{**values, **changes})

@@ -1,0 +1,98 @@
+"""Columns of batches as numpy arrays, and the project and run that label their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.schema import BATCH_ROWS, TABLES
+
+
+def codes(column: pa.DictionaryArray) -> npt.NDArray[np.int64]:
+    """Index of each row's value in the column's dictionary; -1 for null."""
+    indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return np.asarray(indices, np.int64)
+
+
+def numpy_of(column: pa.Array, kind: Any) -> npt.NDArray[Any]:
+    """A writable copy of a column without nulls."""
+    return np.array(column.to_numpy(zero_copy_only=False), dtype=kind)
+
+
+def groups(data: pa.RecordBatch, *columns: str) -> tuple[npt.NDArray[np.int64], list[int]]:
+    """The group of each row by equal values of text columns, and a row that stands for each group."""
+    combined = np.zeros(data.num_rows, np.int64)
+    for name in columns:
+        column = data.column(name)
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        combined = combined * (len(column.dictionary) + 1) + codes(column) + 1
+    if data.num_rows and (combined == combined[0]).all():
+        return np.zeros(data.num_rows, np.int64), [0]
+    _, first, group = np.unique(combined, return_index=True, return_inverse=True)
+    return group.reshape(-1), first.tolist()
+
+
+def split(data: pa.RecordBatch) -> Iterator[tuple[RunRef, pa.RecordBatch]]:
+    """The rows of each run of a batch, in order."""
+    if not data.num_rows:
+        return
+    group, first = groups(data, "project", "run_id")
+    if len(first) == 1:
+        yield label(data, 0), data
+        return
+    edges = np.flatnonzero(np.diff(group)) + 1
+    if len(edges) + 1 != len(first):
+        order = np.argsort(group, kind="stable")
+        data, edges = data.take(pa.array(order)), np.flatnonzero(np.diff(group[order])) + 1
+    for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), data.num_rows]):
+        part = data.slice(start, stop - start)
+        yield label(part, 0), part
+
+
+def label(data: pa.RecordBatch, row: int) -> RunRef:
+    """Project and run of one row."""
+    return RunRef(data.column("project")[row].as_py(), data.column("run_id")[row].as_py())
+
+
+def relabel(data: pa.RecordBatch, labels: Mapping[RunRef, RunRef]) -> pa.RecordBatch:
+    """The same rows under other projects and runs; labels that are not mapped stay."""
+    if not data.num_rows:
+        return data
+    if pa.types.is_dictionary(data.schema.field("project").type):
+        group, first = groups(data, "project", "run_id")
+        old = [label(data, row) for row in first]
+        new = [labels.get(ref, ref) for ref in old]
+        indices = pa.array(group.astype(np.int32))
+        columns = [
+            pa.DictionaryArray.from_arrays(indices, pa.array([ref[part] for ref in new]))
+            for part in (0, 1)
+        ]
+    else:
+        pairs = zip(data.column("project").to_pylist(), data.column("run_id").to_pylist())
+        new = [labels.get(ref, ref) for ref in map(RunRef._make, pairs)]
+        columns = [pa.array([ref[part] for ref in new], pa.string()) for part in (0, 1)]
+    position = [data.schema.get_field_index(name) for name in ("project", "run_id")]
+    arrays = list(data.columns)
+    for index, column in zip(position, columns):
+        arrays[index] = column
+    return pa.RecordBatch.from_arrays(arrays, schema=data.schema)
+
+
+def batches(table: str, rows: Iterable[Row]) -> Iterator[Batch]:
+    """Rows as batches of the run model; absent columns are null."""
+    rows = list(rows)
+    for start in range(0, len(rows), BATCH_ROWS):
+        part = rows[start : start + BATCH_ROWS]
+        yield Batch(table, pa.RecordBatch.from_pylist(part, schema=TABLES[table]))
+
+
+def sliced(table: str, data: pa.RecordBatch) -> Iterator[Batch]:
+    """A long batch as batches of the size that a store may be given."""
+    for start in range(0, data.num_rows, BATCH_ROWS):
+        yield Batch(table, data.slice(start, BATCH_ROWS))

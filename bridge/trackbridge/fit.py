@@ -1,0 +1,189 @@
+"""Fits values into what a store can hold: times, names, lengths, columns. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trackbridge.adapter import Capabilities, Names, Row
+from trackbridge.columns import numpy_of
+from trackbridge.losses import Losses
+from trackbridge.schema import DEFAULTS, SHARED, TABLES
+
+Mask = npt.NDArray[np.bool_]
+LABELS = ("project", "run_id")
+
+
+class FittedPoints(NamedTuple):
+    """Points as a store holds them, row by row beside the original ones."""
+
+    data: pa.RecordBatch
+    whole: Mask
+    """Rows whose value, step or time the store cannot hold: the sidecar keeps them whole."""
+    dropped: Mask
+    """Those of them that the store does not get at all."""
+
+
+def holds_everything(capabilities: Capabilities) -> bool:
+    """Whether runs go into the store as they are, with no translation and no sidecar."""
+    return capabilities == Capabilities.everything(
+        parallel_writers=capabilities.parallel_writers
+    )
+
+
+def fit_name(name: str, limits: Names) -> str:
+    """The name itself where it is allowed, else a cleaned one with a hash of the original.
+
+    Depends on nothing but the name, so the order of runs never changes a name; two names stay
+    two.
+    """
+    clean = re.sub(f"[^{limits.alphabet}]", "_", name) if limits.alphabet else name
+    fits = limits.length is None or len(clean) <= limits.length
+    if clean == name and fits and (name or not limits.alphabet):
+        return name
+    mark = "_" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return (clean if limits.length is None else clean[: limits.length - len(mark)]) + mark
+
+
+def fit_value(value: str, length: int | None) -> str:
+    """The value, cut with a visible mark where it is longer than `length` characters."""
+    if length is None or len(value) <= length:
+        return value
+    mark = f" ... [cut: {len(value)} characters]"
+    return value[: length - len(mark)] + mark
+
+
+def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) -> list[Row]:
+    """Rows of a small table as the store holds them; none if it does not hold the table."""
+    held = caps.holds.get(table)
+    if held is None:
+        losses.add(f"{table} not shown", _example(rows), len(rows))
+        return []
+    labels = () if table in SHARED else LABELS
+    names = [name for name in TABLES[table].names if name not in labels]
+    missing = [name for name in names if name not in held]
+    for column in missing:
+        default = DEFAULTS.get((table, column))
+        lost = [row for row in rows if row.get(column) not in (None, default)]
+        losses.add(f"{table}.{column} not shown", _example(lost), len(lost))
+    fitted = []
+    for row in rows:
+        new = {name: row.get(name) for name in names}
+        new.update((column, DEFAULTS.get((table, column))) for column in missing)
+        _fit_text(table, new, caps, losses)
+        fitted.append(new)
+    return fitted
+
+
+def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> FittedPoints:
+    """Points as the store holds them, aligned row by row with `data`."""
+    held = caps.holds.get("metrics")
+    if held is None:
+        losses.add("metrics not shown", _example(data.slice(0, 1).to_pylist()), data.num_rows)
+        everything = np.ones(data.num_rows, np.bool_)
+        return FittedPoints(data, everything, everything)
+    columns = {name: data.column(name) for name in data.schema.names}
+    columns["key"] = _fit_keys(columns["key"], caps.names.get("metrics"), losses)
+    gaps = _fit_gaps(columns, caps, losses)
+    columns["time"] = _fit_time(columns["time"], caps.time_unit_us, losses)
+    columns["value"], changed, dropped = _fit_values(columns, caps, losses)
+    if "row" not in held:
+        columns["row"] = pa.nulls(data.num_rows, pa.int64())
+    if "system" not in held:
+        columns["system"] = pa.repeat(pa.scalar(False), data.num_rows)
+    fitted = pa.RecordBatch.from_arrays(list(columns.values()), schema=TABLES["metrics"])
+    return FittedPoints(fitted, changed | gaps, dropped)
+
+
+def _fit_text(table: str, row: dict[str, Any], caps: Capabilities, losses: Losses) -> None:
+    if table in caps.names and row.get("key") is not None:
+        key = fit_name(row["key"], caps.names[table])
+        if key != row["key"]:
+            losses.add(f"{table} renamed", f"{row['key'][:80]!r} -> {key[:80]!r}")
+            row["key"] = key
+    if table in caps.value_length and row.get("value") is not None:
+        value = fit_value(row["value"], caps.value_length[table])
+        if value != row["value"]:
+            losses.add(f"{table} cut", f"{row.get('key')}: {len(row['value'])} characters")
+            row["value"] = value
+
+
+def _fit_keys(keys: pa.DictionaryArray, limits: Names | None, losses: Losses) -> pa.Array:
+    if limits is None:
+        return keys
+    names = keys.dictionary.to_pylist()
+    fitted = [fit_name(name, limits) for name in names]
+    if fitted == names:
+        return keys
+    for old, new in zip(names, fitted):
+        if old != new:
+            losses.add("metrics renamed", f"{old[:80]!r} -> {new[:80]!r}")
+    return pa.DictionaryArray.from_arrays(keys.indices, pa.array(fitted, pa.string()))
+
+
+def _fit_gaps(columns: dict[str, pa.Array], caps: Capabilities, losses: Losses) -> Mask:
+    gaps = np.zeros(len(columns["key"]), np.bool_)
+    if caps.gaps:
+        return gaps
+    for name in ("step", "time"):
+        if columns[name].null_count:
+            gaps |= np.array(columns[name].is_null())
+            kind = columns[name].type
+            columns[name] = columns[name].fill_null(pa.scalar(0, pa.int64()).cast(kind))
+    losses.add("points without step or time", "shown at 0", int(gaps.sum()))
+    return gaps
+
+
+def _fit_time(times: pa.Array, unit: int, losses: Losses) -> pa.Array:
+    if unit == 1:
+        return times
+    ticks = times.cast(pa.int64())
+    micros = numpy_of(ticks.fill_null(0), np.int64)
+    rest = np.mod(micros, unit)
+    finer = int(np.count_nonzero(rest))
+    if not finer:
+        return times
+    losses.add("time of a point rounded down", f"to {unit} us", finer)
+    floored = pa.array(micros - rest, mask=np.array(times.is_null()))
+    return floored.cast(times.type)
+
+
+def _fit_values(
+    columns: dict[str, pa.Array], caps: Capabilities, losses: Losses
+) -> tuple[pa.Array, Mask, Mask]:
+    values = columns["value"]
+    none = np.zeros(len(values), np.bool_)
+    if caps.nan and caps.largest is None:
+        return values, none, none
+    numbers = numpy_of(values, np.float64)
+    nans = none if caps.nan else np.isnan(numbers)
+    infinite = none if caps.largest is None else np.isinf(numbers)
+    losses.add("NaN not shown", _first_key(columns, nans), int(nans.sum()))
+    losses.add(
+        "infinity shown as a number", _first_key(columns, infinite), int(infinite.sum())
+    )
+    if infinite.any():
+        numbers[infinite] = np.copysign(caps.largest or 0.0, numbers[infinite])
+        values = pa.array(numbers)
+    return values, nans | infinite, nans
+
+
+def _first_key(columns: dict[str, pa.Array], mask: Mask) -> str:
+    if not mask.any():
+        return ""
+    return str(pc.filter(columns["key"], pa.array(mask))[0].as_py())
+
+
+def _example(rows: list[Row]) -> str:
+    if not rows:
+        return ""
+    row = rows[0]
+    what = row.get("key") or row.get("path") or row.get("name") or row.get("collection") or ""
+    run = row.get("run_id")
+    return f"{run}: {what}" if run and what else str(what or run or "")

@@ -1,0 +1,112 @@
+"""Store addresses and the adapters they belong to: the only place that loads adapters."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, cast
+
+from trackbridge.errors import ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Adapter, Reader, Writer
+
+GROUP = "trackbridge.adapters"
+NO_OPTIONS: Mapping[str, str] = {}
+
+
+@lru_cache(maxsize=1)
+def targets() -> dict[str, str]:
+    """Scheme of each known adapter -> `module:attribute`, built-in ones and installed ones.
+
+    Two adapters of one name are a `ConfigError` that names both.
+    """
+    from trackbridge_adapters import BUILTIN
+
+    found = dict(BUILTIN)
+    for point in entry_points(group=GROUP):
+        known = found.setdefault(point.name, point.value)
+        if known != point.value:
+            raise ConfigError(
+                f"two adapters are called {point.name!r}: {known} and {point.value}; "
+                "uninstall one of the packages"
+            )
+    return found
+
+
+@lru_cache(maxsize=None)
+def load(name: str) -> Adapter:
+    """The adapter of that scheme; a missing client library is named with its remedy."""
+    known = targets()
+    if name not in known:
+        raise ConfigError(f"no adapter is called {name!r}; known: {', '.join(sorted(known))}")
+    return cast("Adapter", EntryPoint(name, known[name], GROUP).load())
+
+
+def resolve(address: str) -> tuple[Adapter, str]:
+    """Adapter and location that an address means; a bare path or URL is sniffed by content."""
+    scheme, colon, location = address.partition(":")
+    if colon and scheme in targets():
+        return load(scheme), location
+    found = [adapter for adapter in map(load, sorted(targets())) if adapter.recognizes(address)]
+    if len(found) == 1:
+        return found[0], address
+    if found:
+        choices = ", ".join(f"{adapter.name}:{address}" for adapter in found)
+        raise ConfigError(f"{address}: could be several stores; say which one: {choices}")
+    raise NotFoundError(_unknown(address))
+
+
+def open_reader(address: str, options: Mapping[str, str] = NO_OPTIONS) -> Reader:
+    """The store at an address, for reading."""
+    adapter, location = resolve(address)
+    return adapter.reader(location, options)
+
+
+def open_writer(address: str, options: Mapping[str, str] = NO_OPTIONS) -> Writer:
+    """The store at an address, for writing.
+
+    A bare path where nothing is yet gets the adapter that its name suggests.
+    """
+    adapter, location = resolve_target(address)
+    return adapter.writer(location, options)
+
+
+def resolve_target(address: str) -> tuple[Adapter, str]:
+    """Like `resolve`, for a store that may not exist yet."""
+    try:
+        return resolve(address)
+    except NotFoundError:
+        if _exists(address):
+            raise
+    suggested = [a for a in map(load, sorted(targets())) if _suggests(a, address)]
+    if len(suggested) == 1:
+        return suggested[0], address
+    names = ", ".join(f"{name}:{address}" for name in sorted(targets()) if name != "memory")
+    raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
+
+
+def _suggests(adapter: Adapter, address: str) -> bool:
+    suggests = getattr(adapter, "suggests", None)
+    return bool(suggests and suggests(address))
+
+
+def _exists(address: str) -> bool:
+    from pathlib import Path
+
+    path = Path(address)
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _unknown(address: str) -> str:
+    names = ", ".join(f"{name}:" for name in sorted(targets()) if name != "memory")
+    if _exists(address):
+        return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
+    return f"{address}: no such file or folder"
+
+
+def module_of(name: str) -> str:
+    """The module that an adapter is loaded from, for `doctor`."""
+    return importlib.import_module(targets()[name].partition(":")[0]).__name__

@@ -1,0 +1,34 @@
+"""The one policy for faults that may pass: whole idempotent steps are tried again, with patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from trackbridge.errors import TransientError
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 6
+_backoff = wait_random_exponential(multiplier=0.5, max=60)
+
+
+def _wait(state: RetryCallState) -> float:
+    """The server's own wish where it has one, else exponential with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    wish = error.retry_after if isinstance(error, TransientError) else None
+    return _backoff(state) if wish is None else wish
+
+
+def persist(step: Callable[[], Result], attempts: int = ATTEMPTS) -> Result:
+    """The result of `step`, which must be safe to repeat; the last `TransientError` is raised."""
+    policy = Retrying(
+        stop=stop_after_attempt(attempts),
+        wait=_wait,
+        retry=retry_if_exception_type(TransientError),
+        reraise=True,
+    )
+    return policy(step)

@@ -1,0 +1,218 @@
+"""The sidecar file of a run: what its store cannot hold, and how it is laid back over the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trackbridge.adapter import ORIGIN, Batch, FileRef, Reader, Row, RunInfo, RunRef
+from trackbridge.columns import batches, relabel, sliced, split
+from trackbridge.digest import row_identity
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.fit import holds_everything
+from trackbridge.residual import PointRestoration
+from trackbridge.schema import TABLES, TIME
+
+FORMAT = 1
+PATH = f"{ORIGIN}/sidecar.zip"
+_STREAMS = ("moves", "points", "hidden", "logs")
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass
+class Sidecar:
+    """Residuals of one run. `bool()` is false where there are none and no file is needed.
+
+    `add` are rows of small tables that the store does not show as they are, `hide` the identities
+    of native rows that stand in their place; `names` maps native metric names to the original
+    ones, `files` the (owner, path) of a file to where the store has it.
+    """
+
+    hide: dict[str, list[str]] = field(default_factory=dict)
+    add: dict[str, list[Row]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    streams: dict[str, pa.Table] = field(default_factory=dict)
+    """By name: `moves`, `points`, `hidden` (see `residual`) and `logs`."""
+
+    def __bool__(self) -> bool:
+        return any((self.hide, self.add, self.names, self.files, self.streams))
+
+    def dumps(self) -> bytes:
+        """A zip of `sidecar.json` and a Parquet file per stream; the same for the same content."""
+        document = {
+            "format": FORMAT,
+            "hide": self.hide,
+            "add": {table: [_plain(row) for row in rows] for table, rows in self.add.items()},
+            "names": self.names,
+            "files": [[*here, *there] for here, there in self.files.items()],
+        }
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            text = json.dumps(document, sort_keys=True)
+            archive.writestr(zipfile.ZipInfo("sidecar.json", _FIXED_DATE), text)
+            for name, table in self.streams.items():
+                content = io.BytesIO()
+                pq.write_table(table, content, compression="zstd")
+                entry = zipfile.ZipInfo(f"{name}.parquet", _FIXED_DATE)
+                archive.writestr(entry, content.getvalue())
+        return out.getvalue()
+
+    @classmethod
+    def loads(cls, data: bytes, where: str) -> Sidecar:
+        """The inverse of `dumps`; `IntegrityError` if it is damaged or newer than this code."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                document = json.loads(archive.read("sidecar.json"))
+                if document["format"] > FORMAT:
+                    raise IntegrityError(
+                        f"{where}: written by a newer Trackbridge; upgrade to read it"
+                    )
+                streams = {
+                    name: pq.read_table(io.BytesIO(archive.read(f"{name}.parquet")))
+                    for name in _STREAMS
+                    if f"{name}.parquet" in archive.namelist()
+                }
+            return cls(
+                document["hide"],
+                {t: [_typed(t, row) for row in rows] for t, rows in document["add"].items()},
+                document["names"],
+                {(a, b): (c, d) for a, b, c, d in document["files"]},
+                streams,
+            )
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, pa.ArrowException) as error:
+            raise IntegrityError(f"{where}: damaged sidecar ({error})") from error
+
+
+def _plain(row: Row) -> Row:
+    return {
+        name: int(pa.scalar(value, TIME).value) if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if value is not None and name not in ("project", "run_id")
+    }
+
+
+def _typed(table: str, row: Row) -> Row:
+    schema = TABLES[table]
+    return {
+        name: pa.scalar(value, TIME).as_py() if schema.field(name).type == TIME else value
+        for name, value in row.items()
+    }
+
+
+class Overlay:
+    """A chunk of runs as they were where they were born, whatever store they are read from."""
+
+    def __init__(self, reader: Reader, infos: Sequence[RunInfo]) -> None:
+        self.reader = reader
+        self.refs = [info.ref for info in infos]
+        self._labels = {i.ref: RunRef(i.key.project, i.key.run_id) for i in infos}
+        self._native = {origin: ref for ref, origin in self._labels.items()}
+        bare = holds_everything(reader.capabilities)
+        self._sidecars = {} if bare else dict(self._load())
+        self._points = {ref: _restoration(side) for ref, side in self._sidecars.items()}
+        self._moved = {ref: origin for ref, origin in self._labels.items() if ref != origin}
+
+    def read(
+        self,
+        tables: Collection[str] | None = None,
+        native: Callable[[Batch], object] | None = None,
+    ) -> Iterator[Batch]:
+        """Batches labelled with the runs' origins; `native` sees each one as the store has it."""
+        for batch in self.reader.read_runs(self.refs, tables):
+            if native is not None:
+                native(batch)
+            yield from self._restore(batch)
+        for ref in self._sidecars:
+            yield from self._rest(ref, tables)
+
+    def locate(self, run: RunRef, owner: str, path: str) -> FileRef:
+        """Where the store has a file that `files` of the restored run names."""
+        ref = self._native[run]
+        side = self._sidecars.get(ref)
+        return FileRef(ref, *(side.files.get((owner, path), (owner, path)) if side else (owner, path)))
+
+    def open_file(self, run: RunRef, owner: str, path: str) -> BinaryIO:
+        """The bytes of a file that `files` of the restored run names."""
+        return self.reader.open_file(self.locate(run, owner, path))
+
+    def _load(self) -> Iterator[tuple[RunRef, Sidecar]]:
+        for ref in self.refs:
+            try:
+                with self.reader.open_file(FileRef(ref, "", PATH)) as file:
+                    data = file.read()
+            except NotFoundError:
+                continue
+            yield ref, Sidecar.loads(data, f"{self.reader.address}: run {ref.run_id}: {PATH}")
+
+    def _restore(self, batch: Batch) -> Iterator[Batch]:
+        if not self._sidecars or batch.table == "logs":
+            yield self._relabelled(batch) if self._moved else batch
+        elif batch.table == "metrics":
+            for ref, part in split(batch.data):
+                if ref in self._sidecars:
+                    part = self._points[ref].apply(part)
+                    part = _renamed(part, self._sidecars[ref].names)
+                yield self._relabelled(Batch("metrics", part))
+        else:
+            rows = [row for row in batch.data.to_pylist() if not self._hidden(batch.table, row)]
+            for small in batches(batch.table, rows):
+                yield self._relabelled(small)
+
+    def _hidden(self, table: str, row: Row) -> bool:
+        side = self._sidecars.get(RunRef(row["project"], row["run_id"]))
+        return side is not None and row_identity(table, row) in side.hide.get(table, ())
+
+    def _rest(self, ref: RunRef, tables: Collection[str] | None) -> Iterator[Batch]:
+        side, origin = self._sidecars[ref], self._labels[ref]
+        wanted = set(TABLES if tables is None else tables)
+        for table in wanted & set(side.add):
+            yield from batches(table, ({**row, **origin._asdict()} for row in side.add[table]))
+        streams = {"metrics": self._points[ref].rest(), "logs": _logs(side)}
+        for table in wanted & set(streams):
+            for data in streams[table]:
+                yield from sliced(table, _labelled(table, data, origin))
+
+    def _relabelled(self, batch: Batch) -> Batch:
+        return Batch(batch.table, relabel(batch.data, self._moved))
+
+
+def _restoration(side: Sidecar) -> PointRestoration:
+    return PointRestoration(*(side.streams.get(name) for name in ("moves", "points", "hidden")))
+
+
+def _logs(side: Sidecar) -> Iterator[pa.RecordBatch]:
+    if "logs" in side.streams:
+        yield from side.streams["logs"].combine_chunks().to_batches()
+
+
+def _renamed(data: pa.RecordBatch, names: Mapping[str, str]) -> pa.RecordBatch:
+    if not names:
+        return data
+    key = data.column("key")
+    original = [names.get(name, name) for name in key.dictionary.to_pylist()]
+    column = pa.DictionaryArray.from_arrays(key.indices, pa.array(original, pa.string()))
+    return data.set_column(data.schema.get_field_index("key"), data.schema.field("key"), column)
+
+
+def _labelled(table: str, data: pa.RecordBatch, run: RunRef) -> pa.RecordBatch:
+    """Rows under the labels of one run, with exactly the model's schema."""
+    schema = TABLES[table]
+    columns: list[Any] = []
+    for column in schema:
+        if column.name in ("project", "run_id"):
+            value = getattr(run, column.name)
+            columns.append(pa.array([value] * data.num_rows).cast(column.type))
+        else:
+            columns.append(data.column(column.name).cast(column.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+

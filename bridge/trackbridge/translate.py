@@ -1,0 +1,270 @@
+"""Translates a chunk of runs into what a store holds, and the sidecars for what it does not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from trackbridge.adapter import Batch, Presentation, Row, RunKey, RunRef, Writer
+from trackbridge.columns import batches, codes, relabel, sliced, split
+from trackbridge.digest import point_hashes, row_digest, row_identity
+from trackbridge.fit import Mask, fit_points, fit_rows
+from trackbridge.losses import Losses
+from trackbridge.residual import PointResidual
+from trackbridge.rows import lay_run
+from trackbridge.schema import TABLES
+from trackbridge.sidecar import Sidecar
+
+LABELS = ("project", "run_id")
+
+
+@dataclass
+class _Run:
+    """One run on its way: what has come of it so far."""
+
+    key: RunKey
+    target: RunRef
+    rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    points: list[pa.RecordBatch] = field(default_factory=list)
+    logs: list[pa.RecordBatch] = field(default_factory=list)
+    residual: PointResidual = field(default_factory=PointResidual)
+    names: dict[str, str] = field(default_factory=dict)
+    shown: Presentation = field(default_factory=lambda: Presentation({}))
+
+
+class Translation:
+    """Takes batches of the run model, gives batches of the store (`feed`, then `finish`).
+
+    Points pass through, unless the store holds rows or `careful` is set: then they are kept till
+    the end, run by run. `careful` is for chunks in which points have become equal: all of those
+    go into the sidecar, and the store gets each once.
+    """
+
+    def __init__(self, writer: Writer, keys: Sequence[RunKey], *, careful: bool = False) -> None:
+        self.losses = Losses()
+        self._writer = writer
+        self._caps = writer.capabilities
+        self._careful = careful
+        self._runs = {RunRef(k.project, k.run_id): _Run(k, writer.target(k)) for k in keys}
+        self._labels = {origin: run.target for origin, run in self._runs.items()}
+
+    def feed(self, batch: Batch) -> Iterator[Batch]:
+        """A batch of the runs; gives what can be written already."""
+        if batch.table == "metrics":
+            yield from self._feed_points(batch.data)
+        elif batch.table == "logs":
+            yield from self._feed_logs(batch.data)
+        else:
+            for row in batch.data.to_pylist():
+                self._runs[RunRef(row["project"], row["run_id"])].rows[batch.table].append(row)
+
+    def present(self) -> None:
+        """Once all is fed: find out how each run is shown, so that its files can be placed."""
+        for run in self._runs.values():
+            rows = {table: [_bare(row) for row in rows] for table, rows in run.rows.items()}
+            run.shown = self._writer.present(run.key, rows)
+
+    def place(self, origin: RunRef, owner: str, path: str) -> tuple[str, str]:
+        """Where the store is to have a file of a run, as (owner, path)."""
+        return self._runs[origin].shown.files.get((owner, path), (owner, path))
+
+    def contents(self) -> Iterator[tuple[RunRef, str, str, bytes]]:
+        """Small files that only the store's users need: target run, owner, path, content."""
+        for run in self._runs.values():
+            for (owner, path), content in run.shown.contents.items():
+                yield run.target, owner, path, content
+
+    def leave_out(self, origin: RunRef, owner: str, path: str) -> None:
+        """A file has no bytes here: the store is not to show it."""
+        run = self._runs[origin]
+        there = self.place(origin, owner, path)
+        rows = run.shown.tables.get("files", [])
+        run.shown.tables["files"] = [r for r in rows if (r.get("owner") or "", r["path"]) != there]
+
+    def set_file(self, origin: RunRef, owner: str, path: str, size: int, sha256: str) -> None:
+        """What was learned of a file while it was copied."""
+        run = self._runs[origin]
+        for rows, place in (
+            (run.rows["files"], (owner, path)),
+            (run.shown.tables.get("files", []), self.place(origin, owner, path)),
+        ):
+            for row in rows:
+                if (row.get("owner") or "", row["path"]) == place:
+                    row.update(size=size, sha256=sha256)
+
+    def finish(self) -> Iterator[Batch]:
+        """Everything that was held back, as the store is to hold it."""
+        native: dict[str, list[Row]] = defaultdict(list)
+        for run in self._runs.values():
+            yield from self._finish_points(run)
+            for table, rows in run.shown.tables.items():
+                fitted = fit_rows(table, rows, self._caps, self.losses)
+                run.shown.tables[table] = fitted
+                native[table] += [{**row, **run.target._asdict()} for row in fitted]
+        for table, rows in native.items():
+            yield from batches(table, rows)
+
+    def sidecars(self) -> Iterator[tuple[RunRef, bytes]]:
+        """After `finish`: the sidecar of each run that needs one."""
+        for run in self._runs.values():
+            side = _sidecar(run)
+            if side:
+                yield run.target, side.dumps()
+
+    def _feed_points(self, data: pa.RecordBatch) -> Iterator[Batch]:
+        if self._caps.rows or self._careful:
+            for origin, part in split(data):
+                self._runs[origin].points.append(part)
+            return
+        fitted = fit_points(data, self._caps, self.losses)
+        if fitted.whole.any() or not _same_places(data, fitted.data):
+            self._keep_residuals(data, fitted.data, fitted.whole, fitted.dropped)
+        self._keep_names(data, fitted.data)
+        written = fitted.data
+        if fitted.dropped.any():
+            written = written.filter(pa.array(~fitted.dropped))
+        yield Batch("metrics", relabel(written, self._labels))
+
+    def _feed_logs(self, data: pa.RecordBatch) -> Iterator[Batch]:
+        if "logs" in self._caps.holds:
+            yield Batch("logs", relabel(data, self._labels))
+            return
+        for origin, part in split(data):
+            self.losses.add("logs not shown", origin.run_id, part.num_rows)
+            self._runs[origin].logs.append(part)
+
+    def _keep_residuals(
+        self, data: pa.RecordBatch, native: pa.RecordBatch, whole: Mask, dropped: Mask
+    ) -> None:
+        index = pa.array(np.arange(data.num_rows))
+        numbered = data.append_column("index", index)
+        for origin, part in split(numbered):
+            at = part.column("index").to_numpy()
+            run = self._runs[origin]
+            source = pa.RecordBatch.from_arrays(part.columns[:-1], schema=data.schema)
+            run.residual.add(source, native.take(part.column("index")), whole[at], dropped[at])
+
+    def _keep_names(self, data: pa.RecordBatch, native: pa.RecordBatch) -> None:
+        before, after = data.column("key"), native.column("key")
+        if before.dictionary.equals(after.dictionary):
+            return
+        old, new = before.dictionary.to_pylist(), after.dictionary.to_pylist()
+        for origin, part in split(data):
+            used = np.unique(codes(part.column("key"))).tolist()
+            names = {new[code]: old[code] for code in used if new[code] != old[code]}
+            self._runs[origin].names.update(names)
+
+    def _finish_points(self, run: _Run) -> Iterator[Batch]:
+        """Points that were held back, and those that are shown beside the run's own."""
+        shown = [_labelled(run, row) for row in run.shown.tables.pop("metrics", [])]
+        own = run.points
+        run.points = []
+        points = _joined([*own, *(batch.data for batch in batches("metrics", shown))])
+        extra = np.arange(points.num_rows) >= points.num_rows - len(shown)
+        fitted = fit_points(points, self._caps, self.losses)
+        native, whole, dropped = fitted.data, fitted.whole, fitted.dropped
+        if self._caps.rows:
+            native, axis = _lay(run, native)
+            self.losses.add("steps shown as a metric of their own", run.key.run_id, axis.num_rows)
+            added = np.ones(axis.num_rows, np.bool_)
+            points, native = _joined([points, axis]), _joined([native, axis])
+            extra = np.concatenate([extra, added])
+            whole, dropped = (np.concatenate([mask, ~added]) for mask in (whole, dropped))
+        if self._careful:
+            whole, dropped = _set_repeated_apart(native, extra, whole, dropped)
+        self._keep_names(points.filter(pa.array(~extra)), native.filter(pa.array(~extra)))
+        run.residual.add(
+            points.filter(pa.array(~extra)),
+            native.filter(pa.array(~extra)),
+            whole[~extra],
+            dropped[~extra],
+        )
+        run.residual.hide(native.filter(pa.array(extra & ~dropped)))
+        written = native.filter(pa.array(~dropped))
+        yield from sliced("metrics", relabel(written, self._labels))
+
+
+def _lay(run: _Run, points: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Points and series of a run in rows; beside the points those of an axis, maybe none."""
+    names = points.column("key").dictionary.to_pylist()
+    axis = f"{run.key.kind}.step"
+    while axis in names:
+        axis += "_"
+    tables = run.shown.tables
+    native, series, steps = lay_run(points, tables.get("series", []), axis)
+    if series:
+        tables["series"] = series
+    if steps is None:
+        return native, _joined([])
+    definition = {"key": "*", "glob": True, "x_axis": axis, "hidden": False}
+    tables["metric_defs"] = [*tables.get("metric_defs", []), definition]
+    return native, steps
+
+
+def _set_repeated_apart(
+    native: pa.RecordBatch, extra: Mask, whole: Mask, dropped: Mask
+) -> tuple[Mask, Mask]:
+    """Points that are equal in the store: all of them whole, only the first one written."""
+    hashes = point_hashes(native)
+    hashes[dropped] = np.arange(native.num_rows, dtype=np.uint64)[dropped]
+    _, first, index, count = np.unique(
+        hashes, return_index=True, return_inverse=True, return_counts=True
+    )
+    repeated = count[index.reshape(-1)] > 1
+    later = repeated.copy()
+    later[first] = False
+    return whole | (repeated & ~extra), dropped | later
+
+
+def _sidecar(run: _Run) -> Sidecar:
+    side = Sidecar(names=run.names, files=_moved_files(run))
+    native = run.shown.tables
+    for table in sorted(set(run.rows) | set(native)):
+        before, after = run.rows.get(table, []), native.get(table, [])
+        same = _equal_rows(table, before, after)
+        side.add[table] = [row for row in before if row_digest(table, row) not in same]
+        others = [row for row in after if row_digest(table, row) not in same]
+        side.hide[table] = sorted(row_identity(table, row) for row in others)
+    side.add = {table: rows for table, rows in side.add.items() if rows}
+    side.hide = {table: rows for table, rows in side.hide.items() if rows}
+    moves, whole, hidden = run.residual.moves(), run.residual.whole(), run.residual.hidden()
+    streams = {"moves": moves, "points": whole, "hidden": hidden}
+    side.streams = {n: t for n, t in streams.items() if t is not None and t.num_rows}
+    if run.logs:
+        logs = pa.Table.from_batches(run.logs, TABLES["logs"])
+        side.streams["logs"] = logs.drop_columns(list(LABELS))
+    return side
+
+
+def _moved_files(run: _Run) -> dict[tuple[str, str], tuple[str, str]]:
+    return {here: there for here, there in run.shown.files.items() if here != there}
+
+
+def _equal_rows(table: str, before: list[Row], after: list[Row]) -> set[str]:
+    """Digests of the rows that are in both as many times."""
+    counts = Counter(row_digest(table, row) for row in before)
+    others = Counter(row_digest(table, row) for row in after)
+    return {digest for digest, count in counts.items() if others[digest] == count}
+
+
+def _same_places(before: pa.RecordBatch, after: pa.RecordBatch) -> bool:
+    return all(before.column(n).equals(after.column(n)) for n in ("step", "time", "row"))
+
+
+def _bare(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in LABELS}
+
+
+def _labelled(run: _Run, row: Row) -> Row:
+    return {"system": False, **row, "project": run.key.project, "run_id": run.key.run_id}
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Parts of a run's points as one batch with one dictionary per column."""
+    table = pa.Table.from_batches(parts, TABLES["metrics"]).unify_dictionaries().combine_chunks()
+    whole = table.to_batches()
+    return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=TABLES["metrics"])
