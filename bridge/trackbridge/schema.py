@@ -257,6 +257,15 @@ LOCAL = frozenset(
 SHARED = frozenset({"projects", "models", "model_versions", "sweeps", "reports"})
 """Tables that belong to a store or a project, not to one run: see `Reader.read_shared`."""
 
+NAMED_BY = {
+    "projects": ("project",),
+    "models": ("name",),
+    "model_versions": ("name", "version"),
+    "sweeps": ("project", "sweep_id"),
+    "reports": ("project", "report_id"),
+}
+"""Columns that name a row of a shared table: a later row replaces the one of the same name."""
+
 STREAMS = frozenset({"metrics", "series", "logs", "spans"})
 """Tables that may not fit in memory and therefore flow batch by batch."""
 
