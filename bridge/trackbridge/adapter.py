@@ -197,7 +197,8 @@ class Reader(Protocol):
 
     Native errors become `trackbridge.errors` here, at the adapter's edge. Damaged data is no
     error: what is readable is given, and `runs.extra` has a JSON list of strings `damage`, each
-    naming file, offset or line, and reason. Readers are cheap to make and used by one thread.
+    naming file, offset or line, and reason. Readers are cheap to make and used by one thread at a
+    time, which is not always the same one.
     """
 
     address: str
@@ -295,6 +296,10 @@ class Adapter(Protocol):
 
     def recognizes(self, location: str) -> bool:
         """Whether a path or URL without a scheme looks like such a store; reads a few KB."""
+        ...
+
+    def suggests(self, location: str) -> bool:
+        """Whether a path where nothing is yet should become such a store, by its name alone."""
         ...
 
     def reader(self, location: str, options: Mapping[str, str]) -> Reader:

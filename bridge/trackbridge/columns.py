@@ -25,7 +25,7 @@ def numpy_of(column: pa.Array, kind: Any) -> npt.NDArray[Any]:
 
 
 def groups(data: pa.RecordBatch, *columns: str) -> tuple[npt.NDArray[np.int64], list[int]]:
-    """The group of each row by equal values of text columns, and a row that stands for each group."""
+    """The group of each row by equal texts in some columns, and a row that stands for each."""
     combined = np.zeros(data.num_rows, np.int64)
     for name in columns:
         column = data.column(name)

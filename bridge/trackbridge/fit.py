@@ -32,9 +32,7 @@ class FittedPoints(NamedTuple):
 
 def holds_everything(capabilities: Capabilities) -> bool:
     """Whether runs go into the store as they are, with no translation and no sidecar."""
-    return capabilities == Capabilities.everything(
-        parallel_writers=capabilities.parallel_writers
-    )
+    return capabilities == Capabilities.everything(parallel_writers=capabilities.parallel_writers)
 
 
 def fit_name(name: str, limits: Names) -> str:
@@ -165,9 +163,7 @@ def _fit_values(
     nans = none if caps.nan else np.isnan(numbers)
     infinite = none if caps.largest is None else np.isinf(numbers)
     losses.add("NaN not shown", _first_key(columns, nans), int(nans.sum()))
-    losses.add(
-        "infinity shown as a number", _first_key(columns, infinite), int(infinite.sum())
-    )
+    losses.add("infinity shown as a number", _first_key(columns, infinite), int(infinite.sum()))
     if infinite.any():
         numbers[infinite] = np.copysign(caps.largest or 0.0, numbers[infinite])
         values = pa.array(numbers)

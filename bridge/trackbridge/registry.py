@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +16,7 @@ GROUP = "trackbridge.adapters"
 NO_OPTIONS: Mapping[str, str] = {}
 
 
-@lru_cache(maxsize=1)
+@cache
 def targets() -> dict[str, str]:
     """Scheme of each known adapter -> `module:attribute`, built-in ones and installed ones.
 
@@ -36,7 +35,7 @@ def targets() -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str) -> Adapter:
     """The adapter of that scheme; a missing client library is named with its remedy."""
     known = targets()
@@ -81,16 +80,11 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     except NotFoundError:
         if _exists(address):
             raise
-    suggested = [a for a in map(load, sorted(targets())) if _suggests(a, address)]
+    suggested = [a for a in map(load, sorted(targets())) if a.suggests(address)]
     if len(suggested) == 1:
         return suggested[0], address
     names = ", ".join(f"{name}:{address}" for name in sorted(targets()) if name != "memory")
     raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
-
-
-def _suggests(adapter: Adapter, address: str) -> bool:
-    suggests = getattr(adapter, "suggests", None)
-    return bool(suggests and suggests(address))
 
 
 def _exists(address: str) -> bool:
@@ -105,8 +99,3 @@ def _unknown(address: str) -> str:
     if _exists(address):
         return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
     return f"{address}: no such file or folder"
-
-
-def module_of(name: str) -> str:
-    """The module that an adapter is loaded from, for `doctor`."""
-    return importlib.import_module(targets()[name].partition(":")[0]).__name__

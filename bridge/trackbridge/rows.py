@@ -53,7 +53,10 @@ def _places_of_rows(rows: list[Row]) -> Places:
     def column(name: str, none: int) -> Ints:
         found = [none if row.get(name) is None else row[name] for row in rows]
         if name == "time":
-            found = [pa.scalar(value, TIME).value if row.get(name) else 0 for row, value in zip(rows, found)]
+            found = [
+                pa.scalar(value, TIME).value if row.get(name) else 0
+                for row, value in zip(rows, found)
+            ]
         return np.array(found, np.int64)
 
     return Places(column("step", 0), column("time", 0), column("row", NO_ROW))

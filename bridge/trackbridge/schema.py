@@ -97,8 +97,12 @@ TABLES: dict[str, pa.Schema] = {
         ("step", INT, "step as the run set it"),
         ("time", TIME, "when the point was logged"),
         ("row", INT, "ordinal of the log call that it came in"),
-        ("kind", TEXT, "text, boolean, integer (beyond 2**53), null, histogram, image, audio, "
-         "video, table, html, plot, json"),
+        (
+            "kind",
+            TEXT,
+            "text, boolean, integer (beyond 2**53), null, histogram, image, audio, "
+            "video, table, html, plot, json",
+        ),
         ("value", TEXT, "JSON text, as the source has it"),
         ("path", TEXT, "file of the run that holds the content"),
     ),

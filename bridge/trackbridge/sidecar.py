@@ -138,7 +138,9 @@ class Overlay:
         """Where the store has a file that `files` of the restored run names."""
         ref = self._native[run]
         side = self._sidecars.get(ref)
-        return FileRef(ref, *(side.files.get((owner, path), (owner, path)) if side else (owner, path)))
+        return FileRef(
+            ref, *(side.files.get((owner, path), (owner, path)) if side else (owner, path))
+        )
 
     def open_file(self, run: RunRef, owner: str, path: str) -> BinaryIO:
         """The bytes of a file that `files` of the restored run names."""
@@ -214,5 +216,3 @@ def _labelled(table: str, data: pa.RecordBatch, run: RunRef) -> pa.RecordBatch:
         else:
             columns.append(data.column(column.name).cast(column.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-

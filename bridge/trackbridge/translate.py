@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from trackbridge.adapter import Batch, Presentation, Row, RunKey, RunRef, Writer
+from trackbridge.adapter import Batch, FileRef, Presentation, Row, RunKey, RunRef, Writer
 from trackbridge.columns import batches, codes, relabel, sliced, split
 from trackbridge.digest import point_hashes, row_digest, row_identity
-from trackbridge.fit import Mask, fit_points, fit_rows
+from trackbridge.fit import Mask, fit_points, fit_rows, holds_everything
 from trackbridge.losses import Losses
 from trackbridge.residual import PointResidual
 from trackbridge.rows import lay_run
@@ -20,6 +21,56 @@ from trackbridge.schema import TABLES
 from trackbridge.sidecar import Sidecar
 
 LABELS = ("project", "run_id")
+
+
+def translation(
+    writer: Writer, keys: Sequence[RunKey], *, careful: bool = False
+) -> Verbatim | Translation:
+    """The way of a chunk into a store."""
+    if holds_everything(writer.capabilities):
+        return Verbatim(writer, keys)
+    return Translation(writer, keys, careful=careful)
+
+
+class Verbatim:
+    """Like `Translation`, for stores that hold the run model as it is."""
+
+    def __init__(self, writer: Writer, keys: Sequence[RunKey]) -> None:
+        self.losses = Losses()
+        self._labels = {RunRef(k.project, k.run_id): writer.target(k) for k in keys}
+        self._files: dict[FileRef, Row] = {}
+
+    def feed(self, batch: Batch) -> Iterator[Batch]:
+        if batch.table != "files":
+            yield Batch(batch.table, relabel(batch.data, self._labels))
+            return
+        for row in batch.data.to_pylist():
+            place = self.place(RunRef(row["project"], row["run_id"]), *_place(row))
+            self._files[place] = {**row, **place.run._asdict()}
+
+    def present(self) -> None:
+        """Nothing is shown differently."""
+
+    def place(self, origin: RunRef, owner: str, path: str) -> FileRef:
+        return FileRef(self._labels[origin], owner, path)
+
+    def contents(self) -> Iterator[tuple[FileRef, bytes]]:
+        return iter(())
+
+    def set_file(self, origin: RunRef, owner: str, path: str, size: int, sha256: str) -> None:
+        self._files[self.place(origin, owner, path)].update(size=size, sha256=sha256)
+
+    def leave_out_missing(self) -> None:
+        """The rows of files without bytes are kept: only the bytes are missing."""
+        for place, row in self._files.items():
+            if not (row["sha256"] or row["reference"]):
+                self.losses.add("files without bytes", f"{place.run.run_id}: {place.path}")
+
+    def finish(self) -> Iterator[Batch]:
+        yield from batches("files", self._files.values())
+
+    def sidecars(self) -> Iterator[tuple[RunRef, bytes]]:
+        return iter(())
 
 
 @dataclass
@@ -67,34 +118,37 @@ class Translation:
         for run in self._runs.values():
             rows = {table: [_bare(row) for row in rows] for table, rows in run.rows.items()}
             run.shown = self._writer.present(run.key, rows)
+            files = run.shown.tables.setdefault("files", [])
+            files += [_described(*item) for item in run.shown.contents.items()]
 
-    def place(self, origin: RunRef, owner: str, path: str) -> tuple[str, str]:
-        """Where the store is to have a file of a run, as (owner, path)."""
-        return self._runs[origin].shown.files.get((owner, path), (owner, path))
-
-    def contents(self) -> Iterator[tuple[RunRef, str, str, bytes]]:
-        """Small files that only the store's users need: target run, owner, path, content."""
-        for run in self._runs.values():
-            for (owner, path), content in run.shown.contents.items():
-                yield run.target, owner, path, content
-
-    def leave_out(self, origin: RunRef, owner: str, path: str) -> None:
-        """A file has no bytes here: the store is not to show it."""
+    def place(self, origin: RunRef, owner: str, path: str) -> FileRef:
+        """Where the store is to have a file of a run."""
         run = self._runs[origin]
-        there = self.place(origin, owner, path)
-        rows = run.shown.tables.get("files", [])
-        run.shown.tables["files"] = [r for r in rows if (r.get("owner") or "", r["path"]) != there]
+        return FileRef(run.target, *run.shown.files.get((owner, path), (owner, path)))
+
+    def contents(self) -> Iterator[tuple[FileRef, bytes]]:
+        """Small files that only the store's users need."""
+        for run in self._runs.values():
+            for place, content in run.shown.contents.items():
+                yield FileRef(run.target, *place), content
 
     def set_file(self, origin: RunRef, owner: str, path: str, size: int, sha256: str) -> None:
         """What was learned of a file while it was copied."""
-        run = self._runs[origin]
-        for rows, place in (
-            (run.rows["files"], (owner, path)),
-            (run.shown.tables.get("files", []), self.place(origin, owner, path)),
-        ):
-            for row in rows:
-                if (row.get("owner") or "", row["path"]) == place:
-                    row.update(size=size, sha256=sha256)
+        run, there = self._runs[origin], self.place(origin, owner, path)
+        for row in run.rows["files"]:
+            if _place(row) == (owner, path):
+                row.update(size=size, sha256=sha256)
+        for row in run.shown.tables["files"]:
+            if _place(row) == (there.owner, there.path):
+                row.update(size=size, sha256=sha256)
+
+    def leave_out_missing(self) -> None:
+        """Files without bytes or reference are not shown in the store: the sidecar has them."""
+        for run in self._runs.values():
+            rows = run.shown.tables["files"]
+            here = [row for row in rows if row.get("sha256") or row.get("reference")]
+            self.losses.add("files without bytes", run.key.run_id, len(rows) - len(here))
+            run.shown.tables["files"] = here
 
     def finish(self) -> Iterator[Batch]:
         """Everything that was held back, as the store is to hold it."""
@@ -218,6 +272,16 @@ def _set_repeated_apart(
     later = repeated.copy()
     later[first] = False
     return whole | (repeated & ~extra), dropped | later
+
+
+def _described(place: tuple[str, str], content: bytes) -> Row:
+    owner, path = place
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"owner": owner, "path": path, "size": len(content), "sha256": sha256}
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row.get("owner") or "", row["path"]
 
 
 def _sidecar(run: _Run) -> Sidecar:

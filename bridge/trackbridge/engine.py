@@ -1,0 +1,265 @@
+"""Carries out a migration: lists, skips what is proven, moves chunk by chunk, reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from joblib import Parallel, delayed
+
+from trackbridge import shared
+from trackbridge.adapter import Query, Reader, RunInfo, Writer
+from trackbridge.errors import BridgeError, ConfigError, UnsupportedError
+from trackbridge.losses import Loss, Losses
+from trackbridge.plan import Chunk, chunked
+from trackbridge.receipts import Receipt, Receipts, receipt_id
+from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
+from trackbridge.retry import persist
+from trackbridge.transfer import Moved, move
+from trackbridge.verify import Comparison, Difference, compare_chunk
+
+EVERY_RUN = Query()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not arrive, or could not be proven, and why."""
+
+    run: str
+    error: str
+
+
+@dataclass
+class Report:
+    """What a migration did. `damage` names what is unreadable in the source."""
+
+    total: int = 0
+    copied: int = 0
+    updated: int = 0
+    skipped: int = 0
+    points: int = 0
+    files: int = 0
+    size: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def verified(self) -> bool:
+        """Whether every run is in the target and proven."""
+        return not self.failures and self.copied + self.updated + self.skipped == self.total
+
+
+class Progress(Protocol):
+    """Is told how far a job is; all methods are called from the calling thread."""
+
+    def begin(self, runs: int, points: int) -> None: ...
+    def points(self, count: int) -> None: ...
+    def runs(self, count: int) -> None: ...
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def begin(self, runs: int, points: int) -> None: ...
+    def points(self, count: int) -> None: ...
+    def runs(self, count: int) -> None: ...
+
+
+def migrate(
+    source: str,
+    target: str,
+    query: Query = EVERY_RUN,
+    *,
+    workers: int = 1,
+    source_options: Mapping[str, str] = NO_OPTIONS,
+    target_options: Mapping[str, str] = NO_OPTIONS,
+    progress: Progress | None = None,
+) -> Report:
+    """Copy runs from one store to another and prove each one by reading it back.
+
+    Calling it again finishes what was interrupted, brings changed runs up to date and skips the
+    rest. Runs that fail are in the report and stop nothing; errors that concern the whole job
+    (`ConfigError`, `NotFoundError`) are raised.
+    """
+    begun = time.monotonic()
+    reader = open_reader(source, source_options)
+    writer = open_writer(target, target_options)
+    if reader.address == writer.address:
+        raise ConfigError(f"{target}: source and target are the same store")
+    runs = list(persist(lambda: list(reader.list_runs(query))))
+    job = _Job(reader, writer, progress or Silence())
+    report = job.report
+    report.total = len(runs)
+    waiting = list(job.sort_out(runs))
+    job.progress.begin(len(waiting), sum(info.points for info in waiting))
+    if waiting or not runs:
+        shared.move(reader, writer, query)
+    chunks = list(chunked(waiting))
+    if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
+        open_both = _Stores(source, target, source_options, target_options)
+        results = Parallel(n_jobs=workers, return_as="generator_unordered")(
+            delayed(_move_elsewhere)(open_both, chunk) for chunk in chunks
+        )
+    else:
+        results = (
+            (chunk, _move_all(reader, writer, chunk, job.progress.points)) for chunk in chunks
+        )
+    for chunk, outcomes in results:
+        job.settle(chunk, outcomes)
+    report.losses = job.losses.list()
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+@dataclass(frozen=True)
+class _Stores:
+    """How a worker opens the stores for itself."""
+
+    source: str
+    target: str
+    source_options: Mapping[str, str]
+    target_options: Mapping[str, str]
+
+
+@dataclass
+class _Outcome:
+    """A chunk, or a part of one, that was moved or failed."""
+
+    chunk: Chunk
+    moved: Moved | None
+    error: str = ""
+
+
+def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[_Outcome]]:
+    reader = open_reader(stores.source, stores.source_options)
+    writer = open_writer(stores.target, stores.target_options)
+    return chunk, list(_move_all(reader, writer, chunk, lambda points: None))
+
+
+def _move_all(
+    reader: Reader, writer: Writer, chunk: Chunk, tell: Callable[[int], object]
+) -> Iterator[_Outcome]:
+    """Move a chunk; one that fails is halved until the run at fault stands alone."""
+    try:
+        yield _Outcome(chunk, persist(lambda: move(reader, writer, chunk.runs, tell)))
+    except ConfigError:
+        raise
+    except BridgeError as error:
+        if len(chunk.runs) == 1:
+            yield _Outcome(chunk, None, str(error))
+            return
+        for half in chunk.halves():
+            yield from _move_all(reader, writer, half, tell)
+
+
+class _Job:
+    """The state of a migration between its listing and its report."""
+
+    def __init__(self, reader: Reader, writer: Writer, progress: Progress) -> None:
+        self.report, self.losses, self.progress = Report(), Losses(), progress
+        self._receipts = Receipts(reader.address, writer.address)
+        self._known = self._receipts.latest()
+        self._there = {str(info.key) for info in _listed(writer)}
+
+    def sort_out(self, runs: Iterable[RunInfo]) -> Iterator[RunInfo]:
+        """The runs that are not proven to be in the target in their present state."""
+        for info in runs:
+            proven = receipt_id(str(info.key), info.fingerprint) in self._known
+            if proven and str(info.key) in self._there:
+                self.report.skipped += 1
+            else:
+                yield info
+
+    def settle(self, chunk: Chunk, outcomes: Iterable[_Outcome]) -> None:
+        """Enter what became of a chunk; receipts are written for proven runs alone."""
+        for outcome in outcomes:
+            if outcome.moved is None:
+                self._fail(outcome.chunk.runs[0], outcome.error)
+            else:
+                self._enter(outcome.chunk, outcome.moved)
+        self.progress.runs(len(chunk.runs))
+
+    def _enter(self, chunk: Chunk, moved: Moved) -> None:
+        receipts = []
+        for info in chunk.runs:
+            key = str(info.key)
+            if key in moved.failures:
+                self._fail(info, moved.failures[key])
+                continue
+            receipts.append(Receipt(key, info.fingerprint, moved.digests[key]))
+            if key in self._there:
+                self.report.updated += 1
+            else:
+                self.report.copied += 1
+        if receipts:
+            self._receipts.add(chunk.id, receipts)
+        self.report.points += moved.points
+        self.report.files += moved.files
+        self.report.size += moved.size
+        self.report.damage += moved.damage
+        self.losses.merge(moved.losses)
+
+    def _fail(self, info: RunInfo, error: str) -> None:
+        self.report.failures.append(Failure(f"{info.ref.project}/{info.ref.run_id}", error))
+
+
+def _listed(writer: Writer) -> Iterator[RunInfo]:
+    return writer.list_runs(EVERY_RUN)
+
+
+def verify(
+    source: str,
+    target: str,
+    query: Query = EVERY_RUN,
+    *,
+    source_options: Mapping[str, str] = NO_OPTIONS,
+    target_options: Mapping[str, str] = NO_OPTIONS,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare every run of the source with its copy in the target, value by value.
+
+    Runs belong together by their key or, where no key was written, by project and id.
+    """
+    reader = open_reader(source, source_options)
+    writer, other = _open_target(target, target_options)
+    progress = progress or Silence()
+    runs = list(reader.list_runs(query))
+    partners = _partners(other)
+    pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
+    result = Comparison()
+    for info, partner in pairs.items():
+        if partner is None:
+            result += Comparison(total=1, missing=1, differences=[_missing(info)])
+    progress.begin(len(runs), sum(info.points for info in runs))
+    for chunk in chunked(info for info, partner in pairs.items() if partner):
+        matched = [(info, partner) for info in chunk.runs if (partner := pairs[info])]
+        result += persist(lambda: compare_chunk(reader, other, matched, writer))  # noqa: B023
+        progress.points(chunk.points)
+        progress.runs(len(chunk.runs))
+    return result
+
+
+def _open_target(address: str, options: Mapping[str, str]) -> tuple[Writer | None, Reader]:
+    """The target as its writer, if it has one: then its native form can be held to account."""
+    reader = open_reader(address, options)
+    try:
+        writer = open_writer(address, options)
+    except (UnsupportedError, ConfigError):
+        return None, reader
+    return writer, writer
+
+
+def _partners(reader: Reader) -> dict[Any, RunInfo]:
+    found: dict[Any, RunInfo] = {}
+    for info in reader.list_runs(EVERY_RUN):
+        found[info.key] = info
+        found[info.ref] = info
+    return found
+
+
+def _missing(info: RunInfo) -> Difference:
+    return Difference(info.ref.run_id, "runs", None, "not in the target")

@@ -1,0 +1,64 @@
+"""What a migration will do: runs in chunks. Pure functions over listings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from trackbridge.adapter import RunInfo
+
+CHUNK_RUNS = 500
+CHUNK_POINTS = 2_000_000
+CHUNK_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that are read, written, committed and proven together."""
+
+    runs: tuple[RunInfo, ...]
+
+    @property
+    def id(self) -> str:
+        """16 hex digits, the same for the same runs in the same state."""
+        state = hashlib.sha256()
+        for info in self.runs:
+            state.update(f"{info.key}\n{info.fingerprint}\n".encode())
+        return state.hexdigest()[:16]
+
+    @property
+    def points(self) -> int:
+        return sum(info.points for info in self.runs)
+
+    def halves(self) -> tuple[Chunk, Chunk]:
+        """Two chunks that together are this one; it must have more than one run."""
+        middle = len(self.runs) // 2
+        return Chunk(self.runs[:middle]), Chunk(self.runs[middle:])
+
+
+def chunked(runs: Iterable[RunInfo]) -> Iterator[Chunk]:
+    """Runs in chunks of bounded size, in order; a run that is too large has one of its own.
+
+    Runs whose origins have equal labels (the same project and id at two instances) never share
+    one, since batches tell runs apart by their labels.
+    """
+    part: list[RunInfo] = []
+    labels: set[tuple[str, str]] = set()
+    for info in runs:
+        label = (info.key.project, info.key.run_id)
+        if part and (_full([*part, info]) or label in labels):
+            yield Chunk(tuple(part))
+            part, labels = [], set()
+        part.append(info)
+        labels.add(label)
+    if part:
+        yield Chunk(tuple(part))
+
+
+def _full(runs: list[RunInfo]) -> bool:
+    return (
+        len(runs) > CHUNK_RUNS
+        or sum(info.points for info in runs) > CHUNK_POINTS
+        or sum(info.size for info in runs) > CHUNK_BYTES
+    )

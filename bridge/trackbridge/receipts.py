@@ -1,0 +1,83 @@
+"""Receipts: small files that say which runs have been moved and proven, so that a job resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+import fsspec
+import platformdirs
+
+from trackbridge import __version__
+from trackbridge.errors import ConfigError
+
+STATE = "TRACKBRIDGE_STATE"
+"""Environment variable: folder or fsspec address for the state of all jobs."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Proof that a run, in the state that `fingerprint` stands for, is in the target."""
+
+    key: str
+    fingerprint: str
+    digests: Mapping[str, str]
+
+
+class Receipts:
+    """The receipts of one job: one file per chunk, put in place by an atomic rename.
+
+    Nothing is shared but the folder, so any number of machines can work on one job.
+    """
+
+    def __init__(self, source: str, target: str) -> None:
+        job = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:16]
+        root = os.environ.get(STATE) or platformdirs.user_state_path("trackbridge").as_posix()
+        try:
+            self._files, path = fsspec.core.url_to_fs(root)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"{STATE}={root}: {error}") from error
+        self._folder = f"{path.rstrip('/')}/jobs/{job}"
+        self._job = {"source": source, "target": target}
+
+    def __iter__(self) -> Iterator[Receipt]:
+        """Every receipt of the job; a torn or foreign file counts as none."""
+        try:
+            paths = sorted(self._files.glob(f"{self._folder}/*.json"))
+        except FileNotFoundError:
+            return
+        for path in paths:
+            try:
+                document = json.loads(self._files.cat_file(path))
+                yield from (Receipt(**item) for item in document["runs"])
+            except (ValueError, KeyError, TypeError, FileNotFoundError):
+                continue
+
+    def latest(self) -> dict[str, Receipt]:
+        """Every receipt by run key and fingerprint in one text."""
+        return {receipt_id(r.key, r.fingerprint): r for r in self}
+
+    def add(self, chunk: str, receipts: list[Receipt]) -> None:
+        """Keep the receipts of a chunk; a chunk of the same id is replaced."""
+        document = {
+            "trackbridge": __version__,
+            **self._job,
+            "runs": [asdict(receipt) for receipt in receipts],
+        }
+        path, new = f"{self._folder}/{chunk}.json", f"{self._folder}/{chunk}.{os.getpid()}.new"
+        try:
+            self._files.makedirs(self._folder, exist_ok=True)
+            self._files.pipe_file(new, json.dumps(document, sort_keys=True).encode())
+            self._files.mv(new, path)
+        except OSError as error:
+            raise ConfigError(
+                f"the state of this job cannot be kept in {self._folder}: {error.strerror}; "
+                f"free some room or set {STATE} to another folder"
+            ) from error
+
+
+def receipt_id(key: str, fingerprint: str) -> str:
+    return f"{key}\n{fingerprint}"

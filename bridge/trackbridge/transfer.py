@@ -1,0 +1,201 @@
+"""Moves one chunk of runs: read, translate, write, commit, read back, prove."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from trackbridge.adapter import Batch, FileRef, Reader, Row, RunInfo, RunRef, Sink, Writer
+from trackbridge.columns import batches
+from trackbridge.digest import Digests
+from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
+from trackbridge.losses import Loss
+from trackbridge.prefetch import prefetched
+from trackbridge.sidecar import PATH, Overlay
+from trackbridge.translate import Translation, Verbatim, translation
+from trackbridge.verify import compare_digests, digest_chunk
+
+
+@dataclass
+class Moved:
+    """What became of a chunk, proven run by run."""
+
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Run key -> digest of each table, for runs that are proven."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Run key -> what is not as it should be, for the others."""
+    damage: list[str] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    points: int = 0
+    files: int = 0
+    size: int = 0
+
+
+def move(
+    source: Reader,
+    target: Writer,
+    infos: Sequence[RunInfo],
+    tell: Callable[[int], object] = lambda points: None,
+) -> Moved:
+    """Write runs and prove them; `tell` is given the number of points as they pass.
+
+    Chunks in which points become equal or moves ambiguous are written a second time, carefully.
+    Errors of the stores are raised, and then nothing of the chunk is committed.
+    """
+    try:
+        moved = _Passage(source, target, infos, tell, careful=False).run()
+    except DuplicatePointsError:
+        moved = None
+    if moved is None or moved.failures:
+        moved = _Passage(source, target, infos, lambda points: None, careful=True).run()
+    return moved
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that is hashed and counted as it is read."""
+
+    def __init__(self, data: BinaryIO) -> None:
+        self._data = data
+        self.state, self.size = hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._data.read(size)
+        self.state.update(block)
+        self.size += len(block)
+        return block
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+class _Passage:
+    """One try at moving a chunk."""
+
+    def __init__(
+        self,
+        source: Reader,
+        target: Writer,
+        infos: Sequence[RunInfo],
+        tell: Callable[[int], object],
+        *,
+        careful: bool,
+    ) -> None:
+        self._target, self._infos, self._tell = target, infos, tell
+        self._overlay = Overlay(source, infos)
+        keys = [info.key for info in infos]
+        self._moved: Translation | Verbatim = translation(target, keys, careful=careful)
+        self._model, self._promised = Digests(), Digests()
+        self._result = Moved()
+
+    def run(self) -> Moved:
+        with self._target.open([info.key for info in self._infos]) as sink:
+            files = self._pass(sink)
+            self._moved.present()
+            self._copy(sink, files)
+            for batch in self._moved.finish():
+                self._write(sink, batch)
+            for ref, side in self._moved.sidecars():
+                sink.put_file(FileRef(ref, "", PATH), io.BytesIO(side))
+            sink.commit()
+        self._prove()
+        self._result.losses = self._moved.losses.list()
+        return self._result
+
+    def _pass(self, sink: Sink) -> list[Row]:
+        """Read everything once; gives the files, which are still to be copied."""
+        files: list[Row] = []
+        with prefetched(self._overlay.read()) as batches_read:
+            for batch in batches_read:
+                for native in self._moved.feed(batch):
+                    self._write(sink, native)
+                if batch.table == "files":
+                    files += batch.data.to_pylist()
+                else:
+                    self._note(batch)
+        return files
+
+    def _note(self, batch: Batch) -> None:
+        self._model.add(batch)
+        if batch.table in ("metrics", "series"):
+            self._result.points += batch.data.num_rows
+            self._tell(batch.data.num_rows)
+        if batch.table == "runs":
+            self._result.damage += list(_damage(batch))
+
+    def _write(self, sink: Sink, batch: Batch) -> None:
+        if batch.data.num_rows:
+            self._promised.add(batch)
+            sink.write(batch)
+
+    def _copy(self, sink: Sink, files: list[Row]) -> None:
+        for row in files:
+            if not row["reference"]:
+                self._copy_one(sink, row)
+        for place, content in self._moved.contents():
+            sink.put_file(place, io.BytesIO(content))
+        self._moved.leave_out_missing()
+        for batch in batches("files", files):
+            self._model.add(batch)
+
+    def _copy_one(self, sink: Sink, row: Row) -> None:
+        origin = RunRef(row["project"], row["run_id"])
+        try:
+            data = self._overlay.open_file(origin, row["owner"], row["path"])
+        except NotFoundError:
+            row["sha256"] = None
+            return
+        with data:
+            hashing = _Hashing(data)
+            place = self._moved.place(origin, row["owner"], row["path"])
+            sink.put_file(place, hashing)  # type: ignore[arg-type]
+        sha256 = hashing.state.hexdigest()
+        if row["sha256"] not in (None, sha256):
+            raise IntegrityError(
+                f"run {origin.run_id}: {row['path']}: its bytes are not those that the source "
+                f"recorded (SHA-256 {row['sha256'][:12]}, found {sha256[:12]})"
+            )
+        row.update(size=hashing.size, sha256=sha256)
+        self._moved.set_file(origin, row["owner"], row["path"], hashing.size, sha256)
+        self._result.files += 1
+        self._result.size += hashing.size
+
+    def _prove(self) -> None:
+        """Read back: the native form is the promised one, and with the sidecar it is the run."""
+        back = [
+            RunInfo(self._target.target(info.key), info.key, fingerprint="") for info in self._infos
+        ]
+        found = digest_chunk(self._target, back)
+        for info in back:
+            origin = RunRef(info.key.project, info.key.run_id)
+            unlike = compare_digests(self._promised[info.ref], found.native[info.ref])
+            unrestored = compare_digests(self._model[origin], found.model[origin])
+            if unlike or unrestored:
+                self._result.failures[str(info.key)] = _reason(unlike, unrestored)
+            else:
+                self._result.digests[str(info.key)] = self._model.totals(origin)
+
+
+def _reason(unlike: list[tuple[str, str | None]], unrestored: list[tuple[str, str | None]]) -> str:
+    def named(places: list[tuple[str, str | None]]) -> str:
+        words = [table if key is None else f"{table} {key!r}" for table, key in places[:3]]
+        return ", ".join(words) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+
+    if unlike:
+        return f"read back from the target, it is not what was written: {named(unlike)}"
+    return f"read back with its sidecar, it is not the source's: {named(unrestored)}"
+
+
+def _damage(batch: Batch) -> Iterator[str]:
+    import json
+
+    for extra in batch.data.column("extra").to_pylist():
+        if extra and '"damage"' in extra:
+            yield from json.loads(extra).get("damage", [])

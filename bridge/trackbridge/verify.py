@@ -1,0 +1,305 @@
+"""Compares runs in two stores by digest, and names the values that differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from trackbridge.adapter import Batch, FileRef, Reader, Row, RunInfo, RunRef, Writer
+from trackbridge.columns import batches
+from trackbridge.digest import Digests, RunDigests, point_hashes, row_digest
+from trackbridge.errors import NotFoundError
+from trackbridge.sidecar import Overlay
+from trackbridge.translate import translation
+
+BLOCK = 1 << 20
+MOST_NAMED = 5
+"""Differing values named per table of a run."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value that is not the same in both stores; `key` names the row, if the table has keys."""
+
+    run: str
+    table: str
+    key: str | None
+    what: str
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else f" {self.key}"
+        return f"run {self.run}: {self.table}{key}: {self.what}"
+
+
+@dataclass
+class Comparison:
+    """What comparing runs has shown."""
+
+    total: int = 0
+    equal: int = 0
+    missing: int = 0
+    series: int = 0
+    series_equal: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def different(self) -> int:
+        return self.total - self.equal - self.missing
+
+    @property
+    def holds(self) -> bool:
+        """Whether every run is there and equal."""
+        return self.equal == self.total
+
+    def __iadd__(self, other: Comparison) -> Comparison:
+        self.total += other.total
+        self.equal += other.equal
+        self.missing += other.missing
+        self.series += other.series
+        self.series_equal += other.series_equal
+        self.differences += other.differences
+        return self
+
+
+def hashed(data: BinaryIO) -> tuple[int, str]:
+    """Size and SHA-256 of a stream, read to its end."""
+    state, size = hashlib.sha256(), 0
+    while block := data.read(BLOCK):
+        state.update(block)
+        size += len(block)
+    return size, state.hexdigest()
+
+
+class FileHashes:
+    """Sizes and SHA-256 of a reader's files, each file read once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[FileRef, tuple[int, str] | None] = {}
+
+    def of(self, file: FileRef) -> tuple[int, str] | None:
+        """None where the bytes are missing."""
+        if file not in self._known:
+            try:
+                with self._reader.open_file(file) as data:
+                    self._known[file] = hashed(data)
+            except NotFoundError:
+                self._known[file] = None
+        return self._known[file]
+
+    def filled(self, batch: Batch, locate: Callable[[Row], FileRef]) -> Iterator[Batch]:
+        """A batch of `files` with the size and hash that its bytes really have."""
+        rows = batch.data.to_pylist()
+        for row in rows:
+            found = None if row["reference"] else self.of(locate(row))
+            if found:
+                row["size"], row["sha256"] = found
+            elif not row["reference"]:
+                row["sha256"] = None
+        return batches("files", rows)
+
+
+@dataclass
+class Digested:
+    """Digests of a chunk as its store has it, and as it was where it was born."""
+
+    native: Digests
+    model: Digests
+
+
+def digest_chunk(
+    reader: Reader,
+    infos: Sequence[RunInfo],
+    *,
+    each: Callable[[Batch], object] | None = None,
+) -> Digested:
+    """Both digests of a chunk in one pass; `each` sees every batch of the model."""
+    overlay, files = Overlay(reader, infos), FileHashes(reader)
+    digested = Digested(Digests(), Digests())
+
+    def native(batch: Batch) -> None:
+        parts: Iterator[Batch] = iter([batch])
+        if batch.table == "files":
+            parts = files.filled(batch, lambda row: FileRef(_ref(row), row["owner"], row["path"]))
+        for part in parts:
+            digested.native.add(part)
+
+    for batch in overlay.read(native=native):
+        parts: Iterator[Batch] = iter([batch])
+        if batch.table == "files":
+            parts = files.filled(
+                batch, lambda row: overlay.locate(_ref(row), row["owner"], row["path"])
+            )
+        for part in parts:
+            digested.model.add(part)
+            if each is not None:
+                each(part)
+    return digested
+
+
+def promise(writer: Writer, infos: Sequence[RunInfo], reader: Reader) -> tuple[Digests, Digests]:
+    """Digests of a chunk at its source, and those that its native form in a store must have."""
+    promised = Digests()
+    moved = translation(writer, [info.key for info in infos])
+
+    def each(batch: Batch) -> None:
+        for native in moved.feed(batch):
+            promised.add(native)
+
+    source = digest_chunk(reader, infos, each=each)
+    moved.present()
+    moved.leave_out_missing()
+    for native in moved.finish():
+        promised.add(native)
+    return source.model, promised
+
+
+def compare_digests(expected: RunDigests, found: RunDigests) -> list[tuple[str, str | None]]:
+    """Tables, and series of `metrics`, that are not equal."""
+    places = sorted(set(expected) | set(found), key=lambda place: (place.table, place.series or ""))
+    return [(p.table, p.series) for p in places if expected.get(p) != found.get(p)]
+
+
+def compare_chunk(
+    source: Reader,
+    target: Reader,
+    pairs: Sequence[tuple[RunInfo, RunInfo]],
+    writer: Writer | None = None,
+) -> Comparison:
+    """Runs of two stores, pair by pair, each read once; values are looked at where they differ.
+
+    With a writer for the target, its native form is held to what translating the source gives,
+    so that no sidecar can stand in for missing data.
+    """
+    left, right = [a for a, _ in pairs], [b for _, b in pairs]
+    promised: Digests | None = None
+    if writer is None:
+        model = digest_chunk(source, left).model
+    else:
+        model, promised = promise(writer, left, source)
+    found = digest_chunk(target, right)
+    result = Comparison(total=len(pairs))
+    for here, there in pairs:
+        origin = RunRef(here.key.project, here.key.run_id)
+        other = RunRef(there.key.project, there.key.run_id)
+        unequal = compare_digests(model[origin], found.model[other])
+        differences = _explain(source, target, here, there, unequal)
+        if promised is not None and here.key == there.key:
+            hollow = compare_digests(promised[there.ref], found.native[there.ref])
+            differences += [
+                Difference(here.ref.run_id, t, k, "not shown in the target as it should be")
+                for t, k in hollow
+            ]
+        result.series += sum(place.series is not None for place in model[origin])
+        result.series_equal += sum(
+            place.series is not None and found.model[other].get(place) == digest
+            for place, digest in model[origin].items()
+        )
+        result.equal += not differences
+        result.differences += differences
+    return result
+
+
+def _explain(
+    source: Reader,
+    target: Reader,
+    here: RunInfo,
+    there: RunInfo,
+    unequal: list[tuple[str, str | None]],
+) -> list[Difference]:
+    """The values behind digests that differ; never empty if `unequal` is not."""
+    differences = []
+    for table in sorted({table for table, _ in unequal}):
+        keys = {key for name, key in unequal if name == table}
+        before = _rows(source, here, table, keys)
+        after = _rows(target, there, table, keys)
+        found = list(_unlike(here.ref.run_id, table, before, after))
+        if not found:
+            found = [Difference(here.ref.run_id, table, None, "digests differ")]
+        differences += found[:MOST_NAMED]
+        if len(found) > MOST_NAMED:
+            more = f"and {len(found) - MOST_NAMED} more values"
+            differences.append(Difference(here.ref.run_id, table, None, more))
+    return differences
+
+
+def _rows(
+    reader: Reader, info: RunInfo, table: str, keys: set[str | None]
+) -> dict[str, tuple[int, Row]]:
+    """Digest -> (count, row) of the rows of one table of one run."""
+    overlay, files = Overlay(reader, [info]), FileHashes(reader)
+    rows: dict[str, tuple[int, Row]] = {}
+    for batch in overlay.read([table]):
+        parts: Iterator[Batch] = iter([batch])
+        if table == "files":
+            parts = files.filled(
+                batch, lambda row: overlay.locate(_ref(row), row["owner"], row["path"])
+            )
+        for part in parts:
+            data = part.data
+            if table == "metrics":
+                data = data.filter(
+                    pa.compute.is_in(data.column("key").cast(pa.string()), _set(keys))
+                )
+                digests = [f"{value:016x}" for value in point_hashes(data).tolist()]
+            else:
+                digests = [row_digest(table, row) for row in data.to_pylist()]
+            for digest, row in zip(digests, data.to_pylist()):
+                rows[digest] = (rows.get(digest, (0, row))[0] + 1, row)
+    return rows
+
+
+def _set(keys: set[str | None]) -> pa.Array:
+    return pa.array([key for key in keys if key is not None], pa.string())
+
+
+def _unlike(
+    run: str, table: str, before: dict[str, tuple[int, Row]], after: dict[str, tuple[int, Row]]
+) -> Iterator[Difference]:
+    lost = [row for d, (n, row) in before.items() if n > after.get(d, (0, row))[0]]
+    new = [row for d, (n, row) in after.items() if n > before.get(d, (0, row))[0]]
+    partners: dict[Any, list[Row]] = {}
+    for row in new:
+        partners.setdefault(_name(row), []).append(row)
+    for row in lost:
+        others = partners.get(_name(row))
+        if not others:
+            yield Difference(run, table, _key(row), f"missing: {_short(row)}")
+            continue
+        other = others.pop(0)
+        changed = [c for c in row if row[c] != other.get(c) and c not in ("project", "run_id")]
+        what = "; ".join(f"{c}: {_text(row[c])} -> {_text(other.get(c))}" for c in changed)
+        yield Difference(run, table, _key(row), what or "occurs a different number of times")
+    for row in (row for rows in partners.values() for row in rows):
+        yield Difference(run, table, _key(row), f"only in the target: {_short(row)}")
+
+
+def _name(row: Row) -> tuple[Any, ...]:
+    names = ("key", "path", "step", "owner", "name", "collection", "version", "line", "title")
+    return tuple(row.get(name) for name in names)
+
+
+def _key(row: Row) -> str | None:
+    for name in ("key", "path", "name", "collection", "title", "line"):
+        if row.get(name) is not None:
+            step = row.get("step")
+            return str(row[name]) if step is None else f"{row[name]} at step {step}"
+    return None
+
+
+def _short(row: Row) -> str:
+    shown = {n: v for n, v in row.items() if v is not None and n not in ("project", "run_id")}
+    return ", ".join(f"{name}={_text(value)}" for name, value in shown.items())[:300]
+
+
+def _text(value: Any) -> str:
+    text = repr(value) if isinstance(value, (str, float)) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _ref(row: Row) -> RunRef:
+    return RunRef(row["project"], row["run_id"])
