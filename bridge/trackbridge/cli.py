@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trackbridge.adapter import Query, RunInfo
     from trackbridge.engine import Report
     from trackbridge.losses import Loss
-    from trackbridge.verify import Comparison
+    from trackbridge.proof import Comparison
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -72,7 +72,9 @@ def _selection(command: Command) -> Command:
     """Options that say which runs are meant."""
     for option in (
         click.option("--since", metavar="TIME", help="Only runs started since, e.g. 2024-05-01."),
-        click.option("--run", "runs", multiple=True, metavar="ID", help="Only this run; repeatable."),
+        click.option(
+            "--run", "runs", multiple=True, metavar="ID", help="Only this run; repeatable."
+        ),
         click.option(
             "--project",
             "projects",
@@ -211,7 +213,9 @@ def show(store: str, run: str, as_json: bool) -> None:
     for title, rows in shown.items():
         if rows:
             click.secho(title, bold=True)
-            _table((), ([f"  {cell}" if i == 0 else cell for i, cell in enumerate(r)] for r in rows))
+            _table(
+                (), ([f"  {cell}" if i == 0 else cell for i, cell in enumerate(r)] for r in rows)
+            )
 
 
 @main.command()
@@ -250,9 +254,7 @@ def _migrate(
         return
     options = {"artifact_root": artifact_root} if artifact_root else {}
     with Bars("migrate") as bars:
-        report = move(
-            source, target, query, workers=workers, target_options=options, progress=bars
-        )
+        report = move(source, target, query, workers=workers, target_options=options, progress=bars)
     _print_report(report, target, as_json)
     sys.exit(0 if report.verified and not (strict and report.damage) else 1)
 
@@ -317,7 +319,9 @@ def _report_document(report: Report) -> dict[str, Any]:
 def _print_losses(losses: Iterable[Loss]) -> None:
     losses = list(losses)
     if losses:
-        click.echo("not shown natively by the target (kept beside each run, restored on the way back):")
+        click.echo(
+            "not shown natively by the target (kept beside each run, restored on the way back):"
+        )
         _table((), ((f"  {loss.kind}", f"{loss.count:,}", loss.example) for loss in losses))
 
 

@@ -14,11 +14,11 @@ from trackbridge.adapter import Query, Reader, RunInfo, Writer
 from trackbridge.errors import BridgeError, ConfigError, UnsupportedError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
+from trackbridge.proof import Comparison, Difference, compare_chunk
 from trackbridge.receipts import Receipt, Receipts, receipt_id
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
 from trackbridge.transfer import Moved, move
-from trackbridge.verify import Comparison, Difference, compare_chunk
 
 EVERY_RUN = Query()
 

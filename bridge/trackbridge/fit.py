@@ -94,6 +94,13 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
     if "row" not in held:
         columns["row"] = pa.nulls(data.num_rows, pa.int64())
     if "system" not in held:
+        measured = np.array(columns["system"])
+        losses.add(
+            "system points shown as the run's own",
+            _first_key(columns, measured),
+            int(measured.sum()),
+        )
+        changed = changed | measured
         columns["system"] = pa.repeat(pa.scalar(False), data.num_rows)
     fitted = pa.RecordBatch.from_arrays(list(columns.values()), schema=TABLES["metrics"])
     return FittedPoints(fitted, changed | gaps, dropped)

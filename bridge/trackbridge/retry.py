@@ -1,4 +1,4 @@
-"""The one policy for faults that may pass: whole idempotent steps are tried again, with patience."""
+"""The one policy for faults that may pass: idempotent steps are tried again, with patience."""
 
 from __future__ import annotations
 

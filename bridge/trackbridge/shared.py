@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trackbridge.adapter import Query, Reader, RunKey, Writer
+from trackbridge.adapter import Query, Reader, Writer
 from trackbridge.columns import batches
 from trackbridge.fit import fit_rows, holds_everything
 from trackbridge.losses import Losses

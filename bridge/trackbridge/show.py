@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from trackbridge.adapter import Query, RunInfo
+from trackbridge.adapter import Query, Row, RunInfo
 from trackbridge.columns import codes, numpy_of
 from trackbridge.errors import NotFoundError
 from trackbridge.registry import open_reader
@@ -14,9 +18,41 @@ from trackbridge.sidecar import Overlay
 
 Sections = dict[str, list[list[str]]]
 
+LISTED = {
+    "params": ("key", "value", "type"),
+    "summary": ("key", "value", "type"),
+    "tags": ("key", "value"),
+    "metric_defs": ("key", "x_axis", "summary"),
+    "alerts": ("title", "level", "time"),
+    "inputs": ("name", "kind", "digest", "context"),
+    "artifacts": ("collection", "version", "kind", "direction", "digest"),
+    "files": ("owner", "path", "size", "reference"),
+}
+"""Columns shown of each small table."""
+
+
+@dataclass
+class _Series:
+    """What a metric comes to: how many points, over which steps, and where it ended."""
+
+    points: int = 0
+    first: int | None = None
+    last: int | None = None
+    value: float = float("nan")
+
+    def add(self, steps: list[int], values: list[float]) -> None:
+        self.points += len(steps)
+        low, high = min(steps), max(steps)
+        self.first = low if self.first is None else min(self.first, low)
+        if self.last is None or high >= self.last:
+            self.last, self.value = high, values[len(steps) - 1 - steps[::-1].index(high)]
+
+    def cells(self) -> list[str]:
+        return [f"{self.points:,} points", f"steps {self.first}..{self.last}", f"{self.value:g}"]
+
 
 def summarize(store: str, run: str) -> Sections:
-    """Titles and rows of cells: the run, its params, tags, metrics, other series and files.
+    """Titles and rows of cells: the run, its params, tags, metrics, other series, files.
 
     `run` is a run id or, where ids repeat, `project/id`. Raises `NotFoundError` if there is none.
     """
@@ -24,18 +60,62 @@ def summarize(store: str, run: str) -> Sections:
     info = _find(list(reader.list_runs(Query())), run, store)
     sections: Sections = {"run": [["key", str(info.key)]]}
     metrics: dict[str, _Series] = {}
-    kinds: dict[tuple[str, str], int] = {}
+    kinds: Counter[tuple[str, str]] = Counter()
+    lines = 0
     for batch in Overlay(reader, [info]).read():
         if batch.table == "metrics":
             _count(batch.data, metrics)
+        elif batch.table == "logs":
+            lines += batch.data.num_rows
         elif batch.table == "series":
-            for row in batch.data.to_pylist():
-                place = (row["key"], row["kind"])
-                kinds[place] = kinds.get(place, 0) + 1
-        else:
-            cells = [_cells(batch.table, row) for row in batch.data.to_pylist()]
-            sections.setdefault(batch.table, []).extend(cells)
-    sections["run"] += sections.pop("runs", [[]])[0] and _run_rows(sections, reader, info)
-    sections["metrics"] = [[key, *series.cells()] for key, series in sorted(metrics.items())]
-    sections["series"] = [[k, kind, f"{n} points"] for (k, kind), n in sorted(kinds.items())]
+            kinds.update((row["key"], row["kind"]) for row in batch.data.to_pylist())
+        elif batch.table == "runs":
+            sections["run"] += [
+                [name, _text(value)] for name, value in batch.data.to_pylist()[0].items() if value
+            ]
+        elif batch.table in LISTED:
+            rows = sections.setdefault(batch.table, [])
+            rows += (_cells(batch.table, row) for row in batch.data.to_pylist())
+    sections["metrics"] = [[key, *metrics[key].cells()] for key in sorted(metrics)]
+    sections["series"] = [[key, kind, f"{n} points"] for (key, kind), n in sorted(kinds.items())]
+    sections["console"] = [[f"{lines} pieces of output"]] if lines else []
     return {title: rows for title, rows in sections.items() if rows}
+
+
+def _find(runs: list[RunInfo], run: str, store: str) -> RunInfo:
+    found = [info for info in runs if run in (info.ref.run_id, "/".join(info.ref))]
+    if not found:
+        found = [info for info in runs if info.key.run_id == run]
+    if not found:
+        raise NotFoundError(f"{store}: no run {run!r}; `trackbridge ls {store}` lists them")
+    if len(found) > 1:
+        choices = ", ".join("/".join(info.ref) for info in found)
+        raise NotFoundError(f"{store}: several runs {run!r}; say which one: {choices}")
+    return found[0]
+
+
+def _count(data: pa.RecordBatch, metrics: dict[str, _Series]) -> None:
+    keys = codes(data.column("key"))
+    steps = numpy_of(data.column("step").fill_null(0), np.int64)
+    values = numpy_of(data.column("value"), np.float64)
+    names = data.column("key").dictionary.to_pylist()
+    system = np.array(data.column("system"))
+    for code in np.unique(keys).tolist():
+        for measured in (False, True):
+            mask = (keys == code) & (system == measured)
+            if mask.any():
+                name = f"{names[code]} (system)" if measured else names[code]
+                series = metrics.setdefault(name, _Series())
+                series.add(steps[mask].tolist(), values[mask].tolist())
+
+
+def _cells(table: str, row: Row) -> list[str]:
+    return [_text(row.get(column)) for column in LISTED[table]]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds")
+    return str(value)

@@ -14,9 +14,9 @@ from trackbridge.digest import Digests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
 from trackbridge.losses import Loss
 from trackbridge.prefetch import prefetched
+from trackbridge.proof import compare_digests, digest_chunk
 from trackbridge.sidecar import PATH, Overlay
 from trackbridge.translate import Translation, Verbatim, translation
-from trackbridge.verify import compare_digests, digest_chunk
 
 
 @dataclass

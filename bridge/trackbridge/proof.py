@@ -141,10 +141,12 @@ def digest_chunk(
     return digested
 
 
-def promise(writer: Writer, infos: Sequence[RunInfo], reader: Reader) -> tuple[Digests, Digests]:
+def promise(
+    writer: Writer, infos: Sequence[RunInfo], reader: Reader, *, careful: bool = False
+) -> tuple[Digests, Digests]:
     """Digests of a chunk at its source, and those that its native form in a store must have."""
     promised = Digests()
-    moved = translation(writer, [info.key for info in infos])
+    moved = translation(writer, [info.key for info in infos], careful=careful)
 
     def each(batch: Batch) -> None:
         for native in moved.feed(batch):
@@ -188,12 +190,14 @@ def compare_chunk(
         other = RunRef(there.key.project, there.key.run_id)
         unequal = compare_digests(model[origin], found.model[other])
         differences = _explain(source, target, here, there, unequal)
-        if promised is not None and here.key == there.key:
-            hollow = compare_digests(promised[there.ref], found.native[there.ref])
-            differences += [
-                Difference(here.ref.run_id, t, k, "not shown in the target as it should be")
-                for t, k in hollow
-            ]
+        if writer is not None and promised is not None and here.key == there.key:
+            native = found.native[there.ref]
+            hollow = compare_digests(promised[there.ref], native)
+            if hollow:  # chunks with points that are equal in the target are written carefully
+                _, careful = promise(writer, [here], source, careful=True)
+                hollow = compare_digests(careful[there.ref], native)
+            what = "not shown in the target as it should be"
+            differences += [Difference(here.ref.run_id, t, k, what) for t, k in hollow]
         result.series += sum(place.series is not None for place in model[origin])
         result.series_equal += sum(
             place.series is not None and found.model[other].get(place) == digest
