@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,7 +13,7 @@ class Bars:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._runs, self._total = 0, 0
 
     def __enter__(self) -> Bars:
