@@ -1,0 +1,206 @@
+"""The chunks of an archive: the small JSON file that commits each, and which run is in which.
+
+A chunk's files are never altered. Writing its runs again makes a new chunk, which the order of
+`Chunk.rank` puts before the old one, so that at every moment a reader sees each run once: a run
+lives in the highest-ranking chunk that has it. A rewritten run gets a higher `generation`; a copy
+of a chunk without some of its runs keeps the generation and gets a higher `revision`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+from trackbridge.adapter import RunInfo, RunKey, RunRef
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge_adapters.archive.folder import Folder
+
+CHUNKS = "data/chunks"
+_NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Part(NamedTuple):
+    """One Parquet file of a chunk."""
+
+    rows: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a chunk: what a listing says of it."""
+
+    info: RunInfo
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that were committed together, or (without runs) rows of shared tables."""
+
+    id: str
+    generation: int
+    revision: int
+    entries: tuple[Entry, ...]
+    parts: Mapping[str, Part]
+    replaces: tuple[str, ...] = ()
+    """Names of chunks of shared tables that hold nothing that this one does not hold anew."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.id}-{self.revision}"
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        return self.generation, self.revision, self.id
+
+    @property
+    def commit(self) -> str:
+        """Path of the JSON file: the chunk exists when this does."""
+        return f"{CHUNKS}/{self.name}.json"
+
+    def path(self, table: str) -> str:
+        """Path of the Parquet file of a table."""
+        return f"data/{table}/{self.name}.parquet"
+
+    def dumps(self) -> bytes:
+        document = {
+            "generation": self.generation,
+            "replaces": self.replaces,
+            "parts": {
+                table: {"path": self.path(table), **part._asdict()}
+                for table, part in sorted(self.parts.items())
+            },
+            "runs": [_plain(entry) for entry in self.entries],
+        }
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def loads(cls, name: str, data: bytes, where: str) -> Chunk:
+        """The inverse of `dumps`; raises `IntegrityError`, with `where` as the file's name."""
+        match = _NAME.fullmatch(name)
+        try:
+            document = json.loads(data)
+            parts = {
+                table: Part(part["rows"], part["size"], part["sha256"])
+                for table, part in document["parts"].items()
+            }
+            return cls(
+                match[1] if match else "",
+                document["generation"],
+                int(match[2]) if match else 0,
+                tuple(_entry(run) for run in document["runs"]),
+                parts,
+                tuple(document["replaces"]),
+            )
+        except (ValueError, KeyError, TypeError, IntegrityError) as error:
+            raise IntegrityError(f"{where} is damaged ({error}); restore it from a copy") from error
+
+
+def chunk_id(names: Iterable[str]) -> str:
+    """The id of a chunk: a digest of what it holds, in any order."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:32]
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    document = asdict(entry.info)
+    started = entry.info.started
+    document.update(
+        ref=list(entry.info.ref),
+        key=str(entry.info.key),
+        started=None if started is None else (started - EPOCH) // timedelta(microseconds=1),
+        deleted=entry.deleted,
+    )
+    return document
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    deleted = document.pop("deleted")
+    started = document.pop("started")
+    ref, key = RunRef(*document.pop("ref")), RunKey.parse(document.pop("key"))
+    when = None if started is None else EPOCH + timedelta(microseconds=started)
+    return Entry(RunInfo(ref=ref, key=key, started=when, **document), deleted)
+
+
+class Index:
+    """The chunks that are there, as of the last `refresh`."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self.chunks: dict[str, Chunk] = {}
+        self.homes: dict[RunRef, Chunk] = {}
+        """The chunk that each run lives in."""
+        self.outdated: dict[str, Chunk] = {}
+        """Chunks some of whose runs live elsewhere: what a clean-up has not come to."""
+
+    def refresh(self) -> None:
+        """Load what was committed since; a chunk that vanishes meanwhile has a successor."""
+        while not self._load():
+            pass
+
+    def entries(self) -> list[Entry]:
+        """Every run once, in the order of project and run id."""
+        found = {
+            entry.info.ref: entry
+            for chunk in self.chunks.values()
+            for entry in chunk.entries
+            if self.homes[entry.info.ref] is chunk
+        }
+        return [found[ref] for ref in sorted(found)]
+
+    def living(self, chunk: Chunk) -> list[Entry]:
+        """The runs that live in the chunk."""
+        return [entry for entry in chunk.entries if self.homes.get(entry.info.ref) is chunk]
+
+    def needs(self, chunk: Chunk) -> bool:
+        """Whether a reader has to go to the chunk for anything."""
+        return bool(self.living(chunk)) or chunk in self.shared()
+
+    def next_revision(self, of: str, *before: Chunk) -> int:
+        """A revision for a chunk of that id that comes after all there are and those given."""
+        same = [chunk for chunk in self.chunks.values() if chunk.id == of]
+        return 1 + max((chunk.revision for chunk in [*same, *before]), default=0)
+
+    def shared(self) -> list[Chunk]:
+        """The chunks of shared tables, the ones that win last."""
+        found = [chunk for chunk in self.chunks.values() if not chunk.entries]
+        replaced = {name for chunk in found for name in chunk.replaces}
+        return sorted((c for c in found if c.name not in replaced), key=lambda c: c.rank)
+
+    def _load(self) -> bool:
+        """Whether the listing was still true when everything was loaded."""
+        stems = (name.removesuffix(".json") for name in self._folder.names(CHUNKS))
+        names = [stem for stem in stems if _NAME.fullmatch(stem)]
+        gone = self.chunks.keys() - names
+        if gone:
+            self.chunks = {name: self.chunks[name] for name in names if name in self.chunks}
+            self.homes, self.outdated = {}, {}
+            self._settle(self.chunks.values())
+        new = []
+        for name in names:
+            if name not in self.chunks:
+                path = f"{CHUNKS}/{name}.json"
+                try:
+                    data = self._folder.read(path)
+                except NotFoundError:
+                    return False
+                new.append(Chunk.loads(name, data, f"{self._folder.address}/{path}"))
+        self.chunks.update((chunk.name, chunk) for chunk in new)
+        self._settle(new)
+        return True
+
+    def _settle(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            for entry in chunk.entries:
+                rival = self.homes.setdefault(entry.info.ref, chunk)
+                if rival is not chunk:
+                    winner, loser = sorted((chunk, rival), key=lambda c: c.rank, reverse=True)
+                    self.homes[entry.info.ref] = winner
+                    self.outdated[loser.name] = loser

@@ -1,0 +1,48 @@
+"""A chunk's files while they are written: in a scratch folder first, then published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from trackbridge_adapters.archive.chunks import Chunk, Part
+from trackbridge_adapters.archive.folder import Folder
+from trackbridge_adapters.archive.parts import PartWriter
+
+
+class Draft:
+    """The Parquet files of one chunk, unseen by readers until `publish`."""
+
+    def __init__(self, folder: Folder, scratch: Path) -> None:
+        self._folder = folder
+        self._scratch = scratch
+        self._writers: dict[str, PartWriter] = {}
+
+    def write(self, table: str, data: pa.RecordBatch) -> None:
+        """Add rows; a table without rows gets no file."""
+        if not data.num_rows:
+            return
+        if table not in self._writers:
+            self._writers[table] = PartWriter(self._staged(table), table)
+        self._writers[table].write(data)
+
+    def finish(self) -> dict[str, Part]:
+        """Complete the files, still unpublished."""
+        return {table: writer.close() for table, writer in self._writers.items()}
+
+    def publish(self, chunk: Chunk) -> None:
+        """Put the finished files in their places, the commit last."""
+        for table in chunk.parts:
+            self._folder.publish(self._staged(table), chunk.path(table))
+        commit = self._scratch / "commit.json"
+        commit.write_bytes(chunk.dumps())
+        self._folder.publish(commit, chunk.commit)
+
+    def abandon(self) -> None:
+        """Let go of the files, so that the scratch folder can be removed."""
+        for writer in self._writers.values():
+            writer.abandon()
+
+    def _staged(self, table: str) -> Path:
+        return self._scratch / f"{table}.parquet"

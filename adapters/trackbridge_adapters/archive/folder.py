@@ -1,0 +1,248 @@
+"""The root folder of an archive, on this machine or wherever fsspec reaches.
+
+Paths are relative to the root, with forward slashes. Files are put whole and atomically, and
+never altered afterwards: a local file by fsync and rename, one in an object store by its `put`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    IntegrityError,
+    NotFoundError,
+    TransientError,
+)
+
+SCRATCH = ".incoming-"
+"""Local files being written lie in folders of this prefix below the root, outside `data/`."""
+
+
+class Folder(Protocol):
+    """What an archive needs of a place to lie in."""
+
+    address: str
+
+    def names(self, path: str) -> list[str]:
+        """Names in the folder, hidden ones left out; none where there is no such folder."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where it is missing."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A small file, whole; raises `NotFoundError`."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to be read once; raises `NotFoundError`."""
+        ...
+
+    def fetch(self, path: str) -> AbstractContextManager[Path]:
+        """A local file with the same bytes; raises `NotFoundError`."""
+        ...
+
+    def scratch(self, name: str) -> AbstractContextManager[Path]:
+        """An empty local folder to write files in; what a kill left under that name is removed."""
+        ...
+
+    def publish(self, local: Path, path: str) -> None:
+        """Move a file out of a scratch folder to its place, atomically and durably."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        ...
+
+
+def open_folder(location: str, options: Mapping[str, str]) -> Folder:
+    """The folder at a path or URL; `options` go to fsspec's file system."""
+    if not location:
+        raise ConfigError("an archive's address needs a place, as in archive:./out")
+    protocol, separator, rest = location.partition("://")
+    if separator and protocol not in ("file", "local"):
+        return RemoteFolder(location, options)
+    if options:
+        names = ", ".join(sorted(options))
+        raise ConfigError(f"archive:{location}: a local archive takes no options ({names})")
+    return LocalFolder(rest if separator else location)
+
+
+@contextmanager
+def storage_errors(where: str, *, passing: bool) -> Iterator[None]:
+    """Turns errors of files and networks into ours; `passing` ones are worth another try."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NotFoundError(f"{where}: no such file") from error
+    except PermissionError as error:
+        raise ConfigError(f"{where}: access denied; check the rights to it") from error
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise (TransientError if passing else BridgeError)(f"{where}: {reason}") from error
+
+
+class LocalFolder:
+    """A folder on this machine."""
+
+    def __init__(self, root: str) -> None:
+        self.address = root
+        self._root = Path(root).expanduser()
+
+    def names(self, path: str) -> list[str]:
+        with self._errors(path):
+            if not (self._root / path).is_dir():
+                return []
+            names = (entry.name for entry in (self._root / path).iterdir())
+            return sorted(name for name in names if not name.startswith("."))
+
+    def size(self, path: str) -> int | None:
+        with self._errors(path):
+            inside = self._root / path
+            return inside.stat().st_size if inside.is_file() else None
+
+    def read(self, path: str) -> bytes:
+        with self._errors(path):
+            return self._inside(path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        with self._errors(path):
+            return self._inside(path).open("rb")
+
+    @contextmanager
+    def fetch(self, path: str) -> Iterator[Path]:
+        if self.size(path) is None:
+            raise NotFoundError(f"{self.address}/{path}: no such file")
+        yield self._inside(path)
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        with self._errors(""):
+            self._root.mkdir(parents=True, exist_ok=True)
+            for left in self._root.glob(f"{SCRATCH}{name}.*"):
+                shutil.rmtree(left, ignore_errors=True)
+            made = tempfile.mkdtemp(prefix=f"{SCRATCH}{name}.", dir=self._root)
+        try:
+            yield Path(made)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def publish(self, local: Path, path: str) -> None:
+        place = self._root / path
+        with self._errors(path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with local.open("rb") as file:
+                os.fsync(file.fileno())
+            local.replace(place)
+            _sync_folder(place.parent)
+
+    def remove(self, path: str) -> None:
+        with self._errors(path):
+            (self._root / path).unlink(missing_ok=True)
+
+    def _inside(self, path: str) -> Path:
+        """The file itself, unless a link leads out of the archive."""
+        place = (self._root / path).resolve()
+        if not place.is_relative_to(self._root.resolve()):
+            raise IntegrityError(f"{self.address}/{path} is a link that leads out of the archive")
+        return place
+
+    def _errors(self, path: str) -> AbstractContextManager[None]:
+        return storage_errors(f"{self.address}/{path}".rstrip("/"), passing=False)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a loss of power, where the system has a way to ask."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class RemoteFolder:
+    """A folder that fsspec reaches. Its `put_file` has to be atomic, as in every object store."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        import fsspec
+
+        self.address = _without_secrets(url)
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(url, **options)
+        except ImportError as error:
+            raise ConfigError(f"{self.address}: {error}") from error
+        except ValueError as error:
+            raise ConfigError(f"{self.address}: {error}; see fsspec's list of schemes") from error
+
+    def names(self, path: str) -> list[str]:
+        folder = self._path(path)
+        with self._errors(path):
+            self._system.invalidate_cache(folder)
+            try:
+                found = self._system.ls(folder, detail=False)
+            except FileNotFoundError:
+                return []
+        names = (entry.rstrip("/").rpartition("/")[2] for entry in found)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def size(self, path: str) -> int | None:
+        with self._errors(path):
+            try:
+                return int(self._system.info(self._path(path))["size"])
+            except FileNotFoundError:
+                return None
+
+    def read(self, path: str) -> bytes:
+        with self._errors(path):
+            return bytes(self._system.cat_file(self._path(path)))
+
+    def open(self, path: str) -> BinaryIO:
+        with self._errors(path):
+            return cast(BinaryIO, self._system.open(self._path(path), "rb"))
+
+    @contextmanager
+    def fetch(self, path: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="trackbridge-") as scratch:
+            local = Path(scratch, "fetched")
+            with self._errors(path):
+                self._system.get_file(self._path(path), str(local))
+            yield local
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="trackbridge-") as scratch:
+            yield Path(scratch)
+
+    def publish(self, local: Path, path: str) -> None:
+        with self._errors(path):
+            self._system.put_file(str(local), self._path(path))
+        local.unlink()
+
+    def remove(self, path: str) -> None:
+        with self._errors(path):
+            try:
+                self._system.rm_file(self._path(path))
+            except FileNotFoundError:
+                return
+
+    def _path(self, path: str) -> str:
+        return f"{self._root.rstrip('/')}/{path}".rstrip("/")
+
+    def _errors(self, path: str) -> AbstractContextManager[None]:
+        return storage_errors(f"{self.address}/{path}".rstrip("/"), passing=True)
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without password and query, which may hold a token."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", url).partition("?")[0]

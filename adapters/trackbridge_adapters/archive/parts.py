@@ -1,0 +1,156 @@
+"""The Parquet files of an archive: one table of one chunk each, written and read as a stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trackbridge.adapter import RunRef
+from trackbridge.errors import IntegrityError
+from trackbridge.schema import BATCH_ROWS, INT, TABLES, TEXT
+from trackbridge_adapters.archive.chunks import Part
+from trackbridge_adapters.archive.folder import storage_errors
+
+CONTENTS = "contents"
+"""The table that says which bytes each file of a run has; the archive's own."""
+
+SCHEMAS = {
+    **TABLES,
+    CONTENTS: pa.schema(
+        [
+            pa.field("project", TEXT, metadata={"doc": "empty for files of the store itself"}),
+            pa.field("run_id", TEXT, metadata={"doc": "empty for files of the store itself"}),
+            pa.field("owner", TEXT, metadata={"doc": "as in the table files"}),
+            pa.field("path", TEXT, metadata={"doc": "as in the table files"}),
+            pa.field("sha256", TEXT, metadata={"doc": "the bytes lie in data/files/<ab>/<sha256>"}),
+            pa.field("size", INT, metadata={"doc": "bytes"}),
+        ],
+        metadata={"doc": "one row per file whose bytes are in the archive"},
+    ),
+}
+
+GROUP_ROWS = 1 << 20
+"""Rows of a row group: what a reader has to go through to find one run."""
+GROUP_BYTES = 128 << 20
+"""A row group ends earlier where its rows are this large in memory."""
+BATCH_BYTES = 32 << 20
+"""A batch has fewer rows where they are large."""
+
+
+class PartWriter:
+    """A Parquet file being written; rows leave memory by the row group."""
+
+    def __init__(self, path: Path, table: str) -> None:
+        self._path = path
+        self._schema = SCHEMAS[table]
+        self._rows = 0
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = self._held_bytes = 0
+        # Numbers take less time and space without a dictionary; row groups are cut by `write`.
+        texts = [f.name for f in self._schema if f.type in (TEXT, pa.dictionary(pa.int32(), TEXT))]
+        with self._errors():
+            self._file = pq.ParquetWriter(
+                path, self._schema, compression="zstd", use_dictionary=texts
+            )
+
+    def write(self, data: pa.RecordBatch) -> None:
+        self._held.append(data)
+        self._held_rows += data.num_rows
+        self._held_bytes += data.nbytes
+        if self._held_rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
+            self._flush(last=False)
+
+    def close(self) -> Part:
+        """Finish the file."""
+        self._flush(last=True)
+        with self._errors():
+            self._file.close()
+            return Part(self._rows, self._path.stat().st_size, sha256(self._path))
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever is in it."""
+        self._file.close()
+
+    def _flush(self, *, last: bool) -> None:
+        """Write full row groups, so that their borders do not depend on those of batches."""
+        rows = pa.Table.from_batches(self._held, self._schema).unify_dictionaries()
+        end = rows.num_rows if last or self._held_rows < GROUP_ROWS else GROUP_ROWS
+        with self._errors():
+            if end:
+                self._file.write_table(rows.slice(0, end), row_group_size=end)
+        self._rows += end
+        rest = rows.slice(end)
+        self._held = rest.to_batches()
+        self._held_rows, self._held_bytes = rest.num_rows, rest.nbytes
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return storage_errors(str(self._path), passing=False)
+
+
+def read_part(path: Path, table: str, refs: Collection[RunRef] | None) -> Iterator[pa.RecordBatch]:
+    """The rows of these runs, or all rows, with exactly the table's schema."""
+    schema = SCHEMAS[table]
+    coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    with pq.ParquetFile(path, read_dictionary=coded) as file:
+        if not file.schema_arrow.equals(schema):
+            raise IntegrityError(f"the columns are not those of the table {table}")
+        groups = [
+            g for g in range(file.num_row_groups) if _may_have(file.metadata.row_group(g), refs)
+        ]
+        size = sum(file.metadata.row_group(g).total_byte_size for g in groups)
+        rows = sum(file.metadata.row_group(g).num_rows for g in groups)
+        batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(size, 1)))
+        for batch in file.iter_batches(batch_rows, row_groups=groups):
+            data = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            if refs is not None:
+                data = data.filter(_mask(data, refs))
+            if data.num_rows:
+                yield data
+
+
+def _may_have(group: pq.RowGroupMetaData, refs: Collection[RunRef] | None) -> bool:
+    """Whether a row group can have rows of the runs, going by its least and greatest run id."""
+    if refs is None:
+        return True
+    (column,) = (
+        group.column(i)
+        for i in range(group.num_columns)
+        if group.column(i).path_in_schema == "run_id"
+    )
+    found = column.statistics
+    if found is None or not found.has_min_max:
+        return True
+    return any(found.min <= ref.run_id <= found.max for ref in refs)
+
+
+def _mask(data: pa.RecordBatch, refs: Collection[RunRef]) -> pa.Array:
+    projects: dict[str, list[str]] = {}
+    for ref in refs:
+        projects.setdefault(ref.project, []).append(ref.run_id)
+    mask = pa.repeat(False, data.num_rows)
+    for project, run_ids in projects.items():
+        inside = pc.is_in(data.column("run_id"), pa.array(run_ids))
+        mask = pc.or_(mask, pc.and_(pc.equal(data.column("project"), project), inside))
+    return mask
+
+
+def sha256(path: Path) -> str:
+    """Digest of a local file, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in blocks(file):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """What is left of a file, piece by piece."""
+    while block := file.read(1 << 20):
+        yield block

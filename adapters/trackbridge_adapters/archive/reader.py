@@ -1,0 +1,187 @@
+"""Reads an archive: runs by their ids, going through no more Parquet files than hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+
+from trackbridge.adapter import STORE, Batch, Capabilities, FileRef, Query, RunInfo, RunRef
+from trackbridge.errors import IntegrityError, NotFoundError, TransientError
+from trackbridge.schema import BATCH_ROWS, NAMED_BY, SHARED, TABLES
+from trackbridge_adapters.archive.chunks import Chunk, Entry, Index, Part
+from trackbridge_adapters.archive.folder import Folder
+from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Files = dict[FileRef, tuple[str, int]]
+"""Digest and size of the bytes of each file of a chunk."""
+
+
+class ArchiveReader:
+    """An archive, for reading."""
+
+    capabilities = Capabilities.everything(parallel_writers=True)
+
+    def __init__(self, folder: Folder) -> None:
+        self.address = f"archive:{folder.address}"
+        self.folder = folder
+        self.index = Index(folder)
+        self._proven: set[str] = set()
+        self._files: tuple[str, Files] = "", {}
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        self.index.refresh()
+        for entry in self.index.entries():
+            if _means(query, entry):
+                yield entry.info
+
+    def read_runs(
+        self, refs: Sequence[RunRef], tables: Collection[str] | None = None
+    ) -> Iterator[Batch]:
+        self.index.refresh()
+        wanted: dict[str, set[RunRef]] = {}
+        for ref in refs:
+            wanted.setdefault(self._home(ref).name, set()).add(ref)
+        chunks = [(self.index.chunks[name], inside) for name, inside in wanted.items()]
+        for chunk, inside in chunks:
+            whole = len(inside) == len(chunk.entries)
+            for table in TABLES:
+                if table in chunk.parts and (tables is None or table in tables):
+                    for data in self.rows(chunk, table, None if whole else inside):
+                        yield Batch(table, data)
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        self.index.refresh()
+        chunks = self.index.shared()
+        for table in sorted(SHARED):
+            parts = [d for c in chunks if table in c.parts for d in self.rows(c, table, None)]
+            rows = _last_of_each_name(pa.Table.from_batches(parts, TABLES[table]), table)
+            if query.projects and "project" in rows.column_names:
+                rows = rows.filter(pa.compute.field("project").isin(list(query.projects)))
+            for data in rows.to_batches(max_chunksize=BATCH_ROWS):
+                yield Batch(table, data)
+
+    def open_file(self, file: FileRef) -> BinaryIO:
+        chunks = self.index.shared()[::-1] if file.run == STORE else [self._home(file.run)]
+        for chunk in chunks:
+            if CONTENTS in chunk.parts:
+                digest, size = self._contents(chunk).get(file, ("", 0))
+                if digest:
+                    return self._open_content(digest, size, file)
+        raise NotFoundError(f"{self.address}: run {file.run.run_id} has no file {file.path!r}")
+
+    def _home(self, ref: RunRef) -> Chunk:
+        if ref not in self.index.homes:
+            self.index.refresh()
+        if ref not in self.index.homes:
+            raise NotFoundError(f"{self.address}: no run {ref.run_id!r} in project {ref.project!r}")
+        return self.index.homes[ref]
+
+    def rows(
+        self, chunk: Chunk, table: str, refs: Collection[RunRef] | None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a part, of these runs or all; `IntegrityError` if it is damaged."""
+        path = chunk.path(table)
+        try:
+            with self.folder.fetch(path) as local:
+                self._prove(local, path, chunk.parts[table])
+                yield from read_part(local, table, refs)
+        except NotFoundError as error:
+            self.index.refresh()
+            if chunk.name in self.index.chunks and self.index.needs(chunk):
+                raise IntegrityError(f"{self.address}/{path} is missing; restore it") from error
+            raise TransientError(f"{self.address} was changed while it was read") from error
+        except (pa.ArrowException, OSError) as error:
+            raise IntegrityError(f"{self.address}/{path} is damaged ({error})") from error
+
+    def _prove(self, local: Path, path: str, part: Part) -> None:
+        """Compare the file with what the commit says of it, once."""
+        if str(local) in self._proven:
+            return
+        if local.stat().st_size != part.size or sha256(local) != part.sha256:
+            raise IntegrityError(
+                f"{self.address}/{path} is damaged: not the bytes that were written; restore it"
+            )
+        self._proven.add(str(local))
+
+    def _contents(self, chunk: Chunk) -> Files:
+        if self._files[0] != chunk.name:
+            rows = [row for data in self.rows(chunk, CONTENTS, None) for row in data.to_pylist()]
+            files = {
+                FileRef(RunRef(row["project"], row["run_id"]), row["owner"], row["path"]): (
+                    row["sha256"],
+                    row["size"],
+                )
+                for row in rows
+            }
+            self._files = chunk.name, files
+        return self._files[1]
+
+    def _open_content(self, digest: str, size: int, file: FileRef) -> BinaryIO:
+        if not _SHA256.fullmatch(digest):
+            raise IntegrityError(f"{self.address}: the digest of {file.path!r} is damaged")
+        path = content_path(digest)
+        there = self.folder.size(path)
+        if there is None:
+            raise NotFoundError(f"{self.address}/{path} is missing: the bytes of {file.path!r}")
+        if there != size:
+            raise IntegrityError(f"{self.address}/{path} is damaged: {there} bytes, not {size}")
+        proven = ProvenFile(self.folder.open(path), digest, f"{self.address}/{path}")
+        return io.BufferedReader(proven, 1 << 18)
+
+
+class ProvenFile(io.RawIOBase):
+    """A file that raises `IntegrityError` at its end unless its bytes have the digest."""
+
+    def __init__(self, file: BinaryIO, digest: str, where: str) -> None:
+        self._file = file
+        self._expected = digest
+        self._digest = hashlib.sha256()
+        self._where = where
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        self._digest.update(data)
+        if not data and self._digest.hexdigest() != self._expected:
+            raise IntegrityError(f"{self._where} is damaged: its bytes do not fit its name")
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def content_path(digest: str) -> str:
+    """Where the bytes with a digest lie."""
+    return f"data/files/{digest[:2]}/{digest}"
+
+
+def _means(query: Query, entry: Entry) -> bool:
+    info = entry.info
+    return (
+        (not query.projects or info.ref.project in query.projects)
+        and (not query.run_ids or info.ref.run_id in query.run_ids)
+        and (query.since is None or (info.started is not None and info.started >= query.since))
+        and (query.include_deleted or not entry.deleted)
+    )
+
+
+def _last_of_each_name(rows: pa.Table, table: str) -> pa.Table:
+    names = zip(*(rows.column(column).to_pylist() for column in NAMED_BY[table]))
+    last = {name: index for index, name in enumerate(names)}
+    return rows if len(last) == rows.num_rows else rows.take(list(last.values()))

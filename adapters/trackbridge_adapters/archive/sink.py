@@ -1,0 +1,269 @@
+"""A chunk of runs being written into an archive, and the clean-up of what it replaces."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from trackbridge.adapter import STORE, Batch, FileRef, RunInfo, RunKey, RunRef
+from trackbridge.columns import groups, label
+from trackbridge.errors import IntegrityError, TransientError
+from trackbridge.schema import NAMED_BY, SHARED
+from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
+from trackbridge_adapters.archive.draft import Draft
+from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
+from trackbridge_adapters.archive.reader import content_path
+
+if TYPE_CHECKING:
+    from trackbridge_adapters.archive.writer import ArchiveWriter
+
+Name = tuple[str, ...]
+"""What names a row of a shared table: the table, then the values of `NAMED_BY`."""
+
+
+class Shown(NamedTuple):
+    """What a listing needs of a row of the table runs."""
+
+    ref: RunRef
+    name: str | None
+    status: str | None
+    started: int | None
+    deleted: bool | None
+
+
+class ArchiveSink:
+    """Streams a chunk into a scratch folder; `commit` puts it in place.
+
+    Contents of files are put at once: without a commit nothing refers to them.
+    """
+
+    def __init__(self, writer: ArchiveWriter, targets: Mapping[RunRef, RunKey]) -> None:
+        self._store = writer
+        self._targets = targets
+        self._stack = ExitStack()
+        self._shown: dict[RunRef, list[Shown]] = {ref: [] for ref in targets}
+        self._points: Counter[RunRef] = Counter()
+        self._contents: dict[FileRef, tuple[str, int]] = {}
+        self._names: set[Name] = set()
+        self._refuse_strangers()
+
+    def __enter__(self) -> ArchiveSink:
+        name = self._id if self._targets else f"shared-{uuid.uuid4().hex}"
+        self._scratch = self._stack.enter_context(self._store.folder.scratch(name))
+        self._runs, self._shared = self._draft("runs"), self._draft("shared")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def write(self, batch: Batch) -> None:
+        if batch.table in SHARED:
+            self._names.update(_names(batch.table, batch.data))
+            self._shared.write(batch.table, batch.data)
+            return
+        for ref, rows in _counts(batch.data):
+            if ref not in self._targets:
+                raise IntegrityError(f"{self._store.address}: {ref} was not opened for writing")
+            if batch.table in ("metrics", "series"):
+                self._points[ref] += rows
+        if batch.table == "runs":
+            for row in _shown(batch.data):
+                self._shown[row.ref].append(row)
+        self._runs.write(batch.table, batch.data)
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        if file.run != STORE and file.run not in self._targets:
+            raise IntegrityError(f"{self._store.address}: {file.run} was not opened for writing")
+        staged = self._scratch / "content"
+        digest, size = hashlib.sha256(), 0
+        with staged.open("wb") as out:
+            for block in blocks(data):
+                digest.update(block)
+                size += out.write(block)
+        path = content_path(digest.hexdigest())
+        if self._store.folder.size(path) != size:
+            self._store.folder.publish(staged, path)
+        self._contents[file] = digest.hexdigest(), size
+
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        self._store.index.refresh()
+        self._refuse_strangers()
+        self._commit_shared()
+        if self._targets:
+            self._commit_runs()
+        return {key: ref for ref, key in self._targets.items()}
+
+    @property
+    def _id(self) -> str:
+        return chunk_id(str(key) for key in self._targets.values())
+
+    def _draft(self, name: str) -> Draft:
+        (self._scratch / name).mkdir()
+        draft = Draft(self._store.folder, self._scratch / name)
+        self._stack.callback(draft.abandon)
+        return draft
+
+    def _refuse_strangers(self) -> None:
+        """A run of the same project and run id, but of another origin, is never replaced."""
+        for ref, key in self._targets.items():
+            home = self._store.index.homes.get(ref)
+            for entry in home.entries if home else ():
+                if entry.info.ref == ref and entry.info.key != key:
+                    raise IntegrityError(
+                        f"{self._store.address}: run {ref.run_id} of project {ref.project} is "
+                        f"there already, from {entry.info.key}; put {key} into another archive"
+                    )
+
+    def _commit_runs(self) -> None:
+        index = self._store.index
+        for ref, rows in self._shown.items():
+            if len(rows) != 1:
+                raise IntegrityError(f"{ref}: {len(rows)} rows in the table runs instead of one")
+        self._runs.write(CONTENTS, self._contents_of(of_store=False))
+        parts = self._runs.finish()
+        replaced = [index.homes[ref] for ref in self._targets if ref in index.homes]
+        chunk = Chunk(
+            self._id,
+            1 + max((old.generation for old in replaced), default=0),
+            index.next_revision(self._id),
+            tuple(self._entries(chunk_id(part.sha256 for part in parts.values()))),
+            parts,
+        )
+        self._runs.publish(chunk)
+        index.refresh()
+        for old in list(index.outdated.values()):
+            if any(entry.info.ref in self._targets for entry in old.entries):
+                self._clean(old)
+        index.refresh()
+
+    def _commit_shared(self) -> None:
+        """Rows of shared tables lie in chunks of their own, which replace those they cover."""
+        index = self._store.index
+        self._shared.write(CONTENTS, self._contents_of(of_store=True))
+        parts = self._shared.finish()
+        name, there = chunk_id(part.sha256 for part in parts.values()), index.shared()
+        if not parts or (there and there[-1].id == name):
+            return
+        left = [c for c in index.chunks.values() if not c.entries and c not in there]
+        covered = [chunk for chunk in there if self._covers(chunk)]
+        chunk = Chunk(
+            name,
+            1 + max((old.generation for old in there), default=0),
+            index.next_revision(name),
+            (),
+            parts,
+            tuple(old.name for old in [*left, *covered]),
+        )
+        self._shared.publish(chunk)
+        for old in [*left, *covered]:
+            self._remove(old)
+        index.refresh()
+
+    def _covers(self, chunk: Chunk) -> bool:
+        return all(
+            name in self._names
+            for table in chunk.parts
+            for data in self._store.rows(chunk, table, None)
+            for name in _names(table, data)
+        )
+
+    def _clean(self, old: Chunk) -> None:
+        """Take the runs that live elsewhere out of a chunk: put a copy without them in its place.
+
+        Until the old chunk's commit is gone, the copy has the higher rank. Another writer may do
+        the same at the same time; it makes the same copy.
+        """
+        living = {entry.info.ref: entry for entry in self._store.index.living(old)}
+        if living:
+            draft = self._draft(old.name)
+            try:
+                for table in old.parts:
+                    for data in self._store.rows(old, table, living):
+                        draft.write(table, data)
+            except TransientError:
+                if self._store.index.needs(old):
+                    raise
+            else:
+                name = chunk_id(str(entry.info.key) for entry in living.values())
+                revision = self._store.index.next_revision(name, old)
+                entries = tuple(living.values())
+                draft.publish(Chunk(name, old.generation, revision, entries, draft.finish()))
+        self._remove(old)
+
+    def _remove(self, chunk: Chunk) -> None:
+        """Remove a chunk that no reader needs: the commit last, so that a kill leaves a trace."""
+        for table in chunk.parts:
+            self._store.folder.remove(chunk.path(table))
+        self._store.folder.remove(chunk.commit)
+
+    def _contents_of(self, *, of_store: bool) -> pa.RecordBatch:
+        """The files of the runs, or of the store, as rows."""
+        rows = [
+            {**file.run._asdict(), "owner": file.owner, "path": file.path, "sha256": d, "size": n}
+            for file, (d, n) in sorted(self._contents.items())
+            if (file.run == STORE) == of_store
+        ]
+        data = pa.RecordBatch.from_pylist(rows, schema=SCHEMAS[CONTENTS])
+        if of_store:
+            self._names.update(_names(CONTENTS, data))
+        return data
+
+    def _entries(self, fingerprint: str) -> Iterator[Entry]:
+        """The runs in the order of their keys, for a commit that does not depend on the caller."""
+        sizes: dict[RunRef, list[int]] = {ref: [] for ref in self._targets}
+        for file, (_, size) in self._contents.items():
+            if file.run != STORE:
+                sizes[file.run].append(size)
+        for ref, key in sorted(self._targets.items(), key=lambda item: item[1]):
+            (row,) = self._shown[ref]
+            info = RunInfo(
+                ref,
+                key,
+                fingerprint,
+                row.name,
+                row.status,
+                _started(row.started),
+                self._points[ref],
+                len(sizes[ref]),
+                sum(sizes[ref]),
+            )
+            yield Entry(info, bool(row.deleted))
+
+
+def _counts(data: pa.RecordBatch) -> Iterator[tuple[RunRef, int]]:
+    """The runs that the rows belong to, and how many rows each has."""
+    if data.num_rows:
+        group, first = groups(data, "project", "run_id")
+        for row, count in zip(first, np.bincount(group).tolist()):
+            yield label(data, row), count
+
+
+def _shown(data: pa.RecordBatch) -> Iterator[Shown]:
+    columns = {name: data.column(name) for name in ("project", "run_id", *Shown._fields[1:])}
+    columns["started"] = columns["started"].cast(pa.int64())
+    for project, run_id, *rest in zip(*(column.to_pylist() for column in columns.values())):
+        yield Shown(RunRef(project, run_id), *rest)
+
+
+def _names(table: str, data: pa.RecordBatch) -> Iterator[Name]:
+    columns = ("owner", "path") if table == CONTENTS else NAMED_BY[table]
+    for name in zip(*(data.column(column).to_pylist() for column in columns)):
+        yield table, *name
+
+
+def _started(micros: int | None) -> datetime | None:
+    """A time as Python knows it; None where it lies beyond the year 9999."""
+    if micros is None:
+        return None
+    try:
+        return EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return None
