@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.columns import codes, groups, numpy_of
-from trackbridge.schema import LOCAL, TABLES
+from trackbridge.schema import LOCAL, SHARED, TABLES
 
 U64 = npt.NDArray[np.uint64]
 
@@ -145,7 +145,7 @@ def _digest_of(values: Iterable[Any]) -> Digest:
 
 
 def _compared(table: str) -> list[str]:
-    labels = {"project", "run_id"}
+    labels = () if table in SHARED else ("project", "run_id")
     return [n for n in TABLES[table].names if n not in labels and (table, n) not in LOCAL]
 
 

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 
 from trackbridge import shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
-from trackbridge.errors import BridgeError, ConfigError, UnsupportedError
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, UnsupportedError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
 from trackbridge.proof import Comparison, Difference, compare_chunk
@@ -90,14 +90,13 @@ def migrate(
     writer = open_writer(target, target_options)
     if reader.address == writer.address:
         raise ConfigError(f"{target}: source and target are the same store")
-    runs = list(persist(lambda: list(reader.list_runs(query))))
+    runs = persist(lambda: _found(reader, query))
     job = _Job(reader, writer, progress or Silence())
     report = job.report
     report.total = len(runs)
     waiting = list(job.sort_out(runs))
     job.progress.begin(len(waiting), sum(info.points for info in waiting))
-    if waiting or not runs:
-        shared.move(reader, writer, query)
+    shared.move(reader, writer, query, ("projects",))
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
         open_both = _Stores(source, target, source_options, target_options)
@@ -110,6 +109,12 @@ def migrate(
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
+    losses, lacking = shared.move(reader, writer, query)
+    job.losses.merge(losses.list())
+    report.failures += [
+        Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
+        for table, name in lacking
+    ]
     report.losses = job.losses.list()
     report.seconds = time.monotonic() - begun
     return report
@@ -207,6 +212,22 @@ class _Job:
         self.report.failures.append(Failure(f"{info.ref.project}/{info.ref.run_id}", error))
 
 
+def _found(reader: Reader, query: Query) -> list[RunInfo]:
+    """The runs that the query means; `NotFoundError` for a project or run that is named in vain."""
+    runs = list(reader.list_runs(query))
+    for what, named, seen in (
+        ("project", query.projects, {info.ref.project for info in runs}),
+        ("run", query.run_ids, {info.ref.run_id for info in runs}),
+    ):
+        unknown = sorted(set(named) - seen)
+        if unknown:
+            raise NotFoundError(
+                f"{reader.address}: no {what} {', '.join(map(repr, unknown))} among the runs that "
+                f"are meant; `trackbridge ls` lists what is there"
+            )
+    return runs
+
+
 def _listed(writer: Writer) -> Iterator[RunInfo]:
     return writer.list_runs(EVERY_RUN)
 
@@ -227,7 +248,7 @@ def verify(
     reader = open_reader(source, source_options)
     writer, other = _open_target(target, target_options)
     progress = progress or Silence()
-    runs = list(reader.list_runs(query))
+    runs = persist(lambda: _found(reader, query))
     partners = _partners(other)
     pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
     result = Comparison()
@@ -240,6 +261,10 @@ def verify(
         result += persist(lambda: compare_chunk(reader, other, matched, writer))  # noqa: B023
         progress.points(chunk.points)
         progress.runs(len(chunk.runs))
+    result.differences += [
+        Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
+        for table, name in shared.lacking(reader, other, query)
+    ]
     return result
 
 

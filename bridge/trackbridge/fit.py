@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from trackbridge.adapter import Capabilities, Names, Row
 from trackbridge.columns import numpy_of
 from trackbridge.losses import Losses
-from trackbridge.schema import DEFAULTS, SHARED, TABLES
+from trackbridge.schema import DEFAULTS, NAMED_BY, SHARED, TABLES
 
 Mask = npt.NDArray[np.bool_]
 LABELS = ("project", "run_id")
@@ -65,7 +65,8 @@ def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) ->
         return []
     labels = () if table in SHARED else LABELS
     names = [name for name in TABLES[table].names if name not in labels]
-    missing = [name for name in names if name not in held]
+    named = NAMED_BY.get(table, ())
+    missing = [name for name in names if name not in held and name not in named]
     for column in missing:
         default = DEFAULTS.get((table, column))
         lost = [row for row in rows if row.get(column) not in (None, default)]

@@ -23,7 +23,10 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that is not the same in both stores; `key` names the row, if the table has keys."""
+    """A value that is not the same in both stores; `key` names the row, if the table has keys.
+
+    `run` is empty for what belongs to no run.
+    """
 
     run: str
     table: str
@@ -32,7 +35,8 @@ class Difference:
 
     def __str__(self) -> str:
         key = "" if self.key is None else f" {self.key}"
-        return f"run {self.run}: {self.table}{key}: {self.what}"
+        run = f"run {self.run}: " if self.run else ""
+        return f"{run}{self.table}{key}: {self.what}"
 
 
 @dataclass
@@ -52,8 +56,8 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether every run is there and equal."""
-        return self.equal == self.total
+        """Whether every run is there and equal, and everything else too."""
+        return self.equal == self.total and not self.differences
 
     def __iadd__(self, other: Comparison) -> Comparison:
         self.total += other.total

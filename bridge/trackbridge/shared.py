@@ -1,26 +1,158 @@
-"""Moves what belongs to no run: projects, registered models, sweeps, reports."""
+"""Moves what belongs to no run: projects, registered models, sweeps, reports.
+
+Like runs, shared rows are fitted into the target, and what it does not hold is kept in a file of
+the store itself (`trackbridge/shared.json`) and laid over the native rows on reading. Rows are
+told apart by the names in `schema.NAMED_BY`; other rows of the target are left alone.
+"""
 
 from __future__ import annotations
 
-from trackbridge.adapter import Query, Reader, Writer
+import io
+import json
+from collections.abc import Collection
+from typing import Any
+
+from trackbridge.adapter import ORIGIN, STORE, FileRef, Query, Reader, Row, RunKey, Writer
 from trackbridge.columns import batches
-from trackbridge.fit import fit_rows, holds_everything
+from trackbridge.digest import row_digest
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.fit import fit_rows
 from trackbridge.losses import Losses
+from trackbridge.schema import NAMED_BY, SHARED, TABLES
+from trackbridge.sidecar import plain_row, typed_row
+
+PATH = f"{ORIGIN}/shared.json"
+FORMAT = 1
+
+Name = tuple[Any, ...]
+Rows = dict[str, dict[Name, Row]]
+"""Shared rows by table and name, labelled with the projects and runs where they were born."""
 
 
-def move(reader: Reader, writer: Writer, query: Query) -> Losses:
-    """Write the shared tables, as far as the target holds them; gives what it does not."""
+class Origins:
+    """Projects and runs of a store by their native names and by those they were born with."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.projects: dict[str, RunKey] = {}
+        self.runs: dict[str, RunKey] = {}
+        for info in reader.list_runs(Query()):
+            self.projects[info.ref.project] = info.key._replace(run_id="")
+            self.runs[info.ref.run_id] = info.key
+
+    def project(self, native: str) -> str:
+        return self.projects[native].project if native in self.projects else native
+
+    def run(self, native: str | None) -> str | None:
+        return self.runs[native].run_id if native in self.runs else native
+
+
+def read(reader: Reader, query: Query) -> Rows:
+    """The shared rows of the projects that the query means, as they were where they were born."""
+    origins = Origins(reader)
+    rows: Rows = {table: {} for table in SHARED}
+    for batch in reader.read_shared(query):
+        for row in batch.data.to_pylist():
+            if row.get("project") is not None:
+                row["project"] = origins.project(row["project"])
+            if row.get("run_id") is not None:
+                row["run_id"] = origins.run(row["run_id"])
+            rows[batch.table][_name(batch.table, row)] = row
+    wanted = {origins.project(native) for native in query.projects}
+    for table, kept in _kept(reader).items():
+        for name, (row, instead_of) in kept.items():
+            native = rows[table].get(name)
+            unchanged = instead_of == (None if native is None else row_digest(table, native))
+            if unchanged and (not wanted or row.get("project", None) in {None, *wanted}):
+                rows[table][name] = row
+    return rows
+
+
+def move(
+    reader: Reader, writer: Writer, query: Query, tables: Collection[str] = SHARED
+) -> tuple[Losses, list[tuple[str, Name]]]:
+    """Bring shared rows to the target; gives what it cannot show, and what did not arrive."""
     losses = Losses()
-    caps = writer.capabilities
-    found = list(reader.read_shared(query))
+    rows = read(reader, query)
+    wanted = {table: rows[table] for table in sorted(tables)}
+    if not _lacking(wanted, read(writer, Query())):
+        return losses, []
+    origins, kept = Origins(reader), _kept(writer)
     with writer.open([]) as sink:
-        for batch in found:
-            if holds_everything(caps):
+        for table, named in wanted.items():
+            shown = fit_rows(table, list(named.values()), writer.capabilities, losses)
+            for name, row in named.items():
+                kept[table].pop(name, None)
+                native = next((fit for fit in shown if _name(table, fit) == name), None)
+                digest = None if native is None else row_digest(table, native)
+                if digest != row_digest(table, row):
+                    kept[table][name] = (row, digest)
+            labelled = [_labelled(row, origins, writer) for row in shown]
+            for batch in batches(table, labelled):
                 sink.write(batch)
-                continue
-            for fitted in batches(
-                batch.table, fit_rows(batch.table, batch.data.to_pylist(), caps, losses)
-            ):
-                sink.write(fitted)
+        if any(kept.values()):
+            sink.put_file(FileRef(STORE, "", PATH), io.BytesIO(_dumps(kept)))
         sink.commit()
-    return losses
+    return losses, _lacking(wanted, read(writer, Query()))
+
+
+def lacking(reader: Reader, other: Reader, query: Query) -> list[tuple[str, Name]]:
+    """Tables and names of the shared rows of a store that another does not have alike."""
+    return _lacking(read(reader, query), read(other, Query()))
+
+
+def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
+    """A row under the names that its project and run have in the target."""
+    born = {key.project: key for key in origins.projects.values()}
+    runs = {key.run_id: key for key in origins.runs.values()}
+    labelled = dict(row)
+    if row.get("project") is not None:
+        key = born.get(row["project"], RunKey("", "", row["project"], ""))
+        labelled["project"] = writer.target(key).project
+    if row.get("run_id") in runs:
+        labelled["run_id"] = writer.target(runs[row["run_id"]]).run_id
+    return labelled
+
+
+def _lacking(rows: Rows, there: Rows) -> list[tuple[str, Name]]:
+    return [
+        (table, name)
+        for table, named in rows.items()
+        for name, row in named.items()
+        if name not in there[table]
+        or row_digest(table, there[table][name]) != row_digest(table, row)
+    ]
+
+
+Kept = dict[str, dict[Name, tuple[Row, str | None]]]
+"""By table and name: a row, and the digest of the native row that stands in its place."""
+
+
+def _kept(reader: Reader) -> Kept:
+    kept: Kept = {table: {} for table in SHARED}
+    try:
+        with reader.open_file(FileRef(STORE, "", PATH)) as file:
+            document = json.loads(file.read())
+        if document["format"] > FORMAT:
+            raise IntegrityError(f"{reader.address}: {PATH} was written by a newer Trackbridge")
+        for table, entries in document["rows"].items():
+            for row, instead_of in entries:
+                typed = dict.fromkeys(TABLES[table].names) | typed_row(table, row)
+                kept[table][_name(table, typed)] = (typed, instead_of)
+    except NotFoundError:
+        return kept
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{reader.address}: {PATH} is damaged ({error})") from error
+    return kept
+
+
+def _dumps(kept: Kept) -> bytes:
+    rows = {
+        table: [[plain_row(row), instead_of] for _, (row, instead_of) in sorted(named.items())]
+        for table, named in kept.items()
+        if named
+    }
+    return json.dumps({"format": FORMAT, "rows": rows}, sort_keys=True).encode()
+
+
+def _name(table: str, row: Row) -> Name:
+    return tuple(row[column] for column in NAMED_BY[table])

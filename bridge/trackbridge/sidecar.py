@@ -22,6 +22,7 @@ from trackbridge.residual import PointRestoration
 from trackbridge.schema import TABLES, TIME
 
 FORMAT = 1
+LABELS = ("project", "run_id")
 PATH = f"{ORIGIN}/sidecar.zip"
 _STREAMS = ("moves", "points", "hidden", "logs")
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
@@ -51,7 +52,9 @@ class Sidecar:
         document = {
             "format": FORMAT,
             "hide": self.hide,
-            "add": {table: [_plain(row) for row in rows] for table, rows in self.add.items()},
+            "add": {
+                table: [plain_row(row, LABELS) for row in rows] for table, rows in self.add.items()
+            },
             "names": self.names,
             "files": [[*here, *there] for here, there in self.files.items()],
         }
@@ -83,7 +86,7 @@ class Sidecar:
                 }
             return cls(
                 document["hide"],
-                {t: [_typed(t, row) for row in rows] for t, rows in document["add"].items()},
+                {t: [typed_row(t, row) for row in rows] for t, rows in document["add"].items()},
                 document["names"],
                 {(a, b): (c, d) for a, b, c, d in document["files"]},
                 streams,
@@ -92,15 +95,17 @@ class Sidecar:
             raise IntegrityError(f"{where}: damaged sidecar ({error})") from error
 
 
-def _plain(row: Row) -> Row:
+def plain_row(row: Row, without: Collection[str] = ()) -> Row:
+    """A row as JSON can hold it: times in microseconds, nulls left out."""
     return {
         name: int(pa.scalar(value, TIME).value) if isinstance(value, datetime) else value
         for name, value in row.items()
-        if value is not None and name not in ("project", "run_id")
+        if value is not None and name not in without
     }
 
 
-def _typed(table: str, row: Row) -> Row:
+def typed_row(table: str, row: Row) -> Row:
+    """The inverse of `plain_row`."""
     schema = TABLES[table]
     return {
         name: pa.scalar(value, TIME).as_py() if schema.field(name).type == TIME else value
