@@ -1,0 +1,44 @@
+"""W&B run folders (`wandb/run-*`, `wandb/offline-run-*`), read and written without wandb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trackbridge.errors import ConfigError, NotFoundError, UnsupportedError
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Writer
+    from trackbridge_adapters.wandb.reader import RunFolders
+
+
+class RunFolderAdapter:
+    name = "wandb-files"
+
+    def recognizes(self, location: str) -> bool:
+        from trackbridge_adapters.wandb.folders import recognizes
+
+        return "://" not in location and recognizes(Path(location))
+
+    def suggests(self, location: str) -> bool:
+        return Path(location).name == "wandb"
+
+    def reader(self, location: str, options: Mapping[str, str]) -> RunFolders:
+        from trackbridge_adapters.wandb.reader import RunFolders
+
+        _check(options)
+        if not Path(location).exists():
+            raise NotFoundError(f"wandb-files:{location}: no such folder")
+        return RunFolders(location)
+
+    def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        raise UnsupportedError(f"wandb-files:{location}: writing is not there yet")
+
+
+def _check(options: Mapping[str, str]) -> None:
+    if options:
+        raise ConfigError(f"wandb-files: has no option {min(options)!r}; leave it out")
+
+
+ADAPTER = RunFolderAdapter()

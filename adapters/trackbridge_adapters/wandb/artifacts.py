@@ -1,0 +1,216 @@
+"""Artifacts that a run logged or used: their versions, their files, and where the bytes lie."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trackbridge.adapter import Row
+from trackbridge_adapters.wandb.facts import compact
+from trackbridge_adapters.wandb.jsontext import load
+from trackbridge_adapters.wandb.records import CLASSES
+
+EXTRA = (
+    "user_created",
+    "distributed_id",
+    "client_id",
+    "sequence_client_id",
+    "base_id",
+    "ttl_duration_seconds",
+    "digest_algorithm",
+    "incremental_beta1",
+)
+"""Fields of the artifact record that are kept in `extra`."""
+POLICY = {"storage_policy": "wandb-storage-policy-v1", "config": {"storageLayout": "V2"}}
+"""What a manifest says of its storage unless it is special (wandb 0.10 to 0.31)."""
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative path with forward slashes stays below where it is put, on any system."""
+    parts = path.split("/")
+    hostile = "\\" in path or "\0" in path or _DRIVE.match(path) is not None
+    return not hostile and not any(part in ("", ".", "..") for part in parts)
+
+
+@dataclass
+class Version:
+    """One version of an artifact; `number` is local to the run."""
+
+    record: Any
+    number: int
+    entries: list[Any]
+
+    @property
+    def owner(self) -> str:
+        return f"{self.record.name}:v{self.number}"
+
+
+def versions(records: list[Any], staging: Staging, damage: list[str]) -> list[Version]:
+    """The versions in the order in which the run logged them; what is unreadable is damage."""
+    counts: Counter[str] = Counter()
+    found = []
+    for record in records:
+        version = Version(record, counts[record.name], [])
+        counts[record.name] += 1
+        for entry in _entries(record.manifest, version.owner, staging, damage):
+            if is_inside(entry.path):
+                version.entries.append(entry)
+            else:
+                damage.append(f"artifact {version.owner}: {entry.path!r} leads out of it")
+        found.append(version)
+    return found
+
+
+def _entries(manifest: Any, owner: str, staging: Staging, damage: list[str]) -> Iterator[Any]:
+    """Entries of a manifest; very large ones lie in a file of JSON lines beside the record."""
+    yield from manifest.contents
+    path = manifest.manifest_file_path
+    if not path:
+        return
+    place = next((p for p in staging.moved(path) if p.is_file()), None)
+    if place is None:
+        damage.append(f"artifact {owner}: the manifest {path} is missing")
+        return
+    try:
+        with gzip.open(place, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield _entry_of_json(json.loads(line))
+    except (OSError, EOFError, ValueError) as error:
+        damage.append(f"artifact {owner}: the manifest {path} is damaged: {error}")
+
+
+def _entry_of_json(fields: dict[str, Any]) -> Any:
+    entry = CLASSES["ArtifactManifestEntry"](
+        path=fields["path"],
+        digest=fields.get("digest") or "",
+        ref=fields.get("ref") or "",
+        size=fields.get("size") or 0,
+        local_path=fields.get("local_path") or "",
+        birth_artifact_id=fields.get("birthArtifactID") or "",
+    )
+    for key, value in (fields.get("extra") or {}).items():
+        entry.extra.add(key=key, value_json=json.dumps(value))
+    return entry
+
+
+def artifact_rows(found: list[Version], *, ours: bool) -> Iterator[Row]:
+    """Rows of `artifacts`; `ours`: of a run born elsewhere, whose digests and ids we made up."""
+    for version in found:
+        record = version.record
+        yield {
+            "collection": record.name,
+            "kind": record.type or None,
+            "version": f"v{version.number}",
+            "aliases": json.dumps(sorted(record.aliases), ensure_ascii=False),
+            "digest": None if ours else record.digest or None,
+            "direction": "used" if record.use_after_commit else "logged",
+            "description": record.description or None,
+            "metadata": record.metadata or None,
+            "extra": None if ours else _extra(record),
+        }
+
+
+def _extra(record: Any) -> str | None:
+    extra = {field: getattr(record, field) or None for field in EXTRA}
+    extra["tags"] = list(record.tags)
+    manifest = record.manifest
+    config = {item.key: load(item.value_json) for item in manifest.storage_policy_config}
+    policy = {"storage_policy": manifest.storage_policy, "config": config}
+    if policy != POLICY:
+        extra["manifest"] = policy
+    return compact(extra)
+
+
+def file_rows(found: list[Version]) -> Iterator[Row]:
+    """Rows of `files` of all versions."""
+    for version in found:
+        for entry in version.entries:
+            extra = {item.key: load(item.value_json) for item in entry.extra}
+            extra["birth_artifact_id"] = entry.birth_artifact_id
+            if entry.ref:
+                extra["digest"] = entry.digest
+            yield {
+                "owner": version.owner,
+                "path": entry.path,
+                "size": entry.size if entry.size or not entry.ref else None,
+                "media_type": entry.mimetype or None,
+                "reference": entry.ref or None,
+                "extra": compact(extra),
+            }
+
+
+def input_rows(records: list[Any]) -> Iterator[Row]:
+    for record in records:
+        yield {
+            "name": record.name,
+            "kind": record.type or None,
+            "extra": compact({"id": record.id}),
+        }
+
+
+class Staging:
+    """Where the bytes of artifacts lie that the runs of a folder logged."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._bases = list(dict.fromkeys(_bases(folders)))
+
+    def place_of(self, entry: Any) -> Path | None:
+        """The bytes that the manifest means, or None.
+
+        A copy in a staging area or cache is taken by its size; any other file by its digest
+        alone, because it may have changed, and because a foreign manifest may name any file.
+        """
+        for place in [*self.moved(entry.local_path), *self._cached(entry.digest)]:
+            there = place.is_file() and place.stat().st_size == entry.size
+            if there and (self._holds(place) or _md5(place) == entry.digest):
+                return place
+        return None
+
+    def moved(self, recorded: str) -> Iterator[Path]:
+        """A recorded absolute path, then the same tail in the places where staging areas are."""
+        if not recorded:
+            return
+        yield Path(recorded)
+        _, mark, tail = recorded.replace("\\", "/").rpartition("/artifacts/")
+        if mark and is_inside(tail):
+            yield from (base / "artifacts" / tail for base in self._bases)
+
+    def _cached(self, digest: str) -> Iterator[Path]:
+        """Where wandb's cache has a file by its MD5."""
+        try:
+            name = base64.b64decode(digest, validate=True).hex()
+        except ValueError:
+            return
+        yield from (base / "artifacts/obj/md5" / name[:2] / name[2:] for base in self._bases)
+
+    def _holds(self, place: Path) -> bool:
+        return any(place.is_relative_to(base / "artifacts") for base in self._bases)
+
+
+def _bases(folders: Iterable[Path]) -> Iterator[Path]:
+    """Folders in which wandb keeps a folder `artifacts`: its data and its cache."""
+    for store in dict.fromkeys(folder.parent for folder in folders):
+        yield store.parent
+        yield store
+        yield from sorted(p for p in store.parent.iterdir() if (p / "artifacts").is_dir())
+    home = Path.home()
+    for variable, default in (("DATA", ".local/share/wandb"), ("CACHE", ".cache/wandb")):
+        yield Path(os.environ.get(f"WANDB_{variable}_DIR") or home / default)
+
+
+def _md5(place: Path) -> str:
+    state = hashlib.md5(usedforsecurity=False)
+    with place.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+    return base64.b64encode(state.digest()).decode()

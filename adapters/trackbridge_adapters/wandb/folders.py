@@ -1,0 +1,157 @@
+"""Finds run folders, and which of them are one run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from trackbridge.adapter import RunKey, RunRef
+from trackbridge_adapters.wandb.facts import Facts, origin_key
+from trackbridge_adapters.wandb.framing import Damage, read_records
+from trackbridge_adapters.wandb.records import Record, peek
+
+FOLDER = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(.+)")
+LOOK_AHEAD = 1024 * 1024
+"""Bytes within which the server's answer to an online run is looked for."""
+
+
+class File(NamedTuple):
+    """A file below a run folder; `path` with forward slashes."""
+
+    path: str
+    size: int
+    changed: int
+
+
+@dataclass
+class Folder:
+    """One run folder: what one process has logged of a run."""
+
+    path: Path
+    wandb: Path | None
+    run_id: str
+    facts: Facts = field(default_factory=Facts)
+    """As they are at the run record; not kept up to date."""
+
+    @property
+    def ref(self) -> RunRef:
+        return RunRef(self.facts.project, self.run_id)
+
+    def files(self) -> list[File]:
+        """Every file below, links not followed, in order."""
+        return sorted(_walk(self.path, "")) if self.path.is_dir() else []
+
+
+@dataclass
+class Run:
+    """The folders of one run, in the order in which they were written."""
+
+    folders: list[Folder]
+
+    @property
+    def ref(self) -> RunRef:
+        return self.folders[0].ref
+
+    @property
+    def key(self) -> RunKey:
+        return origin_key(self.folders[-1].facts) or RunKey("wandb", "", *self.ref)
+
+    def fingerprint(self, files: list[File]) -> str:
+        state = hashlib.sha256()
+        for file in files:
+            state.update(f"{file.path}\0{file.size}\0{file.changed}\n".encode(errors="replace"))
+        return state.hexdigest()
+
+
+def find_runs(location: Path) -> list[Run]:
+    """The runs of a location, ordered by project and id."""
+    runs: dict[RunRef, Run] = {}
+    for path in sorted(run_folders(location), key=_time_order):
+        folder = open_folder(path)
+        runs.setdefault(folder.ref, Run([])).folders.append(folder)
+    return [runs[ref] for ref in sorted(runs)]
+
+
+def run_folders(location: Path) -> Iterator[Path]:
+    """Run folders, or the one `.wandb` file, that a location stands for."""
+    if location.is_file():
+        named = location.suffix == ".wandb" and FOLDER.fullmatch(location.parent.name)
+        yield location.parent if named else location
+    elif _is_run_folder(location):
+        yield location
+    else:
+        for parent in (location, location / "wandb", location / ".wandb"):
+            if parent.is_dir():
+                yield from filter(_is_run_folder, parent.iterdir())
+
+
+def recognizes(location: Path) -> bool:
+    """Whether there is a `.wandb` file where one belongs."""
+    if location.is_file():
+        return location.suffix == ".wandb"
+    return location.is_dir() and any(_wandb_file(path) for path in run_folders(location))
+
+
+def _is_run_folder(path: Path) -> bool:
+    named = FOLDER.fullmatch(path.name) is not None
+    return named and path.is_dir() and not path.is_symlink()
+
+
+def _time_order(path: Path) -> tuple[str, str]:
+    match = FOLDER.fullmatch(path.name)
+    return (match.group(1) if match else "", path.name)
+
+
+def _wandb_file(folder: Path) -> Path | None:
+    if folder.is_file():
+        return folder
+    return min(folder.glob("run-*.wandb"), default=None)
+
+
+def open_folder(path: Path) -> Folder:
+    """A run folder with what its file says up to the run record."""
+    wandb = _wandb_file(path)
+    match = FOLDER.fullmatch(path.name)
+    stem = wandb.stem.removeprefix("run-") if wandb else ""
+    folder = Folder(path, wandb, stem or (match.group(2) if match else path.name))
+    if wandb is not None:
+        online = not path.name.startswith("offline-")
+        for facts in _run_records(wandb):
+            folder.facts = facts
+            folder.run_id = facts.run.run_id or folder.run_id
+            if facts.run.entity or not online:
+                break
+    return folder
+
+
+def _run_records(path: Path) -> Iterator[Facts]:
+    """The facts at each run record: an online run has one more, with the server's answer."""
+    facts, damage = Facts(), list[Damage]()
+    with path.open("rb") as stream:
+        for offset, data in read_records(stream, damage):
+            if offset > LOOK_AHEAD:
+                return
+            if peek(data) == "run":
+                try:
+                    facts.apply("run", Record.FromString(data))
+                except DecodeError:
+                    continue
+                yield facts
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[File]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path), path + "/")
+            else:
+                status = entry.stat(follow_symlinks=False)
+                yield File(path, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,241 @@
+"""Reads W&B run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from trackbridge.adapter import (
+    Batch,
+    Capabilities,
+    FileRef,
+    Query,
+    Row,
+    RunInfo,
+    RunRef,
+)
+from trackbridge.columns import batches
+from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.schema import SHARED, TABLES
+from trackbridge_adapters.wandb import facts, secondary
+from trackbridge_adapters.wandb.artifacts import (
+    Staging,
+    Version,
+    artifact_rows,
+    file_rows,
+    input_rows,
+    versions,
+)
+from trackbridge_adapters.wandb.folders import Run, find_runs
+from trackbridge_adapters.wandb.runfiles import RunFile, own_file, run_files
+from trackbridge_adapters.wandb.scan import Scan
+from trackbridge_adapters.wandb.secondary import Told
+
+KEPT = 1000
+"""Runs whose lists of files are remembered between reading and opening them."""
+BYTES_PER_POINT = 30
+"""Of a `.wandb` file, roughly."""
+
+CAPABILITIES = Capabilities(
+    holds={
+        "runs": (
+            *("name", "status", "started", "ended", "user", "group", "job_type", "sweep_id"),
+            *("notes", "host", "program", "git_remote", "git_commit", "python", "extra"),
+        ),
+        "params": ("key", "path", "value", "type"),
+        "tags": ("key",),
+        "metrics": ("key", "step", "time", "row", "value", "system"),
+        "series": ("key", "step", "time", "row", "kind", "value", "path"),
+        "metric_defs": ("key", "glob", "x_axis", "summary", "goal", "hidden", "extra"),
+        "summary": ("key", "path", "value", "type"),
+        "logs": ("stream", "line", "time", "text"),
+        "alerts": ("title", "level", "definition"),
+        "inputs": ("name", "kind", "extra"),
+        "artifacts": (
+            *("collection", "kind", "version", "aliases", "digest", "direction"),
+            *("description", "metadata", "extra"),
+        ),
+        "files": ("owner", "path", "size", "sha256", "media_type", "reference", "extra"),
+    },
+    nan=True,
+    largest=None,
+    rows=True,
+)
+
+
+class Contents(NamedTuple):
+    """The files of a run: its own, and those of its artifacts by owner."""
+
+    own: list[RunFile]
+    versions: list[Version]
+    staging: Staging
+
+
+class RunFolders:
+    """A folder of run folders, for reading."""
+
+    capabilities = CAPABILITIES
+
+    def __init__(self, location: str) -> None:
+        self.address = f"wandb-files:{location}"
+        self._location = Path(location)
+        self._known: dict[RunRef, Run] | None = None
+        self._contents: dict[RunRef, Contents] = {}
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        self._forget()
+        for ref, run in self._runs().items():
+            if query.projects and ref.project not in query.projects:
+                continue
+            if query.run_ids and ref.run_id not in query.run_ids:
+                continue
+            with self._native_errors():
+                info = _info(run)
+            if not query.since or (info.started and info.started >= query.since):
+                yield info
+
+    def read_runs(
+        self, refs: Sequence[RunRef], tables: Collection[str] | None = None
+    ) -> Iterator[Batch]:
+        wanted = set(TABLES) - SHARED if tables is None else set(tables)
+        for ref in refs:
+            run = self._run(ref)
+            with self._native_errors():
+                scan = Scan(run, ref, wanted)
+                yield from scan.batches()
+                contents = self._keep(ref, _contents(run, scan))
+                for table, rows in _tables(run, scan, contents).items():
+                    if table in wanted:
+                        labelled = ({**row, **ref._asdict()} for row in rows)
+                        yield from batches(table, labelled)
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        return iter(())
+
+    def open_file(self, file: FileRef) -> BinaryIO:
+        run = self._run(file.run)
+        place = None if file.owner else own_file(run, file.path)
+        if place is None:
+            place = _place(self._contents_of(run), file)
+        what = f"run {file.run.run_id} has no file {'/'.join(filter(None, file[1:]))!r}"
+        if place is None:
+            raise NotFoundError(f"{self.address}: {what}")
+        try:
+            return place.open("rb")
+        except OSError as error:
+            raise NotFoundError(f"{self.address}: {what}: {error.strerror}") from error
+
+    def _forget(self) -> None:
+        self._known = None
+        self._contents.clear()
+
+    def _runs(self) -> dict[RunRef, Run]:
+        if self._known is None:
+            with self._native_errors():
+                self._known = {run.ref: run for run in find_runs(self._location)}
+        return self._known
+
+    def _run(self, ref: RunRef) -> Run:
+        if ref not in self._runs():
+            self._forget()
+        if ref not in self._runs():
+            raise NotFoundError(f"{self.address}: no run {ref.run_id!r} in project {ref.project!r}")
+        return self._runs()[ref]
+
+    def _contents_of(self, run: Run) -> Contents:
+        if run.ref not in self._contents:
+            scan = Scan(run, run.ref, {"files"})
+            with self._native_errors():
+                for _ in scan.batches():
+                    pass
+                self._keep(run.ref, _contents(run, scan))
+        return self._contents[run.ref]
+
+    def _keep(self, ref: RunRef, contents: Contents) -> Contents:
+        self._contents.pop(ref, None)
+        if len(self._contents) >= KEPT:
+            del self._contents[next(iter(self._contents))]
+        self._contents[ref] = contents
+        return contents
+
+    @contextmanager
+    def _native_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = f"{error.filename}: {error.strerror}"
+            raise ConfigError(f"{self.address}: cannot be read: {reason}") from error
+
+
+def _info(run: Run) -> RunInfo:
+    files = [file for folder in run.folders for file in folder.files()]
+    first, last = (facts.run_row(folder.facts) for folder in (run.folders[0], run.folders[-1]))
+    framed = sum(f.wandb.stat().st_size for f in run.folders if f.wandb is not None)
+    return RunInfo(
+        ref=run.ref,
+        key=run.key,
+        fingerprint=run.fingerprint(files),
+        name=last["name"] or first["name"],
+        started=first["started"],
+        points=framed // BYTES_PER_POINT,
+        files=sum(file.path.startswith("files/") for file in files),
+        size=sum(file.size for file in files),
+    )
+
+
+def _contents(run: Run, scan: Scan) -> Contents:
+    staging = Staging(folder.path for folder in run.folders)
+    found = versions(scan.facts.artifacts, staging, scan.damage)
+    return Contents(run_files(run, scan.facts.saved), found, staging)
+
+
+def _place(contents: Contents, file: FileRef) -> Path | None:
+    if not file.owner:
+        return next((own.place for own in contents.own if own.path == file.path), None)
+    for version in contents.versions:
+        if version.owner == file.owner:
+            for entry in version.entries:
+                if entry.path == file.path and not entry.ref:
+                    return contents.staging.place_of(entry)
+    return None
+
+
+def _missing(contents: Contents) -> Iterator[str]:
+    """Damage: files whose bytes are not there."""
+    for file in contents.own:
+        if file.damage:
+            yield f"files/{file.path}: {file.damage}"
+    for version in contents.versions:
+        for entry in version.entries:
+            if not entry.ref and contents.staging.place_of(entry) is None:
+                yield f"artifact {version.owner}: the bytes of {entry.path!r} are missing"
+
+
+def _tables(run: Run, scan: Scan, contents: Contents) -> dict[str, list[Row]]:
+    """The small tables of a run, after its records have been read."""
+    known, damage = scan.facts, scan.damage
+    told = Told() if known.origin() else secondary.read(contents.own, damage)
+    secondary.complete(known, told)
+    damage += _missing(contents)
+    said = {name: value for name, value in facts.run_row(known).items() if value is not None}
+    extra = facts.run_extra(known)
+    if damage:
+        extra |= {"damage": damage, "incomplete": True}
+    row = {**told.run, **said, "source": str(run.folders[-1].path), "extra": facts.compact(extra)}
+    ours = run.key.kind != "wandb"
+    return {
+        "runs": [row],
+        "params": list(facts.leaf_rows(facts.own_entries(known, known.config))),
+        "summary": list(facts.leaf_rows(facts.own_entries(known, known.summary))),
+        "tags": [{"key": tag} for tag in dict.fromkeys(known.run.tags)],
+        "metric_defs": list(facts.metric_rows(known.metrics.values())),
+        "alerts": list(facts.alert_rows(known.alerts)),
+        "inputs": list(input_rows(known.used)),
+        "artifacts": list(artifact_rows(contents.versions, ours=ours)),
+        "files": [
+            *({"owner": "", "path": file.path, "size": file.size} for file in contents.own),
+            *file_rows(contents.versions),
+        ],
+    }
