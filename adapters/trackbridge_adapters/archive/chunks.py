@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
@@ -110,21 +110,25 @@ def chunk_id(names: Iterable[str]) -> str:
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    document = asdict(entry.info)
-    started = entry.info.started
-    document.update(
-        ref=list(entry.info.ref),
-        key=str(entry.info.key),
-        started=None if started is None else (started - EPOCH) // timedelta(microseconds=1),
-        deleted=entry.deleted,
-    )
-    return document
+    info = entry.info
+    started = None if info.started is None else (info.started - EPOCH) // timedelta(microseconds=1)
+    return {
+        "key": info.key,
+        "ref": info.ref,
+        "name": info.name,
+        "status": info.status,
+        "started": started,
+        "deleted": entry.deleted,
+        "points": info.points,
+        "files": info.files,
+        "size": info.size,
+        "fingerprint": info.fingerprint,
+    }
 
 
 def _entry(document: dict[str, Any]) -> Entry:
-    deleted = document.pop("deleted")
-    started = document.pop("started")
-    ref, key = RunRef(*document.pop("ref")), RunKey.parse(document.pop("key"))
+    deleted, started = document.pop("deleted"), document.pop("started")
+    key, ref = RunKey(*document.pop("key")), RunRef(*document.pop("ref"))
     when = None if started is None else EPOCH + timedelta(microseconds=started)
     return Entry(RunInfo(ref=ref, key=key, started=when, **document), deleted)
 

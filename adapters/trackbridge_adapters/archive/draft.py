@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 
+from trackbridge.adapter import RunRef
 from trackbridge_adapters.archive.chunks import Chunk, Part
 from trackbridge_adapters.archive.folder import Folder
 from trackbridge_adapters.archive.parts import PartWriter
@@ -30,6 +32,10 @@ class Draft:
     def finish(self) -> dict[str, Part]:
         """Complete the files, still unpublished."""
         return {table: writer.close() for table, writer in self._writers.items()}
+
+    def counts(self, table: str) -> Counter[RunRef]:
+        """Rows of each run in a table, once the files are finished."""
+        return self._writers[table].counts if table in self._writers else Counter()
 
     def publish(self, chunk: Chunk) -> None:
         """Put the finished files in their places, the commit last."""

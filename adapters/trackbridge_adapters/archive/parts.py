@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge.adapter import RunRef
 from trackbridge.errors import IntegrityError
-from trackbridge.schema import BATCH_ROWS, INT, TABLES, TEXT
+from trackbridge.schema import BATCH_ROWS, CODE, INT, TABLES, TEXT
 from trackbridge_adapters.archive.chunks import Part
 from trackbridge_adapters.archive.folder import storage_errors
 
@@ -48,22 +50,26 @@ class PartWriter:
     """A Parquet file being written; rows leave memory by the row group."""
 
     def __init__(self, path: Path, table: str) -> None:
+        self.counts: Counter[RunRef] = Counter()
+        """Rows of each run; complete after `close`."""
         self._path = path
         self._schema = SCHEMAS[table]
+        self._coded = [field.name for field in self._schema if field.type == CODE]
         self._rows = 0
         self._held: list[pa.RecordBatch] = []
         self._held_rows = self._held_bytes = 0
         # Numbers take less time and space without a dictionary; row groups are cut by `write`.
-        texts = [f.name for f in self._schema if f.type in (TEXT, pa.dictionary(pa.int32(), TEXT))]
+        texts = [field.name for field in self._schema if field.type in (TEXT, CODE)]
         with self._errors():
             self._file = pq.ParquetWriter(
                 path, self._schema, compression="zstd", use_dictionary=texts
             )
 
     def write(self, data: pa.RecordBatch) -> None:
+        """Add rows. They stay in memory until there are enough of them for a row group."""
         self._held.append(data)
         self._held_rows += data.num_rows
-        self._held_bytes += data.nbytes
+        self._held_bytes += 0 if self._coded else data.nbytes
         if self._held_rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
             self._flush(last=False)
 
@@ -79,12 +85,14 @@ class PartWriter:
         self._file.close()
 
     def _flush(self, *, last: bool) -> None:
-        """Write full row groups, so that their borders do not depend on those of batches."""
+        """Write a row group of the usual length, so that its end does not depend on batches."""
         rows = pa.Table.from_batches(self._held, self._schema).unify_dictionaries()
         end = rows.num_rows if last or self._held_rows < GROUP_ROWS else GROUP_ROWS
-        with self._errors():
-            if end:
-                self._file.write_table(rows.slice(0, end), row_group_size=end)
+        for data in rows.slice(0, end).combine_chunks().to_batches():
+            if "run_id" in self._schema.names:
+                self.counts.update(_counts(data))
+            with self._errors():
+                self._file.write_batch(data, row_group_size=end)
         self._rows += end
         rest = rows.slice(end)
         self._held = rest.to_batches()
@@ -92,6 +100,23 @@ class PartWriter:
 
     def _errors(self) -> AbstractContextManager[None]:
         return storage_errors(str(self._path), passing=False)
+
+
+def _counts(data: pa.RecordBatch) -> dict[RunRef, int]:
+    """The runs that the rows belong to, and how many rows each has."""
+    labels = [data.column(name) for name in ("project", "run_id")]
+    if any(column.null_count for column in labels):
+        raise IntegrityError("a row was given without the project and run it belongs to")
+    project, run = (c if c.type == CODE else c.dictionary_encode() for c in labels)
+    projects, runs = project.dictionary.to_pylist(), run.dictionary.to_pylist()
+    pairs = project.indices.to_numpy().astype(np.int64) * len(runs) + run.indices.to_numpy()
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    found, stretch = np.unique(pairs[starts], return_inverse=True)
+    counts = np.bincount(stretch.reshape(-1), np.diff(starts, append=len(pairs)))
+    return {
+        RunRef(projects[pair // len(runs)], runs[pair % len(runs)]): int(count)
+        for pair, count in zip(found.tolist(), counts.tolist())
+    }
 
 
 def read_part(path: Path, table: str, refs: Collection[RunRef] | None) -> Iterator[pa.RecordBatch]:

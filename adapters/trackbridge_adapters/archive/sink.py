@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from trackbridge.adapter import STORE, Batch, FileRef, RunInfo, RunKey, RunRef
-from trackbridge.columns import groups, label
 from trackbridge.errors import IntegrityError, TransientError
 from trackbridge.schema import NAMED_BY, SHARED
 from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
@@ -49,8 +46,8 @@ class ArchiveSink:
         self._store = writer
         self._targets = targets
         self._stack = ExitStack()
-        self._shown: dict[RunRef, list[Shown]] = {ref: [] for ref in targets}
-        self._points: Counter[RunRef] = Counter()
+        self._id = chunk_id(str(key) for key in targets.values())
+        self._shown: list[Shown] = []
         self._contents: dict[FileRef, tuple[str, int]] = {}
         self._names: set[Name] = set()
         self._refuse_strangers()
@@ -69,14 +66,8 @@ class ArchiveSink:
             self._names.update(_names(batch.table, batch.data))
             self._shared.write(batch.table, batch.data)
             return
-        for ref, rows in _counts(batch.data):
-            if ref not in self._targets:
-                raise IntegrityError(f"{self._store.address}: {ref} was not opened for writing")
-            if batch.table in ("metrics", "series"):
-                self._points[ref] += rows
         if batch.table == "runs":
-            for row in _shown(batch.data):
-                self._shown[row.ref].append(row)
+            self._shown.extend(_shown(batch.data))
         self._runs.write(batch.table, batch.data)
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
@@ -101,10 +92,6 @@ class ArchiveSink:
             self._commit_runs()
         return {key: ref for ref, key in self._targets.items()}
 
-    @property
-    def _id(self) -> str:
-        return chunk_id(str(key) for key in self._targets.values())
-
     def _draft(self, name: str) -> Draft:
         (self._scratch / name).mkdir()
         draft = Draft(self._store.folder, self._scratch / name)
@@ -124,11 +111,9 @@ class ArchiveSink:
 
     def _commit_runs(self) -> None:
         index = self._store.index
-        for ref, rows in self._shown.items():
-            if len(rows) != 1:
-                raise IntegrityError(f"{ref}: {len(rows)} rows in the table runs instead of one")
         self._runs.write(CONTENTS, self._contents_of(of_store=False))
         parts = self._runs.finish()
+        self._check_labels(parts)
         replaced = [index.homes[ref] for ref in self._targets if ref in index.homes]
         chunk = Chunk(
             self._id,
@@ -143,6 +128,15 @@ class ArchiveSink:
             if any(entry.info.ref in self._targets for entry in old.entries):
                 self._clean(old)
         index.refresh()
+
+    def _check_labels(self, tables: Iterable[str]) -> None:
+        where = self._store.address
+        for table in tables:
+            for ref in self._runs.counts(table).keys() - self._targets.keys():
+                raise IntegrityError(f"{where}: {table} has rows of {ref}, which was not opened")
+        for ref in self._targets:
+            if self._runs.counts("runs")[ref] != 1:
+                raise IntegrityError(f"{where}: {ref} has not exactly one row in the table runs")
 
     def _commit_shared(self) -> None:
         """Rows of shared tables lie in chunks of their own, which replace those they cover."""
@@ -222,28 +216,20 @@ class ArchiveSink:
         for file, (_, size) in self._contents.items():
             if file.run != STORE:
                 sizes[file.run].append(size)
-        for ref, key in sorted(self._targets.items(), key=lambda item: item[1]):
-            (row,) = self._shown[ref]
+        points = self._runs.counts("metrics") + self._runs.counts("series")
+        for row in sorted(self._shown, key=lambda row: self._targets[row.ref]):
             info = RunInfo(
-                ref,
-                key,
+                row.ref,
+                self._targets[row.ref],
                 fingerprint,
                 row.name,
                 row.status,
                 _started(row.started),
-                self._points[ref],
-                len(sizes[ref]),
-                sum(sizes[ref]),
+                points[row.ref],
+                len(sizes[row.ref]),
+                sum(sizes[row.ref]),
             )
             yield Entry(info, bool(row.deleted))
-
-
-def _counts(data: pa.RecordBatch) -> Iterator[tuple[RunRef, int]]:
-    """The runs that the rows belong to, and how many rows each has."""
-    if data.num_rows:
-        group, first = groups(data, "project", "run_id")
-        for row, count in zip(first, np.bincount(group).tolist()):
-            yield label(data, row), count
 
 
 def _shown(data: pa.RecordBatch) -> Iterator[Shown]:
