@@ -96,7 +96,8 @@ def migrate(
     report.total = len(runs)
     waiting = list(job.sort_out(runs))
     job.progress.begin(len(waiting), sum(info.points for info in waiting))
-    shared.move(reader, writer, query, ("projects",))
+    rows, here, there = job.shared(reader, query, runs)
+    shared.move(rows, here, writer, there, ("projects",))  # before the runs that lie in them
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
         open_both = _Stores(source, target, source_options, target_options)
@@ -109,7 +110,7 @@ def migrate(
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
-    losses, lacking = shared.move(reader, writer, query)
+    losses, lacking = shared.move(rows, here, writer, there)
     job.losses.merge(losses.list())
     report.failures += [
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
@@ -168,7 +169,18 @@ class _Job:
         self.report, self.losses, self.progress = Report(), Losses(), progress
         self._receipts = Receipts(reader.address, writer.address)
         self._known = self._receipts.latest()
-        self._there = {str(info.key) for info in _listed(writer)}
+        self._writer = writer
+        self._listed = [(info.ref, info.key) for info in writer.list_runs(EVERY_RUN)]
+        self._there = {str(key) for _, key in self._listed}
+
+    def shared(
+        self, reader: Reader, query: Query, runs: Iterable[RunInfo]
+    ) -> tuple[shared.Rows, shared.Origins, shared.Origins]:
+        """Shared rows of the source, and the origins of what is here and will be there."""
+        here = [(info.ref, info.key) for info in runs]
+        there = [*self._listed, *((self._writer.target(key), key) for _, key in here)]
+        origins = shared.Origins(here)
+        return shared.read(reader, query, origins), origins, shared.Origins(there)
 
     def sort_out(self, runs: Iterable[RunInfo]) -> Iterator[RunInfo]:
         """The runs that are not proven to be in the target in their present state."""
@@ -228,10 +240,6 @@ def _found(reader: Reader, query: Query) -> list[RunInfo]:
     return runs
 
 
-def _listed(writer: Writer) -> Iterator[RunInfo]:
-    return writer.list_runs(EVERY_RUN)
-
-
 def verify(
     source: str,
     target: str,
@@ -249,7 +257,8 @@ def verify(
     writer, other = _open_target(target, target_options)
     progress = progress or Silence()
     runs = persist(lambda: _found(reader, query))
-    partners = _partners(other)
+    others = list(other.list_runs(EVERY_RUN))
+    partners = _partners(others)
     pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
     result = Comparison()
     for info, partner in pairs.items():
@@ -261,9 +270,11 @@ def verify(
         result += persist(lambda: compare_chunk(reader, other, matched, writer))  # noqa: B023
         progress.points(chunk.points)
         progress.runs(len(chunk.runs))
+    here, there = (shared.Origins((i.ref, i.key) for i in infos) for infos in (runs, others))
+    lacking = shared.lacking(shared.read(reader, query, here), shared.read(other, EVERY_RUN, there))
     result.differences += [
         Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
-        for table, name in shared.lacking(reader, other, query)
+        for table, name in lacking
     ]
     return result
 
@@ -278,9 +289,9 @@ def _open_target(address: str, options: Mapping[str, str]) -> tuple[Writer | Non
     return writer, writer
 
 
-def _partners(reader: Reader) -> dict[Any, RunInfo]:
+def _partners(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
     found: dict[Any, RunInfo] = {}
-    for info in reader.list_runs(EVERY_RUN):
+    for info in runs:
         found[info.key] = info
         found[info.ref] = info
     return found

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from trackbridge.adapter import ORIGIN, STORE, FileRef, Query, Reader, Row, RunKey, Writer
+from trackbridge.adapter import ORIGIN, STORE, FileRef, Query, Reader, Row, RunKey, RunRef, Writer
 from trackbridge.columns import batches
 from trackbridge.digest import row_digest
 from trackbridge.errors import IntegrityError, NotFoundError
@@ -32,23 +32,22 @@ Rows = dict[str, dict[Name, Row]]
 class Origins:
     """Projects and runs of a store by their native names and by those they were born with."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, runs: Iterable[tuple[RunRef, RunKey]]) -> None:
         self.projects: dict[str, RunKey] = {}
         self.runs: dict[str, RunKey] = {}
-        for info in reader.list_runs(Query()):
-            self.projects[info.ref.project] = info.key._replace(run_id="")
-            self.runs[info.ref.run_id] = info.key
+        for ref, key in runs:
+            self.projects[ref.project] = key._replace(run_id="")
+            self.runs[ref.run_id] = key
 
     def project(self, native: str) -> str:
         return self.projects[native].project if native in self.projects else native
 
-    def run(self, native: str | None) -> str | None:
+    def run(self, native: str) -> str:
         return self.runs[native].run_id if native in self.runs else native
 
 
-def read(reader: Reader, query: Query) -> Rows:
+def read(reader: Reader, query: Query, origins: Origins) -> Rows:
     """The shared rows of the projects that the query means, as they were where they were born."""
-    origins = Origins(reader)
     rows: Rows = {table: {} for table in SHARED}
     for batch in reader.read_shared(query):
         for row in batch.data.to_pylist():
@@ -68,36 +67,39 @@ def read(reader: Reader, query: Query) -> Rows:
 
 
 def move(
-    reader: Reader, writer: Writer, query: Query, tables: Collection[str] = SHARED
+    rows: Rows, origins: Origins, writer: Writer, there: Origins, tables: Collection[str] = SHARED
 ) -> tuple[Losses, list[tuple[str, Name]]]:
     """Bring shared rows to the target; gives what it cannot show, and what did not arrive."""
     losses = Losses()
-    rows = read(reader, query)
     wanted = {table: rows[table] for table in sorted(tables)}
-    if not _lacking(wanted, read(writer, Query())):
+    if not lacking(wanted, read(writer, Query(), there)):
         return losses, []
-    origins, kept = Origins(reader), _kept(writer)
+    kept = _kept(writer)
     with writer.open([]) as sink:
         for table, named in wanted.items():
             shown = fit_rows(table, list(named.values()), writer.capabilities, losses)
+            natives = {_name(table, row): row_digest(table, row) for row in shown}
             for name, row in named.items():
                 kept[table].pop(name, None)
-                native = next((fit for fit in shown if _name(table, fit) == name), None)
-                digest = None if native is None else row_digest(table, native)
-                if digest != row_digest(table, row):
-                    kept[table][name] = (row, digest)
-            labelled = [_labelled(row, origins, writer) for row in shown]
-            for batch in batches(table, labelled):
+                if natives.get(name) != row_digest(table, row):
+                    kept[table][name] = (row, natives.get(name))
+            for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
         if any(kept.values()):
             sink.put_file(FileRef(STORE, "", PATH), io.BytesIO(_dumps(kept)))
         sink.commit()
-    return losses, _lacking(wanted, read(writer, Query()))
+    return losses, lacking(wanted, read(writer, Query(), there))
 
 
-def lacking(reader: Reader, other: Reader, query: Query) -> list[tuple[str, Name]]:
-    """Tables and names of the shared rows of a store that another does not have alike."""
-    return _lacking(read(reader, query), read(other, Query()))
+def lacking(rows: Rows, there: Rows) -> list[tuple[str, Name]]:
+    """Tables and names of rows that are not there as they should be."""
+    return [
+        (table, name)
+        for table, named in rows.items()
+        for name, row in named.items()
+        if name not in there[table]
+        or row_digest(table, there[table][name]) != row_digest(table, row)
+    ]
 
 
 def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
@@ -111,16 +113,6 @@ def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     if row.get("run_id") in runs:
         labelled["run_id"] = writer.target(runs[row["run_id"]]).run_id
     return labelled
-
-
-def _lacking(rows: Rows, there: Rows) -> list[tuple[str, Name]]:
-    return [
-        (table, name)
-        for table, named in rows.items()
-        for name, row in named.items()
-        if name not in there[table]
-        or row_digest(table, there[table][name]) != row_digest(table, row)
-    ]
 
 
 Kept = dict[str, dict[Name, tuple[Row, str | None]]]
