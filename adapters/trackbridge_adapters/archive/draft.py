@@ -41,9 +41,11 @@ class Draft:
         """Put the finished files in their places, the commit last."""
         for table in chunk.parts:
             self._folder.publish(self._staged(table), chunk.path(table))
+        self._folder.settle(map(chunk.path, chunk.parts))
         commit = self._scratch / "commit.json"
         commit.write_bytes(chunk.dumps())
         self._folder.publish(commit, chunk.commit)
+        self._folder.settle([chunk.commit])
 
     def abandon(self) -> None:
         """Let go of the files, so that the scratch folder can be removed."""

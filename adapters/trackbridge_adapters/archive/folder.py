@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -57,7 +57,11 @@ class Folder(Protocol):
         ...
 
     def publish(self, local: Path, path: str) -> None:
-        """Move a file out of a scratch folder to its place, atomically and durably."""
+        """Move a file out of a scratch folder to its place, atomically."""
+        ...
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Make published files survive a loss of power: before anything refers to them."""
         ...
 
     def remove(self, path: str) -> None:
@@ -144,7 +148,11 @@ class LocalFolder:
             with local.open("rb") as file:
                 os.fsync(file.fileno())
             local.replace(place)
-            _sync_folder(place.parent)
+
+    def settle(self, paths: Iterable[str]) -> None:
+        for folder in sorted({(self._root / path).parent for path in paths}):
+            with self._errors(folder.name):
+                _sync_folder(folder)
 
     def remove(self, path: str) -> None:
         with self._errors(path):
@@ -228,6 +236,9 @@ class RemoteFolder:
         with self._errors(path):
             self._system.put_file(str(local), self._path(path))
         local.unlink()
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Nothing to do: an object store answers when it has the file."""
 
     def remove(self, path: str) -> None:
         with self._errors(path):

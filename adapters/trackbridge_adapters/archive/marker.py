@@ -54,3 +54,4 @@ def ensure(folder: Folder) -> None:
             staged = scratch / MARKER
             staged.write_text(json.dumps(document) + "\n", encoding="utf-8")
             folder.publish(staged, MARKER)
+            folder.settle([MARKER])

@@ -87,6 +87,8 @@ class ArchiveSink:
     def commit(self) -> Mapping[RunKey, RunRef]:
         self._store.index.refresh()
         self._refuse_strangers()
+        digests = (digest for digest, _ in self._contents.values())
+        self._store.folder.settle(map(content_path, digests))
         self._commit_shared()
         if self._targets:
             self._commit_runs()
