@@ -26,16 +26,23 @@ def numpy_of(column: pa.Array, kind: Any) -> npt.NDArray[Any]:
 
 def groups(data: pa.RecordBatch, *columns: str) -> tuple[npt.NDArray[np.int64], list[int]]:
     """The group of each row by equal texts in some columns, and a row that stands for each."""
-    combined = np.zeros(data.num_rows, np.int64)
+    combined, span = np.zeros(data.num_rows, np.int64), 1
     for name in columns:
         column = data.column(name)
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         combined = combined * (len(column.dictionary) + 1) + codes(column) + 1
-    if data.num_rows and (combined == combined[0]).all():
-        return np.zeros(data.num_rows, np.int64), [0]
-    _, first, group = np.unique(combined, return_index=True, return_inverse=True)
-    return group.reshape(-1), first.tolist()
+        span *= len(column.dictionary) + 1
+    if span > 4 * data.num_rows + BATCH_ROWS:
+        _, first, group = np.unique(combined, return_index=True, return_inverse=True)
+        return group.reshape(-1), first.tolist()
+    used = np.flatnonzero(np.bincount(combined, minlength=span))
+    number = np.zeros(span, np.int64)
+    number[used] = np.arange(len(used))
+    group = number[combined]
+    first = np.zeros(len(used), np.int64)
+    first[group[::-1]] = np.arange(data.num_rows - 1, -1, -1)
+    return group, first.tolist()
 
 
 def split(data: pa.RecordBatch) -> Iterator[tuple[RunRef, pa.RecordBatch]]:

@@ -96,6 +96,7 @@ def migrate(
     report.total = len(runs)
     waiting = list(job.sort_out(runs))
     job.progress.begin(len(waiting), sum(info.points for info in waiting))
+    waiting = list(job.adopt(reader, waiting))
     rows, here, there = job.shared(reader, query, runs)
     shared.move(rows, here, writer, there, ("projects",))  # before the runs that lie in them
     chunks = list(chunked(waiting))
@@ -168,7 +169,8 @@ class _Job:
     def __init__(self, reader: Reader, writer: Writer, progress: Progress) -> None:
         self.report, self.losses, self.progress = Report(), Losses(), progress
         self._receipts = Receipts(reader.address, writer.address)
-        self._known = self._receipts.latest()
+        self._known = self._receipts.by_id()
+        self._receipted = {receipt.key for receipt in self._known.values()}
         self._writer = writer
         self._listed = [(info.ref, info.key) for info in writer.list_runs(EVERY_RUN)]
         self._there = {str(key) for _, key in self._listed}
@@ -191,6 +193,23 @@ class _Job:
             else:
                 yield info
 
+    def adopt(self, reader: Reader, waiting: Iterable[RunInfo]) -> Iterator[RunInfo]:
+        """Prove runs that are in the target but have no receipt; gives those left to move."""
+        lost: list[RunInfo] = []
+        for info in waiting:
+            found = str(info.key) in self._there and str(info.key) not in self._receipted
+            if found:
+                lost.append(info)
+            else:
+                yield info
+        for chunk in chunked(lost):
+            pairs = [(i, RunInfo(self._writer.target(i.key), i.key, "")) for i in chunk.runs]
+            result = persist(lambda: compare_chunk(reader, self._writer, pairs, self._writer))  # noqa: B023
+            proven = [info for info in chunk.runs if str(info.key) in result.digests]
+            self._keep(chunk, {str(i.key): result.digests[str(i.key)] for i in proven})
+            self.report.skipped += len(proven)
+            yield from (info for info in chunk.runs if info not in proven)
+
     def settle(self, chunk: Chunk, outcomes: Iterable[_Outcome]) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
         for outcome in outcomes:
@@ -200,20 +219,23 @@ class _Job:
                 self._enter(outcome.chunk, outcome.moved)
         self.progress.runs(len(chunk.runs))
 
+    def _keep(self, chunk: Chunk, digests: Mapping[str, Mapping[str, str]]) -> None:
+        """Receipts for the runs of a chunk that are proven: those with digests."""
+        proven = [info for info in chunk.runs if str(info.key) in digests]
+        receipts = [Receipt(str(i.key), i.fingerprint, digests[str(i.key)]) for i in proven]
+        if receipts:
+            self._receipts.add(chunk.id, receipts)
+
     def _enter(self, chunk: Chunk, moved: Moved) -> None:
-        receipts = []
+        self._keep(chunk, moved.digests)
         for info in chunk.runs:
             key = str(info.key)
             if key in moved.failures:
                 self._fail(info, moved.failures[key])
-                continue
-            receipts.append(Receipt(key, info.fingerprint, moved.digests[key]))
-            if key in self._there:
+            elif key in self._there:
                 self.report.updated += 1
             else:
                 self.report.copied += 1
-        if receipts:
-            self._receipts.add(chunk.id, receipts)
         self.report.points += moved.points
         self.report.files += moved.files
         self.report.size += moved.size

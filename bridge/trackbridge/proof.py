@@ -49,6 +49,8 @@ class Comparison:
     series: int = 0
     series_equal: int = 0
     differences: list[Difference] = field(default_factory=list)
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Run key -> digest of each table, for runs that are equal."""
 
     @property
     def different(self) -> int:
@@ -66,6 +68,7 @@ class Comparison:
         self.series += other.series
         self.series_equal += other.series_equal
         self.differences += other.differences
+        self.digests |= other.digests
         return self
 
 
@@ -207,7 +210,9 @@ def compare_chunk(
             place.series is not None and found.model[other].get(place) == digest
             for place, digest in model[origin].items()
         )
-        result.equal += not differences
+        if not differences:
+            result.equal += 1
+            result.digests[str(here.key)] = model.totals(origin)
         result.differences += differences
     return result
 

@@ -56,8 +56,8 @@ class Receipts:
             except (ValueError, KeyError, TypeError, FileNotFoundError):
                 continue
 
-    def latest(self) -> dict[str, Receipt]:
-        """Every receipt by run key and fingerprint in one text."""
+    def by_id(self) -> dict[str, Receipt]:
+        """Every receipt by its `receipt_id`."""
         return {receipt_id(r.key, r.fingerprint): r for r in self}
 
     def add(self, chunk: str, receipts: list[Receipt]) -> None:
@@ -80,4 +80,5 @@ class Receipts:
 
 
 def receipt_id(key: str, fingerprint: str) -> str:
+    """Names a run in a certain state."""
     return f"{key}\n{fingerprint}"
