@@ -199,6 +199,9 @@ class MemoryAdapter:
     def recognizes(self, location: str) -> bool:
         return False
 
+    def suggests(self, location: str) -> bool:
+        return False
+
     def reader(self, location: str, options: Mapping[str, str]) -> MemoryStore:
         if location not in STORES:
             raise NotFoundError(f"memory:{location} does not exist in this process")

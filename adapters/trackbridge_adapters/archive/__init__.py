@@ -39,6 +39,13 @@ class ArchiveAdapter:
         except BridgeError:
             return False
 
+    def suggests(self, location: str) -> bool:
+        protocol, _, path = location.rpartition("://")
+        return "archive" in path.rstrip("/").rpartition("/")[2] and protocol not in (
+            "http",
+            "https",
+        )
+
     def reader(self, location: str, options: Mapping[str, str]) -> ArchiveReader:
         from trackbridge_adapters.archive.folder import open_folder
         from trackbridge_adapters.archive.marker import check
