@@ -84,7 +84,7 @@ class MemoryStore:
                 sizes = [
                     len(data) for file, data in self._contents.files.items() if file.run == ref
                 ]
-                yield RunInfo(ref, run.key, run.fingerprint, *shown, points, len(sizes), sum(sizes))
+                yield RunInfo(ref, run.key, run.fingerprint, *shown, points, len(sizes), sum(sizes), True)
 
     def read_runs(
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None

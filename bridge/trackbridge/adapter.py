@@ -95,6 +95,8 @@ class RunInfo:
     points: int = 0
     files: int = 0
     size: int = 0
+    carried: bool = False
+    """The key was written by Trackbridge: the run was brought here and may have a sidecar."""
 
 
 @dataclass(frozen=True)

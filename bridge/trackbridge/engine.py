@@ -203,7 +203,10 @@ class _Job:
             else:
                 yield info
         for chunk in chunked(lost):
-            pairs = [(i, RunInfo(self._writer.target(i.key), i.key, "")) for i in chunk.runs]
+            pairs = [
+                (i, RunInfo(self._writer.target(i.key), i.key, "", carried=True))
+                for i in chunk.runs
+            ]
             result = persist(lambda: compare_chunk(reader, self._writer, pairs, self._writer))  # noqa: B023
             proven = [info for info in chunk.runs if str(info.key) in result.digests]
             self._keep(chunk, {str(i.key): result.digests[str(i.key)] for i in proven})

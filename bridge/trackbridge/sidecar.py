@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -122,7 +122,8 @@ class Overlay:
         self._labels = {i.ref: RunRef(i.key.project, i.key.run_id) for i in infos}
         self._native = {origin: ref for ref, origin in self._labels.items()}
         bare = holds_everything(reader.capabilities)
-        self._sidecars = {} if bare else dict(self._load())
+        carried = [] if bare else [info.ref for info in infos if info.carried]
+        self._sidecars = dict(self._load(carried))
         self._points = {ref: _restoration(side) for ref, side in self._sidecars.items()}
         self._moved = {ref: origin for ref, origin in self._labels.items() if ref != origin}
 
@@ -151,8 +152,8 @@ class Overlay:
         """The bytes of a file that `files` of the restored run names."""
         return self.reader.open_file(self.locate(run, owner, path))
 
-    def _load(self) -> Iterator[tuple[RunRef, Sidecar]]:
-        for ref in self.refs:
+    def _load(self, refs: Iterable[RunRef]) -> Iterator[tuple[RunRef, Sidecar]]:
+        for ref in refs:
             try:
                 with self.reader.open_file(FileRef(ref, "", PATH)) as file:
                     data = file.read()

@@ -170,7 +170,8 @@ class _Passage:
     def _prove(self) -> None:
         """Read back: the native form is the promised one, and with the sidecar it is the run."""
         back = [
-            RunInfo(self._target.target(info.key), info.key, fingerprint="") for info in self._infos
+            RunInfo(self._target.target(info.key), info.key, fingerprint="", carried=True)
+            for info in self._infos
         ]
         found = digest_chunk(self._target, back)
         for info in back:

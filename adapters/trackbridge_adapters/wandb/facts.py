@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -57,12 +56,17 @@ class Facts:
         self.saved: dict[str, tuple[int, int]] = {}
         self.boards: list[Any] = []
         self.preempted = False
-        self.unknown: Counter[str] = Counter()
+        self.unknown = 0
 
     def apply(self, kind: str | None, record: Any) -> None:
-        """Takes a record that is neither history nor stats nor output."""
+        """Takes a record that is neither history nor stats nor output.
+
+        Records that Trackbridge has added for W&B's own use are no facts of the run.
+        """
+        if record.uuid == ORIGIN:
+            return
         if kind is None:
-            self.unknown["unknown"] += 1
+            self.unknown += 1
             return
         change = getattr(self, f"_{kind}", None)
         if change is not None:
@@ -79,7 +83,7 @@ class Facts:
         for field in ("config", "summary", "telemetry", "tags"):
             record.ClearField(field)
         self.run.MergeFrom(record)
-        self.resumed = timestamp_us(self.run.start_time)
+        self.resumed = timestamp_us(self.run, "start_time")
         if self.started is None:
             self.started = self.resumed
         self.run.ClearField("tags")
@@ -157,11 +161,12 @@ def origin_key(facts: Facts) -> RunKey | None:
         return None
 
 
-def timestamp_us(message: Any) -> int | None:
-    """A protobuf timestamp in microseconds, rounded; None where it was never set."""
-    if not message.seconds and not message.nanos:
+def timestamp_us(message: Any, field: str) -> int | None:
+    """A message's timestamp in microseconds, rounded; None where it is not set."""
+    if not message.HasField(field):
         return None
-    return int(message.seconds) * 1_000_000 + (int(message.nanos) + 500) // 1000
+    time = getattr(message, field)
+    return int(time.seconds) * 1_000_000 + (int(time.nanos) + 500) // 1000
 
 
 def _path(item: Any) -> tuple[str, ...]:
@@ -284,7 +289,8 @@ def run_extra(facts: Facts) -> dict[str, Any]:
     extra["exit_code"] = None if facts.exit is None else facts.exit.exit_code
     extra["saved"] = {path: list(how) for path, how in facts.saved.items()}
     extra["tensorboard"] = [_fields(record) for record in facts.boards]
-    extra["preempted"] = facts.preempted or None
+    extra["preempted"] = facts.preempted
+    extra["unknown_records"] = facts.unknown
     for name, tree in (("_wandb", facts.config), ("summary_wandb", facts.summary)):
         internal = tree.get(INTERNAL)
         extra[name] = None if internal is None else jsontext.load(jsontext.dump(internal))

@@ -63,6 +63,10 @@ class Run:
     def key(self) -> RunKey:
         return origin_key(self.folders[-1].facts) or RunKey("wandb", "", *self.ref)
 
+    @property
+    def carried(self) -> bool:
+        return origin_key(self.folders[-1].facts) is not None
+
     def fingerprint(self, files: list[File]) -> str:
         state = hashlib.sha256()
         for file in files:

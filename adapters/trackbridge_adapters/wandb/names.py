@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+RESERVED = ("_step", "_timestamp")
+"""Keys of a log call that are its step and its time."""
 _NESTED = "\0"
 
 
@@ -31,9 +33,21 @@ def split(name: str) -> list[str]:
     return [*parts, part]
 
 
+def reserve(name: str) -> str:
+    """A metric's name as a plain key that is not taken for the step or time of its row."""
+    return name + "." if name.rstrip(".") in RESERVED else name
+
+
+def unreserve(key: str) -> str:
+    """The inverse of `reserve`."""
+    return key[:-1] if key not in RESERVED and key.rstrip(".") in RESERVED else key
+
+
 def pack(path: Sequence[str]) -> str:
     """A nested key as one string while it is gathered; a plain key is itself."""
-    return path[0] if len(path) == 1 else _NESTED + json.dumps(list(path))
+    if len(path) < 2:
+        return path[0] if path else ""
+    return _NESTED + json.dumps(list(path))
 
 
 def unpack(packed: str) -> tuple[str, ...]:

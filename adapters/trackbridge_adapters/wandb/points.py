@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +129,7 @@ class PointDecoder:
         self._ref = ref
         self._damage = damage
         self._system = system
-        self._flat = flat or system
+        self._flat = flat
         self._first = 0  # ordinal of the first call that is gathered
         self._clear()
 
@@ -181,7 +182,9 @@ class PointDecoder:
 
     def _name(self, key: str) -> str:
         path = names.unpack(key)
-        return ".".join(path) if self._flat else names.join(path)
+        if self._system:
+            return ".".join(path)
+        return names.unreserve(".".join(path)) if self._flat else names.join(path)
 
     def _metrics(
         self, items: Items, at: npt.NDArray[np.intp], numbers: Any, places: Places
@@ -302,12 +305,16 @@ def _regroup(items: Items) -> list[Item]:
 
 
 def _numbers(texts: pa.Array) -> tuple[npt.NDArray[np.float64], Mask]:
-    """The texts as numbers; and whether each is one, and exactly so."""
+    """The texts as numbers; and whether each is one that a double can stand for.
+
+    Go and JavaScript spell whole doubles up to 1e21 like integers, with the fewest digits that
+    are not zero; so an integer may be beyond 2**53 if a double spells the same.
+    """
     numbers, good = _cast(texts, pa.float64())
     for index in np.flatnonzero(good & (np.abs(numbers) >= EXACT)).tolist():
         text = texts[index].as_py()
         if text.lstrip("-").isdigit():
-            good[index] = np.isfinite(numbers[index]) and int(numbers[index]) == int(text)
+            good[index] = Decimal(repr(float(numbers[index]))) == Decimal(text)
     return numbers, good
 
 

@@ -182,6 +182,7 @@ def _info(run: Run) -> RunInfo:
         points=framed // BYTES_PER_POINT,
         files=sum(file.path.startswith("files/") for file in files),
         size=sum(file.size for file in files),
+        carried=run.carried,
     )
 
 

@@ -21,8 +21,10 @@ Record: 1 num int64; 2 history HistoryRecord @record_type; 3 summary SummaryReco
   17 run RunRecord @record_type; 18 exit RunExitRecord @record_type;
   20 final Empty @record_type; 21 header HeaderRecord @record_type;
   22 footer Empty @record_type; 23 preempting Empty @record_type;
+  24 noop_link_artifact Empty @record_type;
   25 use_artifact UseArtifactRecord @record_type;
-  26 environment EnvironmentRecord @record_type; 16 control Control; 19 uuid string
+  26 environment EnvironmentRecord @record_type;
+  27 output_logger OutputLoggerRecord @record_type; 16 control Control; 19 uuid string
 Empty:
 Control: 4 mailbox_slot string
 VersionInfo: 1 producer string; 2 min_consumer string
@@ -44,6 +46,7 @@ HistoryItem: 1 key string; 2 nested_key *string; 3 none int32 @value; 4 boolean 
   5 integer sint64 @value; 6 number double @value; 7 text string @value; 8 json string @value;
   16 value_json string
 OutputRecord: 1 output_type int32; 2 timestamp Timestamp; 3 line string
+OutputLoggerRecord: 1 line string
 MetricRecord: 1 name string; 2 glob_name string; 4 step_metric string; 5 step_metric_index int32;
   6 options MetricOptions; 7 summary MetricSummary; 8 goal int32; 9 _control MetricControl;
   10 expanded_from_glob bool
@@ -81,11 +84,30 @@ EnvironmentRecord: 1 os string; 2 python string; 3 started_at Timestamp; 4 docke
   5 args *string; 6 program string; 7 code_path string; 8 code_path_local string;
   9 git GitRepoRecord; 10 email string; 11 root string; 12 host string; 13 username string;
   14 executable string; 15 colab string; 16 cpu_count uint32; 17 cpu_count_logical uint32;
-  18 gpu_type string; 19 gpu_count uint32; 25 cuda_version string; 199 writer_id string
+  18 gpu_type string; 19 gpu_count uint32; 20 disk *DiskEntry; 21 memory MemoryInfo;
+  22 cpu CpuInfo; 23 apple AppleInfo; 24 gpu_nvidia *GpuNvidiaInfo; 25 cuda_version string;
+  26 gpu_amd *GpuAmdInfo; 27 slurm *SlurmEntry; 28 trainium TrainiumInfo; 29 tpu TPUInfo;
+  30 coreweave CoreWeaveInfo; 199 writer_id string
+DiskEntry: 1 key string; 2 value DiskInfo
+DiskInfo: 1 total uint64; 2 used uint64
+MemoryInfo: 1 total uint64
+CpuInfo: 1 count uint32; 2 count_logical uint32; 3 model string
+AppleInfo: 1 name string; 2 ecpu_cores uint32; 3 pcpu_cores uint32; 4 gpu_cores uint32;
+  5 memory_gb uint32; 6 swap_total_bytes uint64; 7 ram_total_bytes uint64; 8 mac_model string
+GpuNvidiaInfo: 1 name string; 2 memory_total uint64; 3 cuda_cores uint32; 4 architecture string;
+  5 uuid string; 6 pci_bus_id string; 7 numa_node uint32
+GpuAmdInfo: 1 id string; 2 unique_id string; 3 vbios_version string; 4 performance_level string;
+  5 gpu_overdrive string; 6 gpu_memory_overdrive string; 7 max_power string; 8 series string;
+  9 model string; 10 vendor string; 11 sku string; 12 sclk_range string; 13 mclk_range string
+SlurmEntry: 1 key string; 2 value string
+TrainiumInfo: 1 name string; 2 vendor string; 3 neuron_device_count uint32;
+  4 neuroncore_per_device_count uint32
+TPUInfo: 1 name string; 2 hbm_gib uint32; 3 devices_per_chip uint32; 4 count uint32
+CoreWeaveInfo: 1 cluster_name string; 2 org_id string; 3 region string
 """
 """One message a line: fields as number, name, type (`*` repeated), `@` the oneof they are in.
 
-Enums stand as int32, which is the same on the wire.
+Enums stand as int32 and maps as repeated entries, which is the same on the wire.
 """
 
 SCALARS = {
@@ -96,6 +118,7 @@ SCALARS = {
     "sint64": descriptor_pb2.FieldDescriptorProto.TYPE_SINT64,
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
     "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
+    "uint64": descriptor_pb2.FieldDescriptorProto.TYPE_UINT64,
 }
 PACKAGE = "trackbridge.wandb"
 

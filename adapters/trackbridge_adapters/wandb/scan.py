@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from trackbridge.adapter import Batch, RunRef
 from trackbridge_adapters.wandb import jsontext, names
-from trackbridge_adapters.wandb.console import LogDecoder
+from trackbridge_adapters.wandb.console import NO_STREAM, LogDecoder
 from trackbridge_adapters.wandb.facts import Facts, timestamp_us
 from trackbridge_adapters.wandb.folders import Run
 from trackbridge_adapters.wandb.framing import Damage, read_records
@@ -21,6 +21,7 @@ STREAMED = {
     "stats": ("metrics", "series"),
     "output": ("logs",),
     "output_raw": ("logs",),
+    "output_logger": ("logs",),
 }
 """Records that become rows as they are read -> the tables they are needed for."""
 
@@ -33,7 +34,7 @@ class Scan:
         self.damage: list[str] = []
         self._run = run
         self._tables = tables
-        flat = run.key.kind != "wandb"
+        flat = run.folders[-1].facts.origin().get("keys") == "flat"
         self._history = PointDecoder(ref, self.damage, system=False, flat=flat)
         self._stats = PointDecoder(ref, self.damage, system=True, flat=flat)
         self._logs = LogDecoder(ref)
@@ -81,7 +82,11 @@ class Scan:
                 yield from self._add_stats(record.stats, len(data))
             elif kind in ("output", "output_raw"):
                 output = getattr(record, kind)
-                if self._logs.add(output, timestamp_us(output.timestamp)):
+                time = timestamp_us(output, "timestamp")
+                if self._logs.add(output.output_type, time, output.line, record.uuid):
+                    yield from self._logs.flush()
+            elif kind == "output_logger":
+                if self._logs.add(NO_STREAM, None, record.output_logger.line, ""):
                     yield from self._logs.flush()
             else:
                 self.facts.apply(kind, record)
@@ -99,7 +104,7 @@ class Scan:
     def _add_stats(self, stats: Any, size: int) -> Iterator[Batch]:
         keys = [item.key for item in stats.item]
         texts = [item.value_json for item in stats.item]
-        if self._stats.add(keys, texts, None, timestamp_us(stats.timestamp), size):
+        if self._stats.add(keys, texts, None, timestamp_us(stats, "timestamp"), size):
             yield from self._stats.flush()
 
 

@@ -1,0 +1,156 @@
+"""Lists the runs of a database of MLflow's: counts and fingerprints, no points."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from trackbridge.adapter import Query, RunInfo, RunRef
+from trackbridge_adapters.mlflow import artifacts
+from trackbridge_adapters.mlflow.database import Session
+from trackbridge_adapters.mlflow.entities import (
+    EPOCH,
+    KEY_TAG,
+    RUN_NAME,
+    labels,
+    micros,
+    run_key,
+    text,
+)
+
+COLUMNS = (
+    "run_uuid",
+    "experiment_id",
+    "name",
+    "status",
+    "start_time",
+    "end_time",
+    "deleted_time",
+    "lifecycle_stage",
+    "artifact_uri",
+    "user_id",
+    "source_name",
+)
+
+COUNTED = (
+    # table, column with the run's id, what changes when the run changes
+    ("latest_metrics", "run_uuid", "count(*), max(timestamp), max(step)"),
+    ("params", "run_uuid", "count(*), sum(length(value))"),
+    ("inputs", "destination_id", "count(*), 0"),
+    ("inputs", "source_id", "count(*), 0"),
+    ("logged_models", "source_run_id", "count(*), max(last_updated_timestamp_ms)"),
+)
+
+
+class Rows(Protocol):
+    """What can select rows: a session, or a transaction with what it has written."""
+
+    def select(
+        self, table: str, columns: Sequence[str], rest: str = "", values: Sequence[Any] = ()
+    ) -> Iterator[tuple[Any, ...]]: ...
+
+
+def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
+    """Every run that the query means, by experiment and start."""
+    projects, deleted = experiments(session)
+    where, values = "", []
+    if query.run_ids:
+        where = "IN (SELECT value FROM json_each(?))"
+        values = [json.dumps(list(query.run_ids))]
+    points = _points(session, where, values)
+    states = _states(session, where, values)
+    tags = _tags(session, where, values)
+    restriction = f"WHERE run_uuid {where}" if where else ""
+    order = f"{restriction} ORDER BY experiment_id, start_time, run_uuid"
+    for row in session.select("runs", COLUMNS, order, values):
+        native = dict(zip(COLUMNS, row))
+        number = str(native["experiment_id"])
+        ref = RunRef(projects.get(number, number), native["run_uuid"])
+        if _is_meant(query, ref, native, gone=number in deleted):
+            state = [points[ref.run_id], states[ref.run_id], tags[ref.run_id]]
+            yield _info(ref, native, state, artifacts.local(native["artifact_uri"], home))
+
+
+def experiments(session: Rows) -> tuple[dict[str, str], set[str]]:
+    """The project label of each experiment's id, and the ids that are marked as deleted."""
+    columns = ("experiment_id", "name", "creation_time", "lifecycle_stage")
+    rows = [
+        (number, text(name, "", []) or "", created if isinstance(created, int) else None, stage)
+        for number, name, created, stage in session.select("experiments", columns)
+    ]
+    deleted = {str(number) for number, _, _, stage in rows if stage == "deleted"}
+    return labels([row[:3] for row in rows]), deleted
+
+
+def moment(milliseconds: Any) -> datetime | None:
+    """A time as MLflow stores it; None where it is none."""
+    time = micros(milliseconds, "", [])
+    return None if time is None else EPOCH + timedelta(microseconds=time)
+
+
+def _is_meant(query: Query, ref: RunRef, native: dict[str, Any], *, gone: bool) -> bool:
+    if query.projects and ref.project not in query.projects:
+        return False
+    if not query.include_deleted and (gone or native["lifecycle_stage"] == "deleted"):
+        return False
+    started = moment(native["start_time"])
+    return query.since is None or (started is not None and started >= query.since)
+
+
+def _info(ref: RunRef, native: dict[str, Any], state: list[Any], folder: Path | None) -> RunInfo:
+    points, _, tags = state
+    files = list(artifacts.walk(folder)) if folder else []
+    content = json.dumps([native, state, files], default=str, sort_keys=True)
+    status = native["status"]
+    return RunInfo(
+        ref,
+        run_key(tags.get(KEY_TAG), ref),
+        hashlib.sha256(content.encode()).hexdigest()[:16],
+        native["name"] or tags.get(RUN_NAME) or None,
+        status.lower() if isinstance(status, str) else None,
+        moment(native["start_time"]),
+        points,
+        len(files),
+        sum(file.size for file in files),
+        carried=KEY_TAG in tags,
+    )
+
+
+def _points(session: Session, where: str, values: list[str]) -> dict[str, int]:
+    """Points of each run; the index on runs covers the query."""
+    restriction = f"WHERE run_uuid {where} GROUP BY run_uuid" if where else "GROUP BY run_uuid"
+    rows = session.connection.execute(
+        f"SELECT run_uuid, count(*) FROM metrics {restriction}", values
+    )
+    return defaultdict(int, rows.fetchall())
+
+
+def _states(session: Session, where: str, values: list[str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for table, column, aggregates in COUNTED:
+        if table in session.tables:
+            restriction = f"WHERE {column} {where}" if where else ""
+            query = f"SELECT {column}, {aggregates} FROM {table} {restriction} GROUP BY {column}"
+            for run, *numbers in session.connection.execute(query, values):
+                found[run].append([table, *numbers])
+    return found
+
+
+def _tags(session: Session, where: str, values: list[str]) -> dict[str, dict[str, Any]]:
+    """Of each run: the tags that a listing needs, and a sum over all of them."""
+    found: dict[str, dict[str, Any]] = defaultdict(lambda: {"": 0})
+    restriction = f"WHERE run_uuid {where}" if where else ""
+    for run, key, value in session.select(
+        "tags", ("run_uuid", "key", "value"), restriction, values
+    ):
+        tags = found[run]
+        tags[""] += zlib.crc32(f"{key}\0{value}".encode("utf-8", "surrogateescape"))
+        if key in (KEY_TAG, RUN_NAME):
+            tags[key] = value
+    return found
