@@ -118,11 +118,15 @@ def _of_metrics(data: pa.RecordBatch) -> Iterator[tuple[RunRef, Place, Digest]]:
     rows = np.bincount(group, minlength=len(first)).tolist()
     one = _sums(hashes, group, len(first))
     two = _sums(mix(hashes ^ np.uint64(NULL)), group, len(first))
-    labels = data.take(pa.array(first, pa.int64()))
-    names = zip(*(labels.column(name).to_pylist() for name in ("project", "run_id", "key")))
-    for index, (project, run_id, key) in enumerate(names):
+    names = [_texts(data.column(name), first) for name in ("project", "run_id", "key")]
+    for index, (project, run_id, key) in enumerate(zip(*names)):
         digest = Digest(rows[index], one[index], two[index])
         yield RunRef(project, run_id), Place("metrics", key), digest
+
+
+def _texts(column: pa.DictionaryArray, rows: list[int]) -> list[str]:
+    names = column.dictionary.to_pylist()
+    return [names[code] for code in codes(column)[rows].tolist()]
 
 
 def _of_rows(batch: Batch) -> Iterator[tuple[RunRef, Place, Digest]]:
@@ -131,17 +135,15 @@ def _of_rows(batch: Batch) -> Iterator[tuple[RunRef, Place, Digest]]:
     columns = [_plain(batch.data.column(name)) for name in names]
     projects = batch.data.column("project").to_pylist()
     runs = batch.data.column("run_id").to_pylist()
-    totals: dict[RunRef, Digest] = {}
-    for project, run_id, values in zip(projects, runs, zip(*columns)):
-        run = RunRef(project, run_id)
-        totals[run] = totals.get(run, ZERO) + _digest_of(values)
-    for run, digest in totals.items():
-        yield run, place, digest
-
-
-def _digest_of(values: Iterable[Any]) -> Digest:
-    raw = hashlib.sha256(_canonical(values)).digest()
-    return Digest(1, int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:16], "little"))
+    totals: dict[tuple[str, str], list[int]] = {}
+    for run, values in zip(zip(projects, runs), zip(*columns)):
+        raw = hashlib.sha256(_canonical(values)).digest()
+        total = totals.setdefault(run, [0, 0, 0])
+        total[0] += 1
+        total[1] += int.from_bytes(raw[:8], "little")
+        total[2] += int.from_bytes(raw[8:16], "little")
+    for run, (rows, first, second) in totals.items():
+        yield RunRef(*run), place, Digest(rows, first % 2**64, second % 2**64)
 
 
 def _compared(table: str) -> list[str]:
@@ -155,13 +157,15 @@ def _plain(column: pa.Array) -> list[Any]:
     return column.to_pylist()  # type: ignore[no-any-return]
 
 
-def _canonical(values: Iterable[Any]) -> bytes:
-    return json.dumps(list(values), default=_microseconds).encode("ascii")
-
-
 def _microseconds(value: Any) -> int:
-    scalar = pa.scalar(value, pa.timestamp("us", "UTC"))
-    return int(scalar.value)
+    return int(pa.scalar(value, pa.timestamp("us", "UTC")).value)
+
+
+_encode = json.JSONEncoder(default=_microseconds).encode
+
+
+def _canonical(values: Iterable[Any]) -> bytes:
+    return _encode(list(values)).encode("ascii")
 
 
 def text_hash(text: str) -> int:
