@@ -135,7 +135,7 @@ def _fit_keys(keys: pa.DictionaryArray, limits: Names | None, losses: Losses) ->
 
 def _fit_gaps(columns: dict[str, pa.Array], caps: Capabilities, losses: Losses) -> Mask:
     gaps = np.zeros(len(columns["key"]), np.bool_)
-    if caps.gaps:
+    if caps.gaps and not caps.rows:  # a log call has a step and a time
         return gaps
     for name in ("step", "time"):
         if columns[name].null_count:
