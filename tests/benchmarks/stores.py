@@ -7,6 +7,8 @@ import sqlite3
 from pathlib import Path
 
 STEP_MS = 100
+NAIVE_RUNS = 2
+"""Runs that the naive clients read: they are far too slow for all."""
 
 
 def mlflow_database(path: Path, runs: int, points: int, keys: int = 10) -> None:
@@ -71,3 +73,29 @@ def _points(run: str, points: int, keys: int) -> list[tuple[str, float, int, str
         )
         for index in range(points)
     ]
+
+
+def run_folder(folder: Path, records: int) -> int:
+    """A W&B offline run of `records` history records of 8 values, written by the real client."""
+    import os
+    import subprocess
+    import sys
+
+    folder.mkdir(parents=True)
+    script = (
+        "import wandb\n"
+        "run = wandb.init(project='bench', settings=wandb.Settings(x_disable_stats=True))\n"
+        f"for step in range({records}):\n"
+        "    run.log({f'metric_{i}': step * 0.37 + i for i in range(8)})\n"
+        "run.finish()\n"
+    )
+    environment = {
+        **os.environ,
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(folder.parent),
+        "WANDB_SILENT": "true",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_CONSOLE": "off",
+    }
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    return records

@@ -1,0 +1,161 @@
+"""Prints our figures beside the limit of the machine and the naive client: `nox -s bench`.
+
+Every figure is taken in a process of its own, after its imports, on the same data in one run.
+`--points N` scales the data (default 2,000,000), `--only WORD` picks works by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import limits
+import stores
+
+HERE = Path(__file__).resolve()
+Measured = dict[str, float]
+
+
+def sqlite_to_archive(work: Path) -> float:
+    """Ours: an MLflow database into an archive, proofs included."""
+    return _migrate(f"mlflow:{work}/points.db", f"archive:{work}/archive")
+
+
+def archive_to_sqlite(work: Path) -> float:
+    """Ours: the archive back into a new MLflow database, proofs included."""
+    return _migrate(f"archive:{work}/archive", f"mlflow:{work}/back.db")
+
+
+def verify(work: Path) -> float:
+    """Ours: database against archive."""
+    import trackbridge
+
+    begun = time.perf_counter()
+    result = trackbridge.verify(f"mlflow:{work}/points.db", f"archive:{work}/archive")
+    assert result.holds, result.differences[:3]
+    return time.perf_counter() - begun
+
+
+def many_runs(work: Path) -> float:
+    """Ours: 10,000 runs of 5 points into an archive."""
+    return _migrate(f"mlflow:{work}/runs.db", f"archive:{work}/archive-of-runs")
+
+
+def wandb_to_archive(work: Path) -> float:
+    """Ours: run folders into an archive."""
+    return _migrate(f"wandb-files:{work}/wandb", f"archive:{work}/archive-of-folders")
+
+
+def _migrate(source: str, target: str) -> float:
+    import trackbridge
+
+    begun = time.perf_counter()
+    report = trackbridge.migrate(source, target)
+    assert report.verified and report.copied == report.total, report.failures[:3]
+    return time.perf_counter() - begun
+
+
+WORKS: dict[str, Callable[[Path], float]] = {
+    function.__name__: function
+    for function in (
+        sqlite_to_archive,
+        archive_to_sqlite,
+        verify,
+        many_runs,
+        wandb_to_archive,
+        *limits.ALL,
+    )
+}
+
+
+def measure(name: str, work: Path) -> Measured:
+    """Seconds and peak memory (MB) of one work in a process of its own."""
+    command = [sys.executable, str(HERE), "--one", name, "--work", str(work)]
+    environment = {
+        **os.environ,
+        "TRACKBRIDGE_STATE": str(work / "state"),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+    measured: Measured = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def start_up(*arguments: str) -> float:
+    """Seconds of a whole command, best of five."""
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        command = [sys.executable, "-m", "trackbridge", *arguments]
+        subprocess.run(command, capture_output=True, check=True)
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def report(work: Path, points: int, only: str) -> None:
+    """Make the data, run every work that is asked for, print the table."""
+    stores.mlflow_database(work / "points.db", runs=100, points=points // 100)
+    naive_points = stores.NAIVE_RUNS * (points // 100)
+    rows: list[tuple[str, str, str, str]] = []
+
+    def row(title: str, ours: str, against: list[tuple[str, int]], count: int) -> None:
+        if only not in ours:
+            return
+        mine = measure(ours, work)
+        rate = count / mine["seconds"]
+        texts = []
+        for name, amount in against:
+            other = measure(name, work)
+            ratio = rate / (amount / other["seconds"])
+            texts.append(f"{ratio:.2f} x {name} ({amount / other['seconds']:,.0f}/s)")
+        memory = f"{mine['megabytes']:.0f} MB"
+        rows.append((title, f"{rate:,.0f}/s", memory, "; ".join(texts)))
+
+    reading = [("adbc_to_parquet", points), ("client_history", naive_points)]
+    row("MLflow SQLite -> archive, points", "sqlite_to_archive", reading, points)
+    writing = [("adbc_ingest", points), ("client_log_batch", limits.LOGGED_POINTS)]
+    row("archive -> MLflow SQLite, points", "archive_to_sqlite", writing, points)
+    row("verify, points", "verify", [("two_reads", points)], points)
+    if only in "many_runs":
+        stores.mlflow_database(work / "runs.db", runs=10_000, points=5, keys=5)
+        row("MLflow SQLite -> archive, runs of 5 points", "many_runs", [], 10_000)
+    if only in "wandb_to_archive":
+        records = stores.run_folder(work / "wandb", records=points // 20)
+        row(".wandb -> archive, records", "wandb_to_archive", [("bare_loop", records)], records)
+    for title, arguments in (("--help", ["--help"]), ("ls", ["ls", f"{work}/points.db"])):
+        if only in "start_up":
+            rows.append((f"trackbridge {title}", f"{start_up(*arguments):.2f} s", "", ""))
+    print(f"{os.cpu_count()} cores, {points:,} points")
+    for cells in rows:
+        print("| " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=2_000_000)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--one", choices=sorted(WORKS))
+    parser.add_argument("--work", type=Path)
+    options = parser.parse_args()
+    if options.one:
+        seconds = WORKS[options.one](options.work)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": seconds, "megabytes": peak}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        report(Path(folder), options.points, options.only)
+
+
+if __name__ == "__main__":
+    main()
