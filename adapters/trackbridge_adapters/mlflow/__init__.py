@@ -1,0 +1,92 @@
+"""MLflow's stores: SQLite databases and `mlruns` folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from trackbridge.errors import ConfigError, UnsupportedError
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Reader, Writer
+
+SQLITE = "sqlite:///"
+SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+OPTIONS = frozenset({"artifact_root"})
+
+
+class MlflowAdapter:
+    """`mlflow:sqlite:///path.db`, `mlflow:path.db` or `mlflow:path/mlruns`."""
+
+    name = "mlflow"
+
+    def recognizes(self, location: str) -> bool:
+        from trackbridge_adapters.mlflow import database
+
+        if location.startswith(SQLITE):
+            return True
+        path = Path(location)
+        if path.is_file():
+            return database.is_mlflow(path)
+        return False
+
+    def suggests(self, location: str) -> bool:
+        return location.startswith(SQLITE) or Path(location).suffix in (".db", ".sqlite")
+
+    def reader(self, location: str, options: Mapping[str, str]) -> Reader:
+        from trackbridge_adapters.mlflow.database import Database, check_header
+        from trackbridge_adapters.mlflow.sql import SqlReader
+
+        path = _path(location)
+        root = _artifact_root(options)
+        check_header(path)
+        return SqlReader(Database(path), root)
+
+    def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        from trackbridge_adapters.mlflow.sql_write import SqlWriter
+
+        path = _path(location)
+        if path.is_dir():
+            raise UnsupportedError(
+                f"{location}: file stores are only read, since MLflow itself gave them up;"
+                " write to a database: mlflow:sqlite:///mlflow.db"
+            )
+        return SqlWriter(path, _artifact_root(options))
+
+
+ADAPTER = MlflowAdapter()
+
+
+def _path(location: str) -> Path:
+    """The file or folder that a location names."""
+    if location.startswith(SQLITE):
+        return Path(unquote(location.removeprefix(SQLITE)))
+    scheme = urlsplit(location).scheme
+    kind = scheme.partition("+")[0]
+    if kind in SERVERS:
+        raise UnsupportedError(
+            f"{scheme}: MLflow stores of this kind are not supported yet;"
+            " use sqlite:///file.db or a folder mlruns"
+        )
+    if kind == "file":
+        return Path(unquote(urlsplit(location).path))
+    if not location:
+        raise ConfigError(
+            "mlflow: names no store; write mlflow:sqlite:///mlflow.db or mlflow:./mlruns"
+        )
+    return Path(location)
+
+
+def _artifact_root(options: Mapping[str, str]) -> Path | None:
+    unknown = sorted(options.keys() - OPTIONS)
+    if unknown:
+        raise ConfigError(f"mlflow: no option {unknown[0]!r}; known: {', '.join(sorted(OPTIONS))}")
+    root = options.get("artifact_root")
+    if root is None:
+        return None
+    split = urlsplit(root)
+    if split.scheme not in ("", "file") and len(split.scheme) > 1:
+        raise UnsupportedError(f"artifact_root {root!r}: only local folders are supported yet")
+    return Path(unquote(split.path) if split.scheme == "file" else root).absolute()

@@ -1,0 +1,111 @@
+"""Folders of artifacts: where their URIs lead on this machine, and what lies in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from trackbridge.adapter import ORIGIN
+from trackbridge.errors import IntegrityError
+
+PROXY = "mlflow-artifacts"
+"""Scheme of artifacts that a tracking server stores, by default in its folder `mlartifacts`."""
+
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+class Entry(NamedTuple):
+    """A file found below a folder; `path` has forward slashes."""
+
+    path: str
+    size: int
+    modified: int
+
+
+def local(uri: str | None, home: Path) -> Path | None:
+    """The folder that an artifact URI means; None where it is not on this machine.
+
+    A tree that was moved is found by the longest tail of the URI that exists below `home`, the
+    folder of the store: MLflow writes absolute paths into its stores.
+    """
+    if not uri:
+        return None
+    split = urlsplit(uri)
+    if split.scheme == PROXY:
+        return _tail(PurePosixPath(unquote(split.path)), home)
+    if split.scheme not in ("", "file") and not _DRIVE.match(uri):
+        return None
+    text = unquote(split.path) if split.scheme == "file" else uri
+    path = Path(text)
+    if not path.is_absolute():
+        path = home / path
+    if path.is_dir():
+        return path
+    return _tail(PurePosixPath(text.replace("\\", "/")), home) or path
+
+
+def _tail(path: PurePosixPath, home: Path) -> Path | None:
+    parts = [part for part in path.parts if part not in ("/", "..")]
+    for first in range(len(parts) - 1):
+        for base in (home, home / "mlartifacts", home / "mlruns"):
+            candidate = base.joinpath(*parts[first:])
+            if candidate.is_dir():
+                return candidate
+    return None
+
+
+def walk(folder: Path, damage: list[str] | None = None) -> Iterator[Entry]:
+    """The files below a folder in order, without those of Trackbridge; a missing one has none.
+
+    Links that leave the folder or lead to folders are not followed but named in `damage`.
+    """
+    yield from _walk(folder, folder, "", [] if damage is None else damage)
+
+
+def _walk(folder: Path, top: Path, prefix: str, damage: list[str]) -> Iterator[Entry]:
+    try:
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        damage.append(f"artifacts/{prefix}: cannot be read ({error.strerror})")
+        return
+    for entry in found:
+        path = prefix + entry.name
+        if path == ORIGIN:
+            continue
+        if not _is_text(path):
+            damage.append(f"artifacts/{path!a}: name is not UTF-8")
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), top, f"{path}/", damage)
+        elif entry.is_symlink() and not _stays(Path(entry.path), top):
+            damage.append(f"artifacts/{path}: a link that leaves the folder")
+        elif entry.is_file():
+            status = entry.stat()
+            yield Entry(path, status.st_size, status.st_mtime_ns)
+
+
+def _stays(link: Path, top: Path) -> bool:
+    target = link.resolve()
+    return target.is_file() and target.is_relative_to(top.resolve())
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def inside(folder: Path, path: str) -> Path:
+    """The place of a file below a folder; `IntegrityError` for a path that could leave it."""
+    parts = path.split("/")
+    hostile = "\\" in path or "\0" in path or _DRIVE.match(path)
+    if hostile or any(part in ("", ".", "..") for part in parts):
+        raise IntegrityError(f"{path!r}: not a path below the folder of its run; not written")
+    return folder.joinpath(*parts)

@@ -1,0 +1,55 @@
+"""What MLflow's stores hold natively."""
+
+from __future__ import annotations
+
+from trackbridge.adapter import Capabilities, Names
+
+LARGEST = 1.7976931348623157e308
+"""What MLflow makes of infinity (sqlalchemy_store.py, `sanitize_metric_value`, 3.17)."""
+
+_NAME = Names(250, r"/\w.\- :")
+"""mlflow/utils/validation.py, 3.17: `MAX_ENTITY_KEY_LENGTH`, `_VALID_PARAM_AND_METRIC_NAMES`."""
+
+_HOLDS = {
+    "projects": ("project_id", "notes", "tags", "created", "deleted", "source", "extra"),
+    "runs": (
+        "name",
+        "status",
+        "started",
+        "ended",
+        "user",
+        "parent_run_id",
+        "notes",
+        "deleted",
+        "program",
+        "git_remote",
+        "git_commit",
+        "source",
+        "extra",
+    ),
+    "params": ("key", "value"),
+    "tags": ("key", "value"),
+    "metrics": ("key", "step", "time", "value", "system"),
+    "inputs": ("name", "digest", "kind", "source", "schema", "profile", "context", "extra"),
+    "files": ("owner", "path", "size", "sha256"),
+}
+
+SQL = Capabilities(
+    holds=_HOLDS,
+    time_unit_us=1000,
+    nan=True,
+    largest=LARGEST,
+    names={"metrics": _NAME, "params": _NAME, "tags": _NAME},
+    # MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH (mlflow/utils/validation.py, 3.17)
+    value_length={"params": 6000, "tags": 8000},
+)
+
+FILES = Capabilities(
+    holds=_HOLDS,
+    time_unit_us=1000,
+    nan=True,
+    largest=None,
+    repeated_points=True,
+    names=SQL.names,
+)
+"""File stores are only read."""

@@ -1,0 +1,187 @@
+"""MLflow's entities in terms of the run model: names, tags and values of any store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from trackbridge.adapter import ORIGIN, RunKey, RunRef
+from trackbridge.errors import IntegrityError
+
+KIND = "mlflow"
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+KEY_TAG = f"{ORIGIN}.run_key"
+EXTRA_TAG = f"{ORIGIN}.extra"
+OWN_TAGS = f"{ORIGIN}."
+"""Prefix of tags that are never reported."""
+
+SYSTEM = "system/"
+"""Prefix of system metrics (mlflow/system_metrics/metrics_monitor.py)."""
+
+# Tags that stand for columns of the run model (mlflow/utils/mlflow_tags.py).
+RUN_NAME = "mlflow.runName"
+USER = "mlflow.user"
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+COMMIT = "mlflow.source.git.commit"
+REMOTE = "mlflow.source.git.repoURL"
+PROGRAM = "mlflow.source.name"
+CONTEXT = "mlflow.data.context"
+
+DERIVED = {
+    "name": RUN_NAME,
+    "user": USER,
+    "parent_run_id": PARENT,
+    "notes": NOTE,
+    "program": PROGRAM,
+    "git_remote": REMOTE,
+    "git_commit": COMMIT,
+}
+"""Columns of `runs` and the tags that they are read from."""
+
+NATIVE = frozenset({"name", "user", "program"})
+"""Those of them that also have a column in MLflow, which is preferred unless it is empty."""
+
+EXTRA = ("source_type", "source_version", "entry_point_name", "deleted_time")
+"""Native columns of a run that the run model keeps in `extra`."""
+
+DAY_LIMIT_MS = 253_402_300_800_000
+"""Start of the year 10000 in milliseconds: later times are no dates to Python."""
+
+
+def derive(columns: Mapping[str, str | None], tags: Mapping[str, str | None]) -> dict[str, Any]:
+    """The columns in DERIVED of a run with these native columns and tags."""
+    return {
+        name: (columns.get(name) if name in NATIVE else None) or tags.get(tag) or None
+        for name, tag in DERIVED.items()
+    }
+
+
+def packed(values: Mapping[str, Any]) -> str | None:
+    """A JSON object with sorted keys; null where there is nothing in it."""
+    return json.dumps(values, sort_keys=True, ensure_ascii=False) if values else None
+
+
+def unpacked(text: str | None) -> dict[str, Any]:
+    """The inverse of `packed`; anything but a JSON object counts as nothing."""
+    value = json.loads(text) if text else None
+    return value if isinstance(value, dict) else {}
+
+
+def extra(native: Mapping[str, Any], damage: Sequence[str] = ()) -> str | None:
+    """`runs.extra`: what MLflow itself leaves empty (`create_run`, 3.17) is left out."""
+    kept = {n: native.get(n) for n in EXTRA if native.get(n) not in (None, "", "UNKNOWN")}
+    return packed({**kept, **({"damage": list(damage)} if damage else {})})
+
+
+def native_extra(
+    content: str | None, columns: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of native columns out of an `extra`, and tags that keep it where it is more.
+
+    `read_extra` is the inverse.
+    """
+    values = unpacked(content)
+    nothing = dict.fromkeys(columns)
+    if content is None or packed({n: values.get(n) for n in columns if n in values}) == content:
+        return {**nothing, **values}, {}
+    return nothing, {EXTRA_TAG: content}
+
+
+def read_extra(values: Mapping[str, Any], tag: str | None) -> str | None:
+    """`extra` of an entity with these native columns and, maybe, the tag of `native_extra`."""
+    return tag or packed({n: value for n, value in values.items() if value not in (None, "")})
+
+
+def native_tags(content: str | None) -> dict[str, str | None]:
+    """Tags out of a JSON object; values that are no text become JSON text."""
+    return {
+        name: value if value is None or isinstance(value, str) else json.dumps(value)
+        for name, value in unpacked(content).items()
+    }
+
+
+def milliseconds(time: datetime | None) -> int | None:
+    """A time as MLflow stores it, rounded down."""
+    return None if time is None else (time - EPOCH) // timedelta(milliseconds=1)
+
+
+def short_hash(text: str) -> str:
+    """Eight hex digits that tell names apart."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def labels(experiments: Sequence[tuple[Any, str, int | None]]) -> dict[str, str]:
+    """Experiment id -> project label, for (id, name, creation time) of every experiment.
+
+    A name that occurs again gets the id behind it. The oldest experiment keeps the plain name,
+    so that a label never changes because an experiment was added.
+    """
+    taken = {name for _, name, _ in experiments}
+    given: dict[str, str] = {}
+    used: set[str] = set()
+    for number, name, _ in sorted(experiments, key=_age):
+        label = name
+        while label in used or (label != name and label in taken):
+            label += f" ({number})"
+        used.add(label)
+        given[str(number)] = label
+    return given
+
+
+def _age(experiment: tuple[Any, str, int | None]) -> tuple[int, int, str]:
+    number, _, created = experiment
+    return created or 0, len(str(number)), str(number)
+
+
+def run_key(tag: str | None, ref: RunRef) -> RunKey:
+    """Where a run was born: what Trackbridge wrote down, else (or if that is garbled) here."""
+    try:
+        return RunKey.parse(tag) if tag else RunKey(KIND, "", *ref)
+    except (IntegrityError, UnicodeDecodeError):
+        return RunKey(KIND, "", *ref)
+
+
+def micros(value: Any, where: str, damage: list[str]) -> int | None:
+    """A time in milliseconds as microseconds since 1970; null where it is no time."""
+    number = integer(value, where, damage)
+    if number is not None and not -62_135_596_800_000 <= number < DAY_LIMIT_MS:
+        damage.append(f"{where}: {number} is no time in milliseconds")
+        return None
+    return None if number is None else number * 1000
+
+
+def integer(value: Any, where: str, damage: list[str]) -> int | None:
+    """A whole number out of a column that may hold anything."""
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or (isinstance(value, float) and number != value):
+        damage.append(f"{where}: {str(value)[:40]!r} is no whole number")
+        return None
+    return number
+
+
+def text(value: Any, where: str, damage: list[str]) -> str | None:
+    """Text out of a column or file that may hold anything; odd bytes are shown as \\xNN."""
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    elif not isinstance(value, str):
+        value = str(value)
+    if value.isascii():
+        return str(value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        damage.append(f"{where}: not UTF-8, odd bytes shown as \\xNN")
+        raw = value.encode("utf-8", "surrogateescape")
+        value = raw.decode("utf-8", "backslashreplace")
+    return str(value)

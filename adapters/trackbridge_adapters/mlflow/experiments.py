@@ -1,0 +1,100 @@
+"""Experiments of a database of MLflow's: found by label, made, and brought up to date."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from trackbridge.adapter import Row
+from trackbridge_adapters.mlflow.entities import (
+    NOTE,
+    milliseconds,
+    native_extra,
+    native_tags,
+)
+from trackbridge_adapters.mlflow.sql_list import experiments
+from trackbridge_adapters.mlflow.transaction import Transaction
+
+EXTRA = ("last_update_time",)
+LARGEST_ID = 2**63 - 1
+
+
+class Experiment(NamedTuple):
+    number: int
+    folder: Path
+
+
+class Experiments:
+    """The experiments as a transaction sees them; new ones get their folder below `root`."""
+
+    def __init__(self, transaction: Transaction, root: Path) -> None:
+        self._transaction, self._root = transaction, root
+        labels, _ = experiments(transaction)
+        self._numbers = {label: int(number) for number, label in labels.items()}
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Make experiments that are not there, and give all of them the values of their rows."""
+        for row in rows:
+            number = self._numbers.get(row["project"])
+            if number is None:
+                number = self._create(row["project"], row["project_id"])
+            own, hidden = native_extra(row["extra"], EXTRA)
+            self._transaction.execute(
+                "UPDATE experiments SET lifecycle_stage = ?, creation_time = ?,"
+                " last_update_time = ? WHERE experiment_id = ?",
+                [
+                    "deleted" if row["deleted"] else "active",
+                    milliseconds(row["created"]),
+                    own["last_update_time"],
+                    number,
+                ],
+            )
+            tags = {**native_tags(row["tags"]), **hidden}
+            if row["notes"] is not None:
+                tags[NOTE] = row["notes"]
+            self._transaction.execute(
+                "DELETE FROM experiment_tags WHERE experiment_id = ?", [number]
+            )
+            self._transaction.insert(
+                "experiment_tags",
+                [{"key": k, "value": v, "experiment_id": number} for k, v in tags.items()],
+            )
+
+    def find(self, label: str) -> Experiment:
+        """The experiment of that label, made if it is not there."""
+        number = self._numbers.get(label)
+        if number is None:
+            number = self._create(label, None)
+        where = "WHERE experiment_id = ?"
+        rows = self._transaction.select("experiments", ["artifact_location"], where, [number])
+        for (location,) in rows:
+            folder = Path(location or "")
+            if folder.is_absolute():
+                return Experiment(number, folder)
+        return Experiment(number, self._root / str(number))
+
+    def _create(self, label: str, wish: str | None) -> int:
+        """A new experiment as `create_experiment` makes it (sqlalchemy_store.py, 3.17)."""
+        taken = set(self._numbers.values())
+        number = max(taken, default=0) + 1
+        if wish and wish.isascii() and wish.isdigit() and int(wish) <= LARGEST_ID:
+            number = number if int(wish) in taken else int(wish)
+        now = int(time.time() * 1000)
+        self._transaction.insert(
+            "experiments",
+            [
+                {
+                    "experiment_id": number,
+                    "name": label,
+                    "artifact_location": str(self._root / str(number)),
+                    "lifecycle_stage": "active",
+                    "creation_time": now,
+                    "last_update_time": now,
+                    "workspace": "default",
+                }
+            ],
+        )
+        self._numbers[label] = number
+        return number

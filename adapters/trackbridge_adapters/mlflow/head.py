@@ -1,0 +1,76 @@
+"""The schema revision that the installed MLflow writes, and new databases at that revision."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from trackbridge.errors import ConfigError
+
+MIGRATIONS = ("store", "db_migrations", "versions")
+"""Where MLflow keeps its alembic scripts (3.17)."""
+
+_CREATE = """
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(sys.argv[1], sys.argv[2])
+"""
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+
+
+@lru_cache(maxsize=1)
+def revision() -> str:
+    """The newest revision that the installed MLflow knows.
+
+    Read out of its scripts: importing MLflow takes seconds, and this needs milliseconds.
+    """
+    found = importlib.util.find_spec("mlflow")
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError("writing to MLflow needs MLflow: pip install 'trackbridge[mlflow]'")
+    folder = Path(found.submodule_search_locations[0], *MIGRATIONS)
+    known: set[str] = set()
+    followed: set[str] = set()
+    for script in folder.glob("*.py"):
+        text = script.read_text("utf-8")
+        known |= set(re.findall(r"^revision\s*(?::.*?)?=\s*[\"'](\w+)[\"']", text, re.M))
+        for down in re.findall(r"^down_revision\s*(?::.*?)?=\s*(.+)$", text, re.M):
+            followed |= set(re.findall(r"[\"'](\w+)[\"']", down))
+    heads = known - followed
+    if len(heads) != 1:
+        raise ConfigError(f"{folder}: this version of MLflow is not known to Trackbridge")
+    return heads.pop()
+
+
+def create(path: Path, artifact_root: Path) -> None:
+    """A new database at the newest revision, made by MLflow itself in a process of its own.
+
+    It appears whole or not at all.
+    """
+    revision()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    command = [sys.executable, "-c", _CREATE, f"sqlite:///{draft}", str(artifact_root)]
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **_QUIET}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+            raise ConfigError(f"{path}: MLflow could not create the database: {reason}")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def check(path: Path, found: str | None) -> None:
+    """Refuse a database that is not at the installed revision: MLflow alone may change it."""
+    if found != revision():
+        raise ConfigError(
+            f"{path}: has schema revision {found}, the installed MLflow writes {revision()};"
+            f" make a backup, then run: mlflow db upgrade sqlite:///{path}"
+        )

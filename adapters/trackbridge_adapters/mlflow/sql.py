@@ -1,0 +1,87 @@
+"""Reads MLflow's SQLite databases, of any revision since 2019."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
+from trackbridge.errors import NotFoundError
+from trackbridge_adapters.mlflow import artifacts, sql_list
+from trackbridge_adapters.mlflow.capabilities import SQL
+from trackbridge_adapters.mlflow.database import Database, Session
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Batch
+
+GROUP = 1000
+"""Runs that are read in one session."""
+
+
+class SqlReader:
+    """A database of MLflow's; Arrow is imported when runs are read, not to list them."""
+
+    capabilities = SQL
+
+    def __init__(self, database: Database, artifact_root: Path | None = None) -> None:
+        self.address = f"mlflow:sqlite:///{database.path}"
+        self.database = database
+        self.home = database.path.absolute().parent
+        self._artifact_root = artifact_root
+        self._folders: dict[str, Path | None] = {}
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        with self.database.session() as session:
+            infos = list(sql_list.runs(session, query, self.home))
+        yield from infos
+
+    def read_runs(
+        self, refs: Sequence[RunRef], tables: Collection[str] | None = None
+    ) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import sql_read
+
+        for start in range(0, len(refs), GROUP):
+            with self.database.session() as session:
+                yield from sql_read.runs(session, refs[start : start + GROUP], tables, self.home)
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import sql_shared
+
+        with self.database.session() as session:
+            yield from sql_shared.read(session, query)
+
+    def open_file(self, file: FileRef) -> BinaryIO:
+        folder = self._folder(file)
+        path = folder and artifacts.inside(folder, file.path)
+        if path is None or not path.is_file():
+            raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
+        return path.open("rb")
+
+    def artifact_root(self, session: Session) -> Path:
+        """Where new experiments get their folders: beside that of the default experiment.
+
+        Without one it is `mlruns` beside the database, as MLflow's client makes it when it is
+        started there (store/tracking/__init__.py, 3.17).
+        """
+        if self._artifact_root is not None:
+            return self._artifact_root
+        query = "WHERE experiment_id = 0"
+        for (location,) in session.select("experiments", ["artifact_location"], query):
+            folder = artifacts.local(location, self.home)
+            if folder is not None and folder.name == "0":
+                return folder.parent
+        return self.home / "mlruns"
+
+    def _folder(self, file: FileRef) -> Path | None:
+        run_id = file.run.run_id
+        if run_id not in self._folders:
+            with self.database.session() as session:
+                if file.run == STORE:
+                    return self.artifact_root(session)
+                query = "WHERE run_uuid = ?"
+                found = list(session.select("runs", ["artifact_uri"], query, [run_id]))
+            if not found:
+                raise NotFoundError(f"{self.address}: no run {run_id}")
+            self._folders[run_id] = artifacts.local(found[0][0], self.home)
+        return self._folders[run_id]

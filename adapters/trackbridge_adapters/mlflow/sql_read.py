@@ -1,0 +1,193 @@
+"""Rows of the run model out of a database of MLflow's, in any revision."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.columns import batches
+from trackbridge.errors import NotFoundError
+from trackbridge_adapters.mlflow import artifacts, sql_points
+from trackbridge_adapters.mlflow.database import Session, native_errors
+from trackbridge_adapters.mlflow.entities import (
+    CONTEXT,
+    EXTRA,
+    OWN_TAGS,
+    derive,
+    extra,
+    micros,
+    packed,
+    text,
+)
+from trackbridge_adapters.mlflow.sql_list import experiments
+
+RUN_COLUMNS = (
+    "run_uuid",
+    "experiment_id",
+    "name",
+    "status",
+    "start_time",
+    "end_time",
+    "user_id",
+    "source_name",
+    "lifecycle_stage",
+    "artifact_uri",
+    *EXTRA,
+)
+SMALL = ("params", "tags", "inputs", "files", "runs")
+IN = "IN (SELECT value FROM json_each(?))"
+
+
+class Chunk:
+    """Some runs of one session: their rows by table, and what is damaged, by run."""
+
+    def __init__(self, session: Session, refs: Sequence[RunRef], home: Path) -> None:
+        self.session = session
+        self.home = home
+        self.projects = {ref.run_id: ref.project for ref in refs}
+        self.ids = json.dumps(list(self.projects))
+        self.damage: dict[str, list[str]] = defaultdict(list)
+        self.runs = {
+            row[0]: dict(zip(RUN_COLUMNS, row))
+            for row in session.select("runs", RUN_COLUMNS, f"WHERE run_uuid {IN}", [self.ids])
+        }
+        labels, _ = experiments(session)
+        for ref in refs:
+            number = str(self.runs.get(ref.run_id, {}).get("experiment_id"))
+            if ref.run_id not in self.runs or labels.get(number, number) != ref.project:
+                raise NotFoundError(
+                    f"{session.path}: no run {ref.run_id} in experiment {ref.project!r}"
+                )
+        self.tags = list(self._pairs("tags"))
+
+    def rows(self, table: str) -> list[Row]:
+        """The rows of one of the small tables."""
+        make = {
+            "params": lambda: self._pairs("params", type="string"),
+            "tags": lambda: (row for row in self.tags if not row["key"].startswith(OWN_TAGS)),
+            "inputs": self._inputs,
+            "files": self._files,
+            "runs": self._runs,
+        }
+        return [*make[table]()]
+
+    def _runs(self) -> Iterator[Row]:
+        tags: dict[str, dict[str, str | None]] = defaultdict(dict)
+        for row in self.tags:
+            tags[row["run_id"]][row["key"]] = row["value"]
+        for run_id, native in self.runs.items():
+            damage = self.damage[run_id]
+            words = {
+                name: text(native[column], f"runs.{column}", damage)
+                for name, column in (
+                    ("name", "name"),
+                    ("user", "user_id"),
+                    ("program", "source_name"),
+                    ("status", "status"),
+                    ("source", "artifact_uri"),
+                )
+            }
+            started = micros(native["start_time"], "runs.start_time", damage)
+            ended = micros(native["end_time"], "runs.end_time", damage)
+            yield {
+                **self._label(run_id),
+                **derive(words, tags[run_id]),
+                "status": words["status"].lower() if words["status"] else None,
+                "started": started,
+                "ended": ended,
+                "deleted": native["lifecycle_stage"] == "deleted",
+                "source": words["source"],
+                "extra": extra(native, damage),
+            }
+
+    def _pairs(self, table: str, **constant: str) -> Iterator[Row]:
+        columns = ("run_uuid", "key", "value")
+        order = f"WHERE run_uuid {IN} ORDER BY run_uuid, key"
+        for run_id, key, value in self.session.select(table, columns, order, [self.ids]):
+            damage = self.damage[run_id]
+            name = text(key, f"{table}.key", damage) or ""
+            yield {
+                **self._label(run_id),
+                "key": name,
+                "value": text(value, f"{table}/{name}", damage),
+                **constant,
+            }
+
+    def _inputs(self) -> Iterator[Row]:
+        if not self.session.tables.keys() >= {"inputs", "input_tags", "datasets"}:
+            return
+        tags: dict[str, dict[str, str | None]] = defaultdict(dict)
+        edges = f"SELECT input_uuid FROM inputs WHERE destination_id {IN}"
+        columns = ("input_uuid", "name", "value")
+        query = f"WHERE input_uuid IN ({edges})"
+        for edge, name, value in self.session.select("input_tags", columns, query, [self.ids]):
+            tags[edge][name] = value
+        found = self.session.connection.execute(
+            "SELECT i.input_uuid, i.destination_id, d.name, d.digest, d.dataset_source_type,"
+            " d.dataset_source, d.dataset_schema, d.dataset_profile FROM inputs i"
+            " JOIN datasets d ON d.dataset_uuid = i.source_id"
+            " WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN'"
+            f" AND i.destination_id {IN} ORDER BY i.destination_id, d.name, d.digest",
+            [self.ids],
+        )
+        names = ("name", "digest", "kind", "source", "schema", "profile")
+        for edge, run_id, *values in found:
+            damage = self.damage[run_id]
+            yield {
+                **self._label(run_id),
+                **{n: text(v, f"datasets.{n}", damage) for n, v in zip(names, values)},
+                "context": tags[edge].get(CONTEXT),
+                "extra": packed({n: v for n, v in tags[edge].items() if n != CONTEXT}),
+            }
+
+    def _files(self) -> Iterator[Row]:
+        for run_id, native in self.runs.items():
+            folder = artifacts.local(native["artifact_uri"], self.home)
+            if folder is None:
+                self.damage[run_id].append(
+                    f"artifacts: {native['artifact_uri']} cannot be listed from here"
+                )
+                continue
+            for entry in artifacts.walk(folder, self.damage[run_id]):
+                yield {
+                    **self._label(run_id),
+                    "owner": "",
+                    "path": entry.path,
+                    "size": entry.size,
+                }
+
+    def find_damaged_points(self) -> None:
+        for run_id, line in sql_points.damage(self.session, self.projects):
+            self.damage[run_id].append(line)
+        columns = ("run_uuid", "key")
+        query = f"WHERE run_uuid {IN}"
+        for run_id, key in self.session.select("latest_metrics", columns, query, [self.ids]):
+            text(key, "metrics.key", self.damage[run_id])
+
+    def _label(self, run_id: str) -> Row:
+        return {"project": self.projects[run_id], "run_id": run_id}
+
+
+def runs(
+    session: Session, refs: Sequence[RunRef], tables: Collection[str] | None, home: Path
+) -> Iterator[Batch]:
+    """The rows of some runs, `runs` last: only then is known what of them is damaged."""
+    wanted = {"metrics", *SMALL} if tables is None else set(tables)
+    with native_errors(session.path):
+        chunk = Chunk(session, refs, home)
+        doubtful = True
+        if "metrics" in wanted:
+            points = sql_points.Points(session, chunk.projects)
+            for data in points:
+                yield Batch("metrics", data)
+            doubtful = points.irregular
+        if doubtful and "runs" in wanted:
+            chunk.find_damaged_points()
+        for table in SMALL:
+            if table in wanted or "runs" in wanted:
+                rows = chunk.rows(table)
+                if table in wanted:
+                    yield from batches(table, rows)

@@ -1,0 +1,141 @@
+"""Rows of the run model as rows of MLflow's tables of runs, params, tags and inputs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trackbridge.adapter import Row, RunKey, RunRef
+from trackbridge.errors import IntegrityError
+from trackbridge_adapters.mlflow.entities import (
+    CONTEXT,
+    KEY_TAG,
+    milliseconds,
+    unpacked,
+)
+from trackbridge_adapters.mlflow.experiments import Experiment, Experiments
+from trackbridge_adapters.mlflow.transaction import IN, Transaction
+
+DATASET = {
+    "kind": "dataset_source_type",
+    "source": "dataset_source",
+    "schema": "dataset_schema",
+    "profile": "dataset_profile",
+}
+"""Column of `inputs` in the run model -> column of `datasets`."""
+
+
+def write_runs(
+    transaction: Transaction,
+    experiments: Experiments,
+    keys: Mapping[RunRef, RunKey],
+    rows: Mapping[str, Sequence[Row]],
+) -> dict[str, Path]:
+    """Write the small tables of a chunk; gives the artifact folder of each run."""
+    found = {ref.project: experiments.find(ref.project) for ref in keys}
+    runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
+    if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
+        raise IntegrityError(f"{transaction.path}: a chunk must have one row in runs for each run")
+    native = [_run(ref, row, found[ref.project]) for ref, row in runs.items()]
+    transaction.insert("runs", native)
+    own = [{"key": KEY_TAG, "value": str(key), "run_uuid": ref.run_id} for ref, key in keys.items()]
+    transaction.insert("tags", own + _pairs(rows.get("tags", ())))
+    transaction.insert("params", _pairs(rows.get("params", ())))
+    for project, experiment in found.items():
+        inputs = [row for row in rows.get("inputs", ()) if row["project"] == project]
+        _write_inputs(transaction, experiment.number, inputs)
+    return {row["run_uuid"]: Path(row["artifact_uri"]) for row in native}
+
+
+def delete_inputs(transaction: Transaction, runs: Sequence[str]) -> None:
+    """Remove the edges from datasets to these runs, and datasets that no run uses any more."""
+    edges = transaction.fetch(
+        "SELECT input_uuid, source_id FROM inputs"
+        f" WHERE source_type = 'DATASET' AND destination_type = 'RUN' AND destination_id {IN}",
+        [json.dumps(list(runs))],
+    )
+    if edges:
+        transaction.delete("input_tags", "input_uuid", [edge for edge, _ in edges])
+        transaction.delete("inputs", "input_uuid", [edge for edge, _ in edges])
+        unused = "AND dataset_uuid NOT IN (SELECT source_id FROM inputs)"
+        transaction.delete("datasets", "dataset_uuid", [dataset for _, dataset in edges], unused)
+
+
+def _run(ref: RunRef, row: Row, experiment: Experiment) -> Row:
+    extra = unpacked(row["extra"])
+    return {
+        "run_uuid": ref.run_id,
+        "name": row["name"],
+        "source_type": extra.get("source_type", "UNKNOWN"),
+        "source_name": row["program"] or "",
+        "entry_point_name": extra.get("entry_point_name", ""),
+        "user_id": row["user"],
+        "status": row["status"].upper() if row["status"] else None,
+        "start_time": milliseconds(row["started"]),
+        "end_time": milliseconds(row["ended"]),
+        "deleted_time": extra.get("deleted_time"),
+        "source_version": extra.get("source_version", ""),
+        "lifecycle_stage": "deleted" if row["deleted"] else "active",
+        "artifact_uri": str(experiment.folder / ref.run_id / "artifacts"),
+        "experiment_id": experiment.number,
+    }
+
+
+def _pairs(rows: Sequence[Row]) -> list[Row]:
+    return [{"key": r["key"], "value": r["value"], "run_uuid": r["run_id"]} for r in rows]
+
+
+def _write_inputs(transaction: Transaction, experiment: int, rows: Sequence[Row]) -> None:
+    """Datasets, each once in an experiment, their edges to runs, and the tags of the edges."""
+    known = {
+        (name, digest): (number, values)
+        for number, name, digest, *values in transaction.select(
+            "datasets",
+            ["dataset_uuid", "name", "digest", *DATASET.values()],
+            "WHERE experiment_id = ?",
+            [experiment],
+        )
+    }
+    new: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        name, values = (row["name"], row["digest"]), [row[column] for column in DATASET]
+        if name not in known:
+            known[name] = (uuid.uuid4().hex, values)
+            dataset = dict(zip(DATASET.values(), values))
+            new["datasets"].append(
+                {
+                    "dataset_uuid": known[name][0],
+                    "experiment_id": experiment,
+                    "name": row["name"],
+                    "digest": row["digest"],
+                    **dataset,
+                }
+            )
+        number, there = known[name]
+        if there != values:
+            raise IntegrityError(
+                f"{transaction.path}: dataset {row['name']!r} with digest {row['digest']!r} is"
+                f" there already with another source, schema or profile (run {row['run_id']})"
+            )
+        edge = uuid.uuid4().hex
+        new["inputs"].append(
+            {
+                "input_uuid": edge,
+                "source_type": "DATASET",
+                "source_id": number,
+                "destination_type": "RUN",
+                "destination_id": row["run_id"],
+                "step": 0,
+            }
+        )
+        tags = unpacked(row["extra"])
+        if row["context"] is not None:
+            tags[CONTEXT] = row["context"]
+        new["input_tags"] += [
+            {"input_uuid": edge, "name": tag, "value": value} for tag, value in tags.items()
+        ]
+    for table, native in new.items():
+        transaction.insert(table, native)

@@ -1,0 +1,177 @@
+"""Experiments and the model registry of a database of MLflow's, as shared tables."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from trackbridge.adapter import Batch, Query, Row
+from trackbridge.columns import batches
+from trackbridge_adapters.mlflow.database import Session, native_errors
+from trackbridge_adapters.mlflow.entities import (
+    EXTRA_TAG,
+    NOTE,
+    OWN_TAGS,
+    micros,
+    packed,
+    read_extra,
+    text,
+)
+from trackbridge_adapters.mlflow.sql_list import experiments
+
+DELETED_STAGE = "Deleted_Internal"
+"""Stage of a version that was deleted (mlflow/entities/model_registry/model_version_stages.py)."""
+
+WORKSPACE = "default"
+
+VERSION_EXTRA = ("status_message", "run_link", "storage_location")
+"""Native columns of a version that the run model keeps in `extra`."""
+
+MODEL = ("name", "creation_time", "last_updated_time", "description", "workspace")
+VERSION = (
+    "name",
+    "version",
+    "run_id",
+    "current_stage",
+    "source",
+    "status",
+    "user_id",
+    "creation_time",
+    "last_updated_time",
+    "description",
+    "workspace",
+    *VERSION_EXTRA,
+)
+
+
+def read(session: Session, query: Query) -> Iterator[Batch]:
+    """Experiments that the query means; registered models with versions that came out of them.
+
+    Where nothing is asked for in particular, every model.
+    """
+    with native_errors(session.path):
+        labels, deleted = experiments(session)
+        meant = {
+            number
+            for number, label in labels.items()
+            if (not query.projects or label in query.projects)
+            and (query.include_deleted or number not in deleted)
+        }
+        if query.run_ids:
+            meant &= set(_experiments_of_runs(session, query))
+        runs: set[str] | None = None
+        if query.projects or query.run_ids:
+            runs = set(_runs_of(session, meant))
+        yield from batches("projects", _projects(session, labels, meant))
+        versions = [row for row in _versions(session) if runs is None or row["run_id"] in runs]
+        names = {row["name"] for row in versions}
+        models = (row for row in _models(session) if runs is None or row["name"] in names)
+        yield from batches("models", models)
+        yield from batches("model_versions", versions)
+
+
+def _experiments_of_runs(session: Session, query: Query) -> Iterator[str]:
+    rest = "WHERE run_uuid IN (SELECT value FROM json_each(?))"
+    values = [json.dumps(list(query.run_ids))]
+    for (number,) in session.select("runs", ["experiment_id"], rest, values):
+        yield str(number)
+
+
+def _runs_of(session: Session, meant: set[str]) -> Iterator[str]:
+    for run_id, number in session.select("runs", ["run_uuid", "experiment_id"]):
+        if str(number) in meant:
+            yield run_id
+
+
+def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iterator[Row]:
+    tags = _tags(session, "experiment_tags", ["experiment_id"])
+    columns = (
+        "experiment_id",
+        "artifact_location",
+        "lifecycle_stage",
+        "creation_time",
+        "last_update_time",
+        "workspace",
+    )
+    for row in session.select("experiments", columns, "ORDER BY experiment_id"):
+        number, location, stage, created, updated, workspace = row
+        if str(number) in meant:
+            own = tags[(number,)]
+            hidden = own.pop(EXTRA_TAG, None)
+            yield {
+                "project": labels[str(number)],
+                "project_id": str(number),
+                "notes": own.pop(NOTE, None),
+                "tags": packed(own),
+                "created": micros(created, "", []),
+                "deleted": stage == "deleted",
+                "source": text(location, "", []),
+                "extra": read_extra(
+                    {"last_update_time": updated, "workspace": _other(workspace)}, hidden
+                ),
+            }
+
+
+def _models(session: Session) -> Iterator[Row]:
+    tags = _tags(session, "registered_model_tags", ["name"])
+    aliases: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, alias, version in session.select(
+        "registered_model_aliases", ["name", "alias", "version"]
+    ):
+        aliases[name][alias] = str(version)
+    for name, created, updated, description, workspace in session.select(
+        "registered_models", MODEL, "ORDER BY name"
+    ):
+        own = tags[(name,)]
+        hidden = own.pop(EXTRA_TAG, None)
+        yield {
+            "name": name,
+            "created": micros(created, "", []),
+            "updated": micros(updated, "", []),
+            "description": text(description, "", []),
+            "aliases": packed(aliases[name]),
+            "tags": packed(own),
+            "extra": read_extra({"workspace": _other(workspace)}, hidden),
+        }
+
+
+def _versions(session: Session) -> Iterator[Row]:
+    tags = _tags(session, "model_version_tags", ["name", "version"])
+    for values in session.select("model_versions", VERSION, "ORDER BY name, version"):
+        native = dict(zip(VERSION, values))
+        if native["current_stage"] == DELETED_STAGE:
+            continue
+        own = tags[(native["name"], native["version"])]
+        hidden = own.pop(EXTRA_TAG, None)
+        more = {name: native[name] for name in VERSION_EXTRA}
+        yield {
+            "name": native["name"],
+            "version": str(native["version"]),
+            "run_id": native["run_id"] or None,
+            "stage": native["current_stage"],
+            "source": native["source"],
+            "status": native["status"],
+            "user": native["user_id"],
+            "created": micros(native["creation_time"], "", []),
+            "updated": micros(native["last_updated_time"], "", []),
+            "description": text(native["description"], "", []),
+            "tags": packed(own),
+            "extra": read_extra({**more, "workspace": _other(native["workspace"])}, hidden),
+        }
+
+
+def _tags(
+    session: Session, table: str, owner: list[str]
+) -> defaultdict[tuple[Any, ...], dict[str, str | None]]:
+    """Tags by owner, without those of Trackbridge but EXTRA_TAG."""
+    found: defaultdict[tuple[Any, ...], dict[str, str | None]] = defaultdict(dict)
+    for *who, key, value in session.select(table, [*owner, "key", "value"]):
+        if key == EXTRA_TAG or not str(key).startswith(OWN_TAGS):
+            found[tuple(who)][text(key, "", []) or ""] = text(value, "", [])
+    return found
+
+
+def _other(workspace: str | None) -> str | None:
+    return None if workspace == WORKSPACE else workspace

@@ -1,0 +1,164 @@
+"""Writes runs into an SQLite database of MLflow's, a chunk in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from trackbridge.adapter import (
+    STORE,
+    Batch,
+    FileRef,
+    Names,
+    Presentation,
+    Query,
+    Row,
+    RunInfo,
+    RunKey,
+    RunRef,
+)
+from trackbridge.errors import IntegrityError
+from trackbridge.fit import fit_name
+from trackbridge_adapters.mlflow import head, sql_rows, translate
+from trackbridge_adapters.mlflow.database import Database
+from trackbridge_adapters.mlflow.entities import KEY_TAG
+from trackbridge_adapters.mlflow.experiments import Experiments
+from trackbridge_adapters.mlflow.sql import SqlReader
+from trackbridge_adapters.mlflow.sql_points_write import Points
+from trackbridge_adapters.mlflow.staging import Staging
+from trackbridge_adapters.mlflow.transaction import IN, Transaction
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+PROJECT = Names(256)
+"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17)."""
+
+RUN_TABLES = ("metrics", "latest_metrics", "params", "tags", "runs")
+
+
+class SqlWriter(SqlReader):
+    """A database of MLflow's that may not exist yet."""
+
+    def __init__(self, path: Path, artifact_root: Path | None = None) -> None:
+        super().__init__(Database(path, owned=True), artifact_root)
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        return super().list_runs(query) if self.database.exists() else iter(())
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        return super().read_shared(query) if self.database.exists() else iter(())
+
+    def target(self, key: RunKey) -> RunRef:
+        run_id = key.run_id
+        if not RUN_ID.fullmatch(run_id):
+            run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
+        return RunRef(fit_name(key.project.replace("\0", "") or "_", PROJECT), run_id)
+
+    def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+        parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
+        if parent is not None:
+            parent = self.target(key._replace(run_id=parent)).run_id
+        return translate.present(key, tables, parent)
+
+    def open(self, keys: Sequence[RunKey]) -> SqlSink:
+        path = self.database.path
+        if not self.database.exists():
+            head.create(path, self._artifact_root or self.home / "mlruns")
+        with self.database.session() as session:
+            found = [row[0] for row in session.select("alembic_version", ["version_num"])]
+            root = self.artifact_root(session)
+        head.check(path, found[0] if found else None)
+        self._folders.clear()
+        return SqlSink(path, root, {self.target(key): key for key in keys})
+
+
+class SqlSink:
+    """A chunk being written: the database is locked for other writers until it ends."""
+
+    def __init__(self, path: Path, root: Path, keys: Mapping[RunRef, RunKey]) -> None:
+        self._path, self._root, self._keys = path, root, keys
+        self._points = Points()
+        self._rows: dict[str, list[Row]] = defaultdict(list)
+        self._transaction = Transaction(path)
+        try:
+            self._check()
+            self._staging = Staging(root, path)
+            self._old = self._clear()
+        except BaseException:
+            self._transaction.close()
+            raise
+
+    def __enter__(self) -> SqlSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._staging.undo()
+        self._transaction.close()
+        self._staging.clear()
+
+    def write(self, batch: Batch) -> None:
+        if batch.table == "metrics":
+            if batch.data.num_rows:
+                self._transaction.ingest("metrics", self._points.rows(batch.data))
+        else:
+            self._rows[batch.table] += batch.data.to_pylist()
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        if file.run != STORE and file.run not in self._keys:
+            raise IntegrityError(f"{self._path}: run {file.run.run_id} is not in this chunk")
+        self._staging.put(file.run.run_id, file.path, data)
+
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        experiments = Experiments(self._transaction, self._root)
+        experiments.write(self._rows["projects"])
+        folders = sql_rows.write_runs(self._transaction, experiments, self._keys, self._rows)
+        latest = self._points.latest()
+        if latest is not None:
+            self._transaction.ingest("latest_metrics", latest)
+        for run_id, folder in folders.items():
+            if self._old.get(run_id, folder) != folder:
+                self._staging.remove(self._old[run_id])
+            self._staging.place(run_id, folder)
+        self._staging.merge(STORE.run_id, self._root)
+        self._transaction.commit()
+        self._staging.forget()
+        return {key: ref for ref, key in self._keys.items()}
+
+    def _check(self) -> None:
+        """`IntegrityError` where one of the ids belongs to another run."""
+        keys = {ref.run_id: str(key) for ref, key in self._keys.items()}
+        if len(keys) < len(self._keys):
+            raise IntegrityError(f"{self._path}: two runs of the chunk would have the same id")
+        there = self._transaction.fetch(
+            "SELECT r.run_uuid, t.value FROM runs r"
+            f" LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = '{KEY_TAG}'"
+            f" WHERE r.run_uuid {IN}",
+            [json.dumps(list(keys))],
+        )
+        for run_id, key in there:
+            if key != keys[run_id]:
+                origin = f"came from {key}" if key else "was not written by Trackbridge"
+                raise IntegrityError(
+                    f"{self._path}: run {run_id} is there already and {origin}; not replaced"
+                )
+
+    def _clear(self) -> dict[str, Path]:
+        """Removes what is there of the runs; gives the folders of their artifacts."""
+        transaction, runs = self._transaction, [ref.run_id for ref in self._keys]
+        rest = f"WHERE run_uuid {IN} AND artifact_uri IS NOT NULL"
+        old = transaction.select("runs", ["run_uuid", "artifact_uri"], rest, [json.dumps(runs)])
+        folders = {run: Path(uri) for run, uri in old if Path(uri).is_relative_to(self._root)}
+        sql_rows.delete_inputs(transaction, runs)
+        for table in RUN_TABLES:
+            transaction.delete(table, "run_uuid", runs)
+        return folders

@@ -1,0 +1,90 @@
+"""Artifact files of a chunk on their way: written aside, then moved into place all together."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from trackbridge.errors import BridgeError, ConfigError, IntegrityError
+from trackbridge_adapters.mlflow.artifacts import inside
+
+BLOCK = 1 << 20
+
+
+class Staging:
+    """A folder below the artifact root that belongs to one database and one chunk at a time.
+
+    Whoever holds the database's write lock owns it, so what is found there is left over from a
+    chunk that was aborted.
+    """
+
+    def __init__(self, root: Path, database: Path) -> None:
+        mark = hashlib.sha256(str(database.absolute()).encode("utf-8", "surrogateescape"))
+        self._root = root
+        self._folder = root / f".trackbridge-{mark.hexdigest()[:8]}"
+        self._moved: list[tuple[Path, Path]] = []
+        self._names: dict[str, Path] = {}
+        self.clear()
+
+    def put(self, name: str, path: str, data: BinaryIO) -> None:
+        """Write a file of the folder that `place` will know as `name`."""
+        folder = self._names.setdefault(name, self._folder / "new" / str(len(self._names)))
+        file = inside(folder, path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as out:
+                shutil.copyfileobj(data, out, BLOCK)
+        except OSError as error:
+            raise _translated(file, error) from error
+
+    def place(self, name: str, folder: Path) -> None:
+        """Put the files of `name` where `folder` is, in place of all that was there."""
+        new = self._names.get(name)
+        self.remove(folder)
+        if new is not None:
+            self._move(new, folder)
+
+    def merge(self, name: str, folder: Path) -> None:
+        """Put the files of `name` into `folder`, beside what else is there."""
+        new = self._names.get(name)
+        for file in sorted(new.rglob("*")) if new else ():
+            if new and file.is_file():
+                self.remove(folder / file.relative_to(new))
+                self._move(file, folder / file.relative_to(new))
+
+    def remove(self, path: Path) -> None:
+        """Take a file or folder away, until `clear` for good."""
+        if path.exists():
+            self._move(path, self._folder / "old" / str(len(self._moved)))
+
+    def undo(self) -> None:
+        """Put everything back where it was."""
+        while self._moved:
+            source, target = self._moved.pop()
+            if target.exists():
+                shutil.move(target, source)
+
+    def forget(self) -> None:
+        """What was placed stays, and what was removed is gone."""
+        self._moved = []
+
+    def clear(self) -> None:
+        """Delete what was not placed, and what was removed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _move(self, source: Path, target: Path) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(source, target)
+        except OSError as error:
+            raise _translated(target, error) from error
+        self._moved.append((source, target))
+
+
+def _translated(path: Path, error: OSError) -> BridgeError:
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        return IntegrityError(f"{path}: a file and a folder have the same name")
+    return ConfigError(f"{path}: cannot be written ({error.strerror})")

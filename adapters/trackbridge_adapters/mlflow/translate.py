@@ -1,0 +1,208 @@
+"""How a run of any origin is shown to users of MLflow: the tables (`Writer.present`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from trackbridge.adapter import Presentation, Row, RunKey
+from trackbridge.fit import fit_value
+from trackbridge_adapters.mlflow import places
+from trackbridge_adapters.mlflow.capabilities import SQL
+from trackbridge_adapters.mlflow.entities import (
+    DERIVED,
+    EPOCH,
+    EXTRA,
+    KIND,
+    derive,
+    packed,
+    short_hash,
+    unpacked,
+)
+
+STATES = {"crashed": "failed", None: "finished"}
+"""MLflow has no word for these; a run whose end nobody knows is not going on any more."""
+
+TAG_LENGTH = SQL.value_length["tags"]
+TABLES_TAG = "mlflow.loggedArtifacts"
+IMAGES_TAG = "mlflow.loggedImages"
+SOURCE_TYPE = "mlflow.source.type"
+
+INFO = {
+    "state": "status",
+    "group": "group",
+    "job_type": "job_type",
+    "sweep": "sweep_id",
+    "host": "host",
+    "python": "python",
+}
+"""Tags `<kind>.<name>` for columns of `runs` that MLflow lacks."""
+
+Tags = dict[str, str | None]
+
+
+def present(key: RunKey, tables: Mapping[str, list[Row]], parent: str | None) -> Presentation:
+    """MLflow's own runs as they are; others with params, tags, metrics and files as in MLflow.
+
+    `parent` is the id that the run's parent has in MLflow.
+    """
+    run = (tables.get("runs") or [{}])[0]
+    shown = {name: list(rows) for name, rows in tables.items()}
+    layout = places.layout(key.kind, tables)
+    tags = _tags(key, run, tables, layout)
+    run = _run(key, run, tags, parent)
+    shown["runs"] = [run] if tables.get("runs") else []
+    shown["params"] = _params(tables.get("params", []))
+    shown["inputs"] = _inputs(key.kind, tables.get("inputs", []))
+    shown["files"] = layout.rows
+    shown["tags"] = [{"key": name, "value": value} for name, value in tags.items()]
+    if key.kind != KIND:
+        points = [*_summary(run, tables), *_switches(tables)]
+        shown["metrics"] = points
+        shown["summary"] = [row for row in tables.get("summary", []) if _number(row) is None]
+        shown["series"] = [row for row in tables.get("series", []) if not _is_shown(row)]
+        for table in ("alerts", "artifacts"):  # shown as files
+            shown.pop(table, None)
+    return Presentation(shown, layout.moved, layout.contents)
+
+
+def _run(key: RunKey, run: Row, tags: Tags, parent: str | None) -> Row:
+    """The run's row; `tags` are completed with those that stand for its columns."""
+    wanted = {**{name: run.get(name) for name in DERIVED}, "parent_run_id": parent}
+    for name, tag in DERIVED.items():
+        if wanted[name] and not tags.get(tag):
+            tags[tag] = wanted[name]
+    for name, value in tags.items():
+        tags[name] = None if value is None else fit_value(value, TAG_LENGTH)
+    columns = {name: wanted[name] for name in DERIVED}
+    extra = unpacked(run.get("extra")) if key.kind == KIND else {}
+    return {
+        **run,
+        **dict.fromkeys(set(INFO.values()) - {"status"}),
+        **derive(columns, tags),
+        "status": STATES.get(run.get("status"), run.get("status")),
+        "started": _floor(run.get("started")),
+        "ended": _floor(run.get("ended")),
+        "extra": packed({name: extra[name] for name in EXTRA if name in extra}),
+    }
+
+
+def _tags(key: RunKey, run: Row, tables: Mapping[str, list[Row]], layout: places.Layout) -> Tags:
+    rows = tables.get("tags", [])
+    if key.kind == KIND:
+        return {row["key"]: row.get("value") for row in rows}
+    kind = key.kind
+    tags: Tags = {
+        f"{kind}.tag.{row['key']}" if row.get("value") is None else row["key"]: (
+            "true" if row.get("value") is None else row["value"]
+        )
+        for row in rows
+    }
+    tags.update({f"{kind}.project": key.project, f"{kind}.run_id": key.run_id})
+    tags.update({f"{kind}.{name}": run[c] for name, c in INFO.items() if run.get(c)})
+    for row in tables.get("inputs", []):
+        if row.get("kind") != "dataset":
+            tags[f"{kind}.input.{row['name']}"] = row.get("kind") or ""
+    url = unpacked(run.get("extra")).get("url")
+    if isinstance(url, str):
+        tags[f"{kind}.url"] = url
+    if run.get("program"):
+        tags[SOURCE_TYPE] = "LOCAL"
+    if layout.images:
+        tags[IMAGES_TAG] = "True"
+    if layout.tables:
+        tags[TABLES_TAG] = _table_list(layout.tables)
+    return tags
+
+
+def _table_list(paths: list[str]) -> str:
+    """As `log_table` writes it (tracking/client.py, 3.17); as many as the tag has room for."""
+    listed: list[dict[str, str]] = []
+    for path in paths:
+        more = [*listed, {"path": path, "type": "table"}]
+        if len(json.dumps(more)) > TAG_LENGTH:
+            break
+        listed = more
+    return json.dumps(listed)
+
+
+def _params(rows: list[Row]) -> list[Row]:
+    """Params by flat name; where two would have the same, those with a path are marked."""
+    ordered = sorted(rows, key=lambda row: (row.get("path") or "", row.get("value") or ""))
+    shown: dict[str, Row] = {}
+    for row in ordered:
+        name = row["key"]
+        while name in shown:
+            name = f"{row['key']}-{short_hash(name + (row.get('path') or ''))}"
+        shown[name] = {"key": name, "value": row.get("value") or "", "type": "string"}
+    return list(shown.values())
+
+
+def _inputs(kind: str, rows: list[Row]) -> list[Row]:
+    """Datasets as MLflow logs them: it knows each one by name and digest."""
+    if kind == KIND:
+        return rows
+    shown = {}
+    for row in rows:
+        if row.get("kind") != "dataset":
+            continue
+        native = {
+            "name": row["name"][:500],
+            "kind": kind,
+            "source": row.get("source") or row["name"],
+            "schema": row.get("schema"),
+            "profile": row.get("profile"),
+            "context": row.get("context"),
+        }
+        mark = short_hash(json.dumps([row["name"], native], sort_keys=True))
+        native["digest"] = f"{(row.get('digest') or '')[:27]}-{mark}".lstrip("-")
+        native["extra"] = packed({f"{kind}.digest": row["digest"]} if row.get("digest") else {})
+        shown[native["name"], native["digest"]] = native
+    return list(shown.values())
+
+
+def _summary(run: Row, tables: Mapping[str, list[Row]]) -> list[Row]:
+    """A point for each number of the summary that is not the tracker's own."""
+    time = run.get("ended") or run.get("started") or EPOCH
+    found = ((row, _number(row)) for row in tables.get("summary", []))
+    return [
+        {"key": f"summary/{row['key']}", "step": 0, "time": time, "value": number, "system": False}
+        for row, number in found
+        if number is not None
+    ]
+
+
+def _number(row: Row) -> float | None:
+    """The value of a summary leaf, if it is to be shown."""
+    if row.get("type") not in ("integer", "float") or row["key"].startswith("_"):
+        return None
+    try:
+        return float(json.loads(row["value"]))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _is_shown(row: Row) -> bool:
+    """Whether a point of a series is to be seen as a metric or as a file."""
+    return row["kind"] == "boolean" or any(places.paths(row))
+
+
+def _switches(tables: Mapping[str, list[Row]]) -> list[Row]:
+    """Points of boolean series as 0 and 1."""
+    return [
+        {
+            "key": row["key"],
+            "step": row.get("step"),
+            "time": row.get("time"),
+            "value": float(row["value"] == "true"),
+            "system": False,
+        }
+        for row in tables.get("series", [])
+        if row["kind"] == "boolean"
+    ]
+
+
+def _floor(time: datetime | None) -> datetime | None:
+    """A time in MLflow's resolution, which is milliseconds."""
+    return None if time is None else time.replace(microsecond=time.microsecond // 1000 * 1000)
