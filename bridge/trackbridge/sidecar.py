@@ -37,7 +37,7 @@ class Sidecar:
     ones, `files` the (owner, path) of a file to where the store has it.
     """
 
-    hide: dict[str, list[str]] = field(default_factory=dict)
+    hide: dict[str, set[str]] = field(default_factory=dict)
     add: dict[str, list[Row]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Sidecar:
         """A zip of `sidecar.json` and a Parquet file per stream; the same for the same content."""
         document = {
             "format": FORMAT,
-            "hide": self.hide,
+            "hide": {table: sorted(identities) for table, identities in self.hide.items()},
             "add": {
                 table: [plain_row(row, LABELS) for row in rows] for table, rows in self.add.items()
             },
@@ -85,7 +85,7 @@ class Sidecar:
                     if f"{name}.parquet" in archive.namelist()
                 }
             return cls(
-                document["hide"],
+                {table: set(identities) for table, identities in document["hide"].items()},
                 {t: [typed_row(t, row) for row in rows] for t, rows in document["add"].items()},
                 document["names"],
                 {(a, b): (c, d) for a, b, c, d in document["files"]},

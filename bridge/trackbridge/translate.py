@@ -85,6 +85,9 @@ class _Run:
     residual: PointResidual = field(default_factory=PointResidual)
     names: dict[str, str] = field(default_factory=dict)
     shown: Presentation = field(default_factory=lambda: Presentation({}))
+    own_files: dict[tuple[str, str], Row] = field(default_factory=dict)
+    shown_files: dict[tuple[str, str], Row] = field(default_factory=dict)
+    """Rows of `files` by owner and path: the run's, and those that the store is to show."""
 
 
 class Translation:
@@ -120,6 +123,8 @@ class Translation:
             run.shown = self._writer.present(run.key, rows)
             files = run.shown.tables.setdefault("files", [])
             files += [_described(*item) for item in run.shown.contents.items()]
+            run.own_files = {_place(row): row for row in run.rows["files"]}
+            run.shown_files = {_place(row): row for row in files}
 
     def place(self, origin: RunRef, owner: str, path: str) -> FileRef:
         """Where the store is to have a file of a run."""
@@ -135,12 +140,9 @@ class Translation:
     def set_file(self, origin: RunRef, owner: str, path: str, size: int, sha256: str) -> None:
         """What was learned of a file while it was copied."""
         run, there = self._runs[origin], self.place(origin, owner, path)
-        for row in run.rows["files"]:
-            if _place(row) == (owner, path):
-                row.update(size=size, sha256=sha256)
-        for row in run.shown.tables["files"]:
-            if _place(row) == (there.owner, there.path):
-                row.update(size=size, sha256=sha256)
+        run.own_files[owner, path].update(size=size, sha256=sha256)
+        if (there.owner, there.path) in run.shown_files:
+            run.shown_files[there.owner, there.path].update(size=size, sha256=sha256)
 
     def leave_out_missing(self) -> None:
         """Files without bytes or reference are not shown in the store: the sidecar has them."""
@@ -292,7 +294,7 @@ def _sidecar(run: _Run) -> Sidecar:
         same = _equal_rows(table, before, after)
         side.add[table] = [row for row in before if row_digest(table, row) not in same]
         others = [row for row in after if row_digest(table, row) not in same]
-        side.hide[table] = sorted(row_identity(table, row) for row in others)
+        side.hide[table] = {row_identity(table, row) for row in others}
     side.add = {table: rows for table, rows in side.add.items() if rows}
     side.hide = {table: rows for table, rows in side.hide.items() if rows}
     moves, whole, hidden = run.residual.moves(), run.residual.whole(), run.residual.hidden()
