@@ -33,7 +33,12 @@ class RunFolderAdapter:
         return RunFolders(location)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
-        raise UnsupportedError(f"wandb-files:{location}: writing is not there yet")
+        from trackbridge_adapters.wandb.writer import WritableRunFolders
+
+        _check(options)
+        if Path(location).is_file():
+            raise UnsupportedError(f"wandb-files:{location}: is a file; name a folder to write to")
+        return WritableRunFolders(location)
 
 
 def _check(options: Mapping[str, str]) -> None:

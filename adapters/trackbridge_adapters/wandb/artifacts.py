@@ -14,32 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Row
-from trackbridge_adapters.wandb.facts import compact
-from trackbridge_adapters.wandb.jsontext import load
 from trackbridge_adapters.wandb.records import CLASSES
 
-EXTRA = (
-    "user_created",
-    "distributed_id",
-    "client_id",
-    "sequence_client_id",
-    "base_id",
-    "ttl_duration_seconds",
-    "digest_algorithm",
-    "incremental_beta1",
-)
-"""Fields of the artifact record that are kept in `extra`."""
-POLICY = {"storage_policy": "wandb-storage-policy-v1", "config": {"storageLayout": "V2"}}
-"""What a manifest says of its storage unless it is special (wandb 0.10 to 0.31)."""
-_DRIVE = re.compile(r"[A-Za-z]:")
+_ANCHOR = re.compile(r"[A-Za-z]:\\|\\")
 
 
 def is_inside(path: str) -> bool:
     """Whether a relative path with forward slashes stays below where it is put, on any system."""
-    parts = path.split("/")
-    hostile = "\\" in path or "\0" in path or _DRIVE.match(path) is not None
-    return not hostile and not any(part in ("", ".", "..") for part in parts)
+    if "\0" in path or _ANCHOR.match(path):
+        return False
+    return not any(part in ("", ".") for part in path.split("/")) and not any(
+        part == ".." for part in re.split(r"[/\\]", path)
+    )
 
 
 @dataclass
@@ -57,17 +43,24 @@ class Version:
 
 def versions(records: list[Any], staging: Staging, damage: list[str]) -> list[Version]:
     """The versions in the order in which the run logged them; what is unreadable is damage."""
-    counts: Counter[str] = Counter()
-    found = []
-    for record in records:
-        version = Version(record, counts[record.name], [])
-        counts[record.name] += 1
+    found = numbered(records)
+    for version in found:
+        record, version.entries = version.record, []
         for entry in _entries(record.manifest, version.owner, staging, damage):
             if is_inside(entry.path):
                 version.entries.append(entry)
             else:
                 damage.append(f"artifact {version.owner}: {entry.path!r} leads out of it")
-        found.append(version)
+    return found
+
+
+def numbered(records: list[Any]) -> list[Version]:
+    """The versions with the entries that are in the records themselves."""
+    counts: Counter[str] = Counter()
+    found = []
+    for record in records:
+        found.append(Version(record, counts[record.name], list(record.manifest.contents)))
+        counts[record.name] += 1
     return found
 
 
@@ -101,61 +94,6 @@ def _entry_of_json(fields: dict[str, Any]) -> Any:
     for key, value in (fields.get("extra") or {}).items():
         entry.extra.add(key=key, value_json=json.dumps(value))
     return entry
-
-
-def artifact_rows(found: list[Version], *, ours: bool) -> Iterator[Row]:
-    """Rows of `artifacts`; `ours`: of a run born elsewhere, whose digests and ids we made up."""
-    for version in found:
-        record = version.record
-        yield {
-            "collection": record.name,
-            "kind": record.type or None,
-            "version": f"v{version.number}",
-            "aliases": json.dumps(sorted(record.aliases), ensure_ascii=False),
-            "digest": None if ours else record.digest or None,
-            "direction": "used" if record.use_after_commit else "logged",
-            "description": record.description or None,
-            "metadata": record.metadata or None,
-            "extra": None if ours else _extra(record),
-        }
-
-
-def _extra(record: Any) -> str | None:
-    extra = {field: getattr(record, field) or None for field in EXTRA}
-    extra["tags"] = list(record.tags)
-    manifest = record.manifest
-    config = {item.key: load(item.value_json) for item in manifest.storage_policy_config}
-    policy = {"storage_policy": manifest.storage_policy, "config": config}
-    if policy != POLICY:
-        extra["manifest"] = policy
-    return compact(extra)
-
-
-def file_rows(found: list[Version]) -> Iterator[Row]:
-    """Rows of `files` of all versions."""
-    for version in found:
-        for entry in version.entries:
-            extra = {item.key: load(item.value_json) for item in entry.extra}
-            extra["birth_artifact_id"] = entry.birth_artifact_id
-            if entry.ref:
-                extra["digest"] = entry.digest
-            yield {
-                "owner": version.owner,
-                "path": entry.path,
-                "size": entry.size if entry.size or not entry.ref else None,
-                "media_type": entry.mimetype or None,
-                "reference": entry.ref or None,
-                "extra": compact(extra),
-            }
-
-
-def input_rows(records: list[Any]) -> Iterator[Row]:
-    for record in records:
-        yield {
-            "name": record.name,
-            "kind": record.type or None,
-            "extra": compact({"id": record.id}),
-        }
 
 
 class Staging:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from google.protobuf import json_format
-
-from trackbridge.adapter import ORIGIN, Row, RunKey
+from trackbridge.adapter import ORIGIN, RunKey
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.wandb import jsontext
 from trackbridge_adapters.wandb.jsontext import Tree
@@ -18,21 +12,6 @@ from trackbridge_adapters.wandb.records import CLASSES
 
 INTERNAL = "_wandb"
 """Entry of config and summary that belongs to the tracker."""
-AGGREGATES = ("min", "max", "mean", "best", "last", "none", "copy", "first")
-GOALS = (None, "minimize", "maximize")
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-RUN_COLUMNS = {
-    "display_name": "name",
-    "run_group": "group",
-    "job_type": "job_type",
-    "sweep_id": "sweep_id",
-    "notes": "notes",
-    "host": "host",
-}
-"""Fields of the run record with a column of their own in `runs`."""
-RUN_EXTRA = ("starting_step", "storage_id", "resumed", "forked", "resume", "runtime")
-"""Fields of the run record that are kept in `extra`."""
 
 
 class Facts:
@@ -182,120 +161,3 @@ def _update(tree: Tree, record: Any) -> None:
         jsontext.put(tree, _path(item), node)
     for item in record.remove:
         jsontext.drop(tree, _path(item))
-
-
-def own_entries(facts: Facts, tree: Tree) -> Tree:
-    """The entries of config or summary that are neither the tracker's nor ours."""
-    hidden = {INTERNAL, ORIGIN} if facts.origin() else {INTERNAL}
-    return {key: node for key, node in tree.items() if key not in hidden}
-
-
-def leaf_rows(tree: Tree) -> Iterator[Row]:
-    """Rows of `params` or `summary`, without those that belong to a tracker."""
-    for path, text in jsontext.leaves(tree):
-        kind, value = jsontext.leaf(text)
-        parts = [jsontext.storable(part) for part in path]
-        nested = json.dumps(parts, ensure_ascii=False) if len(parts) > 1 else None
-        yield {"key": ".".join(parts), "path": nested, "value": value, "type": kind}
-
-
-def metric_rows(records: Iterable[Any]) -> Iterator[Row]:
-    for record in records:
-        extra = json_format.MessageToDict(record, preserving_proto_field_name=True)
-        for field in ("name", "glob_name", "step_metric", "goal", "summary", "_control"):
-            extra.pop(field, None)
-        extra.get("options", {}).pop("hidden", None)
-        aggregates = [name for name in AGGREGATES if getattr(record.summary, name)]
-        yield {
-            "key": record.name or record.glob_name,
-            "glob": not record.name,
-            "x_axis": record.step_metric or None,
-            "summary": ",".join(aggregates) or None,
-            "goal": GOALS[record.goal] if record.goal < len(GOALS) else None,
-            "hidden": record.options.hidden,
-            "extra": compact(extra),
-        }
-
-
-def alert_rows(records: Iterable[Any]) -> Iterator[Row]:
-    for record in records:
-        whole = {"title": record.title, "text": record.text, "level": record.level}
-        whole["wait_duration"] = record.wait_duration
-        yield {
-            "title": record.title,
-            "level": record.level or None,
-            "definition": json.dumps(whole, sort_keys=True, ensure_ascii=False),
-        }
-
-
-def compact(extra: dict[str, Any]) -> str | None:
-    """Extra fields as JSON, without empty ones; null where none is left."""
-    some = {name: value for name, value in extra.items() if value not in (None, "", [], {})}
-    return json.dumps(some, sort_keys=True, ensure_ascii=False) if some else None
-
-
-def run_row(facts: Facts) -> Row:
-    """The row of `runs`, but for what only files say."""
-    run, exit_record = facts.run, facts.exit
-    runtime, resumed = _runtime(facts), facts.resumed
-    ended = None if resumed is None or runtime is None else resumed + runtime * 1_000_000
-    origin, environment = facts.origin(), facts.environment
-    status = "crashed"
-    if exit_record is not None:
-        status = "failed" if exit_record.exit_code else "finished"
-    row: Row = {column: getattr(run, field) or None for field, column in RUN_COLUMNS.items()}
-    row.update(
-        status=status,
-        started=_datetime(facts.started),
-        ended=_datetime(ended),
-        user=origin.get("user") or environment.username or None,
-        program=origin.get("program") or environment.program or None,
-        git_remote=run.git.remote_url or environment.git.remote_url or None,
-        git_commit=run.git.commit or environment.git.commit or None,
-        python=facts.telemetry.python_version or None,
-        deleted=False,
-    )
-    row["host"] = row["host"] or environment.host or None
-    return row
-
-
-def _runtime(facts: Facts) -> int | None:
-    """Seconds that the run took; wandb 0.18 and later write them into the summary alone."""
-    if facts.exit is None:
-        return None
-    internal = facts.summary.get(INTERNAL)
-    told = internal.get("runtime") if isinstance(internal, dict) else None
-    if facts.exit.runtime or facts.origin() or not isinstance(told, str) or not told.isdigit():
-        return int(facts.exit.runtime)
-    return int(told)
-
-
-def _datetime(micros: int | None) -> datetime | None:
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
-
-
-def run_extra(facts: Facts) -> dict[str, Any]:
-    """Native fields that have no column, as `runs.extra` shows them."""
-    run = facts.run
-    telemetry = CLASSES["TelemetryRecord"]()
-    telemetry.CopyFrom(facts.telemetry)
-    telemetry.ClearField("python_version")
-    extra: dict[str, Any] = {field: getattr(run, field) for field in RUN_EXTRA}
-    extra["settings"] = {item.key: item.value_json for item in run.settings.item}
-    extra["branch_point"] = _fields(run.branch_point)
-    extra["environment"] = _fields(facts.environment)
-    extra["version"] = _fields(facts.version)
-    extra["telemetry"] = base64.b64encode(telemetry.SerializeToString()).decode()
-    extra["exit_code"] = None if facts.exit is None else facts.exit.exit_code
-    extra["saved"] = {path: list(how) for path, how in facts.saved.items()}
-    extra["tensorboard"] = [_fields(record) for record in facts.boards]
-    extra["preempted"] = facts.preempted
-    extra["unknown_records"] = facts.unknown
-    for name, tree in (("_wandb", facts.config), ("summary_wandb", facts.summary)):
-        internal = tree.get(INTERNAL)
-        extra[name] = None if internal is None else jsontext.load(jsontext.dump(internal))
-    return {name: value for name, value in extra.items() if value not in (None, "", [], {}, False)}
-
-
-def _fields(message: Any) -> dict[str, Any]:
-    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))

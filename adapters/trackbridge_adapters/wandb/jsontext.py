@@ -138,6 +138,11 @@ def leaves(tree: Mapping[str, Node], path: Path = ()) -> Iterator[tuple[Path, st
             yield here, "{}"
 
 
+def quote_object(texts: Mapping[str, str]) -> str:
+    """A flat object of texts."""
+    return dump({key: quote(text) for key, text in texts.items()})
+
+
 def number(value: float) -> str:
     """A float as W&B writes it: NaN and infinities stand bare."""
     return json.dumps(value)

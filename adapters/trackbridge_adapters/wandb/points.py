@@ -6,6 +6,7 @@ Arrow parses numbers many times faster than a JSON parser that is called per ite
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -225,7 +226,7 @@ class PointDecoder:
         spread: list[Item] = []
         for item in items:
             try:
-                kind, path = _classify(item.text)
+                kind, path = kind_of(item.text)
             except ValueError:
                 where = f"log call {self._first + item.call}"
                 self._damage.append(f"{where}: the value of {self._name(item.key)!r} is not JSON")
@@ -240,8 +241,12 @@ class PointDecoder:
         return rows, spread
 
 
-def _classify(text: str) -> tuple[str | None, str | None]:
-    """Kind of a value that is no plain number, and its file; no kind for a plain object."""
+def kind_of(text: str) -> tuple[str | None, str | None]:
+    """Kind of a JSON text as a point of `series`, and its file; no kind where it is no such point.
+
+    Plain numbers are points of `metrics`; plain objects are taken apart. Raises `ValueError`
+    where it is not JSON.
+    """
     value = jsontext.load(text)
     if isinstance(value, dict):
         kind = value.get("_type")
@@ -249,13 +254,22 @@ def _classify(text: str) -> tuple[str | None, str | None]:
             return None, None
         path = value.get("path")
         return KINDS.get(kind or "", "json"), path if isinstance(path, str) else None
-    if value is None:
-        return "null", None
-    if isinstance(value, bool):
-        return "boolean", None
-    if isinstance(value, list):
-        return "json", None
-    return ("text" if isinstance(value, str) else "integer"), None
+    if isinstance(value, (bool, str, list)) or value is None:
+        return PLAIN_KINDS[type(value)], None
+    exact = isinstance(value, float) or spells_double(text, float(text))
+    return (None if exact else "integer"), None
+
+
+PLAIN_KINDS = {bool: "boolean", str: "text", list: "json", type(None): "null"}
+
+
+def spells_double(digits: str, number: float) -> bool:
+    """Whether a double stands for an integer's digits, because it is spelled just like that.
+
+    Go and JavaScript spell whole doubles up to 1e21 like integers, with the fewest digits that
+    are not zero.
+    """
+    return math.isfinite(number) and Decimal(repr(number)) == Decimal(digits)
 
 
 def _spread(node: Node, path: Path) -> Iterator[tuple[Path, str]]:
@@ -305,16 +319,12 @@ def _regroup(items: Items) -> list[Item]:
 
 
 def _numbers(texts: pa.Array) -> tuple[npt.NDArray[np.float64], Mask]:
-    """The texts as numbers; and whether each is one that a double can stand for.
-
-    Go and JavaScript spell whole doubles up to 1e21 like integers, with the fewest digits that
-    are not zero; so an integer may be beyond 2**53 if a double spells the same.
-    """
+    """The texts as numbers; and whether each is one that a double can stand for."""
     numbers, good = _cast(texts, pa.float64())
     for index in np.flatnonzero(good & (np.abs(numbers) >= EXACT)).tolist():
         text = texts[index].as_py()
         if text.lstrip("-").isdigit():
-            good[index] = Decimal(repr(float(numbers[index]))) == Decimal(text)
+            good[index] = spells_double(text, float(numbers[index]))
     return numbers, good
 
 

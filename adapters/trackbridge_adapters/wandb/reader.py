@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from trackbridge.adapter import (
+    STORE,
     Batch,
     Capabilities,
     FileRef,
@@ -19,17 +20,10 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.schema import SHARED, TABLES
-from trackbridge_adapters.wandb import facts, secondary
-from trackbridge_adapters.wandb.artifacts import (
-    Staging,
-    Version,
-    artifact_rows,
-    file_rows,
-    input_rows,
-    versions,
-)
+from trackbridge_adapters.wandb import secondary, tables
+from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
 from trackbridge_adapters.wandb.folders import Run, find_runs
-from trackbridge_adapters.wandb.runfiles import RunFile, own_file, run_files
+from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_files
 from trackbridge_adapters.wandb.scan import Scan
 from trackbridge_adapters.wandb.secondary import Told
 
@@ -115,10 +109,7 @@ class RunFolders:
         return iter(())
 
     def open_file(self, file: FileRef) -> BinaryIO:
-        run = self._run(file.run)
-        place = None if file.owner else own_file(run, file.path)
-        if place is None:
-            place = _place(self._contents_of(run), file)
+        place = self._place(file)
         what = f"run {file.run.run_id} has no file {'/'.join(filter(None, file[1:]))!r}"
         if place is None:
             raise NotFoundError(f"{self.address}: {what}")
@@ -126,6 +117,17 @@ class RunFolders:
             return place.open("rb")
         except OSError as error:
             raise NotFoundError(f"{self.address}: {what}: {error.strerror}") from error
+
+    def _place(self, file: FileRef) -> Path | None:
+        if file.run == STORE:
+            return own_file(self._location, file.path)
+        run = self._run(file.run)
+        if not file.owner:
+            folders = (folder.path / FOLDER for folder in reversed(run.folders))
+            found = next(filter(None, (own_file(folder, file.path) for folder in folders)), None)
+            if found is not None:
+                return found
+        return _place(self._contents_of(run), file)
 
     def _forget(self) -> None:
         self._known = None
@@ -171,7 +173,7 @@ class RunFolders:
 
 def _info(run: Run) -> RunInfo:
     files = [file for folder in run.folders for file in folder.files()]
-    first, last = (facts.run_row(folder.facts) for folder in (run.folders[0], run.folders[-1]))
+    first, last = (tables.run_row(folder.facts) for folder in (run.folders[0], run.folders[-1]))
     framed = sum(f.wandb.stat().st_size for f in run.folders if f.wandb is not None)
     return RunInfo(
         ref=run.ref,
@@ -220,23 +222,15 @@ def _tables(run: Run, scan: Scan, contents: Contents) -> dict[str, list[Row]]:
     told = Told() if known.origin() else secondary.read(contents.own, damage)
     secondary.complete(known, told)
     damage += _missing(contents)
-    said = {name: value for name, value in facts.run_row(known).items() if value is not None}
-    extra = facts.run_extra(known)
+    found = tables.small_tables(known, contents.versions, ours=run.key.kind != "wandb")
+    [row] = found["runs"]
+    row.update((name, value) for name, value in told.run.items() if row[name] is None)
+    extra = tables.run_extra(known)
     if damage:
         extra |= {"damage": damage, "incomplete": True}
-    row = {**told.run, **said, "source": str(run.folders[-1].path), "extra": facts.compact(extra)}
-    ours = run.key.kind != "wandb"
-    return {
-        "runs": [row],
-        "params": list(facts.leaf_rows(facts.own_entries(known, known.config))),
-        "summary": list(facts.leaf_rows(facts.own_entries(known, known.summary))),
-        "tags": [{"key": tag} for tag in dict.fromkeys(known.run.tags)],
-        "metric_defs": list(facts.metric_rows(known.metrics.values())),
-        "alerts": list(facts.alert_rows(known.alerts)),
-        "inputs": list(input_rows(known.used)),
-        "artifacts": list(artifact_rows(contents.versions, ours=ours)),
-        "files": [
-            *({"owner": "", "path": file.path, "size": file.size} for file in contents.own),
-            *file_rows(contents.versions),
-        ],
-    }
+    row.update(source=str(run.folders[-1].path), extra=tables.compact(extra))
+    found["files"] = [
+        *({"owner": "", "path": file.path, "size": file.size} for file in contents.own),
+        *tables.file_rows(contents.versions),
+    ]
+    return found

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackbridge.adapter import ORIGIN
+from trackbridge_adapters.wandb.artifacts import is_inside
+from trackbridge_adapters.wandb.facts import origin_key
 from trackbridge_adapters.wandb.folders import Folder, Run
 
 FOLDER = "files"
@@ -37,21 +39,23 @@ def run_files(run: Run, saved: Collection[str]) -> list[RunFile]:
                 earlier = f"{_owner(run, other)}/{other.path}"
                 found[earlier] = other._replace(path=earlier)
             found[file.path] = file
-    for path in saved:
-        if path not in found and not _is_pattern(path) and not _is_folder(run, path):
+    for path in () if origin_key(run.folders[-1].facts) else saved:
+        if (
+            is_inside(path)
+            and path not in found
+            and not _is_pattern(path)
+            and not _is_folder(run, path)
+        ):
             found[path] = RunFile(path, None, None, "the file is missing")
     return sorted(found.values())
 
 
-def own_file(run: Run, path: str) -> Path | None:
-    """A file of Trackbridge's own beside the run, which the table does not show."""
-    if ".." in path.split("/") or not path.startswith(ORIGIN + "/"):
+def own_file(folder: Path, path: str) -> Path | None:
+    """A file of Trackbridge's own, which the table does not show."""
+    if not path.startswith(ORIGIN + "/") or not is_inside(path):
         return None
-    for folder in reversed(run.folders):
-        place = folder.path / FOLDER / path
-        if place.is_file() and _within(place, folder.path):
-            return place
-    return None
+    place = folder / path
+    return place if place.is_file() and _within(place, folder) else None
 
 
 def _of_folder(folder: Folder, saved: Collection[str]) -> Iterator[RunFile]:

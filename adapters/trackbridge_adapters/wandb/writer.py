@@ -1,0 +1,143 @@
+"""Writes W&B run folders that `wandb sync` accepts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from trackbridge.adapter import (
+    STORE,
+    Batch,
+    FileRef,
+    Names,
+    Presentation,
+    Row,
+    RunKey,
+    RunRef,
+)
+from trackbridge.columns import split
+from trackbridge.errors import IntegrityError
+from trackbridge.fit import fit_name
+from trackbridge_adapters.wandb import translate
+from trackbridge_adapters.wandb.artifacts import is_inside
+from trackbridge_adapters.wandb.draft import HIDDEN, Draft, copy, sync
+from trackbridge_adapters.wandb.facts import origin_key
+from trackbridge_adapters.wandb.folders import FOLDER, Folder, open_folder
+from trackbridge_adapters.wandb.reader import RunFolders
+
+PROJECT = Names(length=128, alphabet=r" -\"$&-.0-9;->@-\[\]-~\u0080-\U0010ffff")
+"""Of projects: anything but `/\\#?%:` and control characters, as the client checks (wandb 0.31)."""
+RUN_ID = re.compile(
+    r"[^\s.:;,#?/'\\\x00-\x1f\x7f]([^:;,#?/'\\\x00-\x1f\x7f]{0,62}[^\s.:;,#?/'\\\x00-\x1f\x7f])?"
+)
+"""Ids that W&B and file systems accept."""
+UNIQUE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Ids that no two stores give."""
+SAFE_ID = Names(length=64, alphabet=r"\w\-")
+
+
+class WritableRunFolders(RunFolders):
+    """A folder of run folders, for reading and for writing."""
+
+    def open(self, keys: Sequence[RunKey]) -> RunFolderSink:
+        return RunFolderSink(self, self._location, {key: self.target(key) for key in keys})
+
+    def target(self, key: RunKey) -> RunRef:
+        if key.kind == "wandb" and not key.instance and _is_label(key.project):
+            if RUN_ID.fullmatch(key.run_id):
+                return RunRef(key.project, key.run_id)
+        elif not key.instance and UNIQUE.fullmatch(key.run_id):
+            return RunRef(fit_name(key.project, PROJECT), key.run_id)
+        clean = fit_name(key.run_id, SAFE_ID)[:55]
+        mark = hashlib.sha256(str(key).encode()).hexdigest()[:8]
+        return RunRef(fit_name(key.project, PROJECT), f"{clean}-{mark}")
+
+    def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+        return translate.present(key, self.target(key), tables)
+
+    def forget(self) -> None:
+        """What was known of the folder no longer holds."""
+        self._forget()
+
+
+class RunFolderSink:
+    """A chunk of runs, each a folder that is renamed into its place when all are complete."""
+
+    def __init__(
+        self, writer: WritableRunFolders, out: Path, runs: Mapping[RunKey, RunRef]
+    ) -> None:
+        self._writer, self._out, self._runs = writer, out, runs
+        self._drafts = {ref: Draft(out, key, ref) for key, ref in runs.items()}
+        self._shared: dict[str, Path] = {}
+        self._old = {ref: self._written_before(key, ref) for key, ref in runs.items()}
+
+    def __enter__(self) -> RunFolderSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for draft in self._drafts.values():
+            draft.discard()
+        for path in self._shared.values():
+            path.unlink(missing_ok=True)
+
+    def write(self, batch: Batch) -> None:
+        for ref, part in split(batch.data):
+            self._drafts[ref].write(batch.table, part)
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        if file.run != STORE:
+            self._drafts[file.run].put_file(file, data)
+            return
+        if not is_inside(file.path):
+            raise IntegrityError(f"{self._writer.address}: {file.path!r} would lie outside of it")
+        place = self._out / file.path
+        self._shared[file.path] = place.with_name(f"{HIDDEN}{place.name}")
+        copy(data, self._shared[file.path])
+
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        for draft in self._drafts.values():
+            draft.complete()
+        for ref, draft in self._drafts.items():
+            draft.place(self._old[ref])
+        for path, made in self._shared.items():
+            made.replace(self._out / path)
+            sync((self._out / path).parent)
+        self._shared = {}
+        self._writer.forget()
+        return dict(self._runs)
+
+    def _written_before(self, key: RunKey, ref: RunRef) -> list[Path]:
+        """Folders that an earlier call made of this run; another run's are in the way."""
+        old = []
+        for folder in self._folders_of(ref):
+            known = origin_key(folder.facts)
+            if folder.ref != ref:
+                continue
+            if known != key:
+                what = "was not written by Trackbridge" if known is None else f"is run {known}"
+                raise IntegrityError(
+                    f"{self._writer.address}: {folder.path.name} {what}; choose another folder"
+                )
+            old.append(folder.path)
+        return old
+
+    def _folders_of(self, ref: RunRef) -> list[Folder]:
+        if not self._out.is_dir():
+            return []
+        matches = ((path, FOLDER.fullmatch(path.name)) for path in self._out.iterdir())
+        named = [path for path, match in matches if match and match[2].startswith(ref.run_id)]
+        return [open_folder(path) for path in sorted(named)]
+
+
+def _is_label(project: str) -> bool:
+    """Whether it is `entity/project` or a project that W&B takes."""
+    return all(part == fit_name(part, PROJECT) for part in project.split("/", 1))
