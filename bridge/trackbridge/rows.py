@@ -20,18 +20,19 @@ from trackbridge.schema import CODE, TABLES, TIME
 
 
 def lay_run(
-    points: pa.RecordBatch, series: list[Row], axis: str
+    points: pa.RecordBatch, series: list[Row], axis: Row, unit: int = 1
 ) -> tuple[pa.RecordBatch, list[Row], pa.RecordBatch | None]:
-    """One run's points and series in rows; with the points of a metric named `axis` if needed.
+    """One run's points and series in rows; with the points of one more metric if needed.
 
-    Aligned with the input. That metric holds the original steps where rows had to be counted.
+    Aligned with the input. That metric, whose labels and key are in `axis`, holds the original
+    steps where rows had to be counted. Times are multiples of `unit` microseconds.
     """
     system = np.array(points.column("system"))
     names = {name: code for code, name in enumerate(points.column("key").dictionary.to_pylist())}
     extra = [names.setdefault(row["key"], len(names)) for row in series]
     keys, places = codes(points.column("key")), Places.of(points)
     own = places.take(~system)
-    joined = Places(*(np.concatenate(pair) for pair in zip(own, _places_of_rows(series))))
+    joined = Places(*(np.concatenate(pair) for pair in zip(own, _places_of_rows(series, unit))))
     layout = lay(joined, np.concatenate([keys[~system], np.array(extra, np.int64)]))
     samples = lay_samples(places.take(system), keys[system])
     for column, of_run, of_system in zip(places, layout.places, samples):
@@ -46,10 +47,10 @@ def lay_run(
     ]
     if layout.axis is None:
         return laid, rows, None
-    return laid, rows, _axis_points(points, layout, axis)
+    return laid, rows, _axis_points(layout, axis)
 
 
-def _places_of_rows(rows: list[Row]) -> Places:
+def _places_of_rows(rows: list[Row], unit: int) -> Places:
     def column(name: str, none: int) -> Ints:
         found = [none if row.get(name) is None else row[name] for row in rows]
         if name == "time":
@@ -59,7 +60,8 @@ def _places_of_rows(rows: list[Row]) -> Places:
             ]
         return np.array(found, np.int64)
 
-    return Places(column("step", 0), column("time", 0), column("row", NO_ROW))
+    time = column("time", 0)
+    return Places(column("step", 0), time - time % unit, column("row", NO_ROW))
 
 
 def _with_places(points: pa.RecordBatch, places: Places) -> pa.RecordBatch:
@@ -68,18 +70,15 @@ def _with_places(points: pa.RecordBatch, places: Places) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=TABLES["metrics"])
 
 
-def _axis_points(points: pa.RecordBatch, layout: Layout, axis: str) -> pa.RecordBatch:
+def _axis_points(layout: Layout, axis: Row) -> pa.RecordBatch:
     _, first = np.unique(layout.places.row, return_index=True)
     count = len(first)
-    label = points.slice(0, 1)
 
     def repeated(value: str) -> pa.Array:
         return pa.array([value] * count).dictionary_encode().cast(CODE)
 
     columns = [
-        repeated(label.column("project")[0].as_py()),
-        repeated(label.column("run_id")[0].as_py()),
-        repeated(axis),
+        *(repeated(axis[name]) for name in ("project", "run_id", "key")),
         *layout.places.take(first).arrays(),
         pa.array(layout.axis.astype(np.float64)) if layout.axis is not None else pa.nulls(count),
         pa.repeat(pa.scalar(False), count),

@@ -10,10 +10,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from trackbridge.adapter import Batch, FileRef, Presentation, Row, RunKey, RunRef, Writer
+from trackbridge.adapter import (
+    Batch,
+    Capabilities,
+    FileRef,
+    Names,
+    Presentation,
+    Row,
+    RunKey,
+    RunRef,
+    Writer,
+)
 from trackbridge.columns import batches, codes, relabel, sliced, split
 from trackbridge.digest import point_hashes, row_digest, row_identity
-from trackbridge.fit import Mask, fit_points, fit_rows, holds_everything
+from trackbridge.fit import Mask, fit_name, fit_points, fit_rows, holds_everything
 from trackbridge.losses import Losses
 from trackbridge.residual import PointResidual
 from trackbridge.rows import lay_run
@@ -224,7 +234,7 @@ class Translation:
         fitted = fit_points(points, self._caps, self.losses)
         native, whole, dropped = fitted.data, fitted.whole, fitted.dropped
         if self._caps.rows:
-            native, axis = _lay(run, native)
+            native, axis = _lay(run, native, self._caps)
             self.losses.add("steps shown as a metric of their own", run.key.run_id, axis.num_rows)
             added = np.ones(axis.num_rows, np.bool_)
             points, native = _joined([points, axis]), _joined([native, axis])
@@ -244,14 +254,18 @@ class Translation:
         yield from sliced("metrics", relabel(written, self._labels))
 
 
-def _lay(run: _Run, points: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+def _lay(
+    run: _Run, points: pa.RecordBatch, caps: Capabilities
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Points and series of a run in rows; beside the points those of an axis, maybe none."""
-    names = points.column("key").dictionary.to_pylist()
-    axis = f"{run.key.kind}.step"
-    while axis in names:
-        axis += "_"
     tables = run.shown.tables
-    native, series, steps = lay_run(points, tables.get("series", []), axis)
+    series = tables.get("series", [])
+    taken = {*points.column("key").dictionary.to_pylist(), *(row["key"] for row in series)}
+    name, limits = f"{run.key.kind}.step", caps.names.get("metrics", Names())
+    while (axis := fit_name(name, limits)) in taken:
+        name += "_"
+    place = _labelled(run, {"key": axis})
+    native, series, steps = lay_run(points, series, place, caps.time_unit_us)
     if series:
         tables["series"] = series
     if steps is None:
