@@ -102,7 +102,6 @@ class Draft:
             self._staging.rename(self._staged_at)
             sync(self._staged_at.parent)
         self._folder.rename(target)
-        sync(self._out)
         for path in [*aside, old_staging]:
             shutil.rmtree(path, ignore_errors=True)
 

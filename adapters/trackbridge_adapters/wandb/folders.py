@@ -6,15 +6,16 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from trackbridge.adapter import RunKey, RunRef
 from trackbridge_adapters.wandb.facts import Facts, origin_key
-from trackbridge_adapters.wandb.framing import Damage, read_records
+from trackbridge_adapters.wandb.framing import BLOCK, Damage, read_records
 from trackbridge_adapters.wandb.records import Record, peek
 
 FOLDER = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(.+)")
@@ -133,6 +134,22 @@ def open_folder(path: Path) -> Folder:
             if facts.run.entity or not online:
                 break
     return folder
+
+
+def exit_record(path: Path) -> Any:
+    """The exit record at the end of a `.wandb` file; None where there is none."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        for length in (2 * BLOCK, LOOK_AHEAD):
+            base = max(0, size - length) // BLOCK * BLOCK
+            stream.seek(base)
+            for _, data in reversed(list(read_records(stream, [], base))):
+                if peek(data) == "exit":
+                    with suppress(DecodeError):
+                        return Record.FromString(data).exit
+            if not base:
+                break
+    return None
 
 
 def _run_records(path: Path) -> Iterator[Facts]:

@@ -31,16 +31,19 @@ class Chunk(NamedTuple):
     data: bytes
 
 
-def read_records(stream: BinaryIO, damage: list[Damage]) -> Iterator[tuple[int, bytes]]:
+def read_records(
+    stream: BinaryIO, damage: list[Damage], base: int = 0
+) -> Iterator[tuple[int, bytes]]:
     """The records that are whole, with the offsets they begin at; the rest goes to `damage`.
 
-    Everything with a right checksum is found again, also behind damage within a block.
+    Everything with a right checksum is found again, also behind damage within a block. `base` is
+    where the stream stands in its file: at its beginning, or at that of any block.
     """
     parts: list[bytes] = []  # of the record that began at `start`
     start = 0
     named = 0  # damages so far
     excused = False  # that chunks of a record are missing is known
-    for offset, kind, data in _chunks(stream, damage):
+    for offset, kind, data in _chunks(stream, damage, base):
         if len(damage) > named:
             parts, named, excused = [], len(damage), True
         if kind in (FULL, FIRST):
@@ -65,11 +68,10 @@ def read_records(stream: BinaryIO, damage: list[Damage]) -> Iterator[tuple[int, 
         damage.append(Damage(start, "the file ends within a record"))
 
 
-def _chunks(stream: BinaryIO, damage: list[Damage]) -> Iterator[Chunk]:
-    base = 0
+def _chunks(stream: BinaryIO, damage: list[Damage], base: int) -> Iterator[Chunk]:
     block = stream.read(BLOCK)
-    at = len(HEADER)
-    if block[:at] != HEADER:
+    at = 0 if base else len(HEADER)
+    if block[:at] != HEADER[:at]:
         damage.append(Damage(0, "the file is empty" if not block else "no W&B file header"))
     while block:
         following = stream.read(BLOCK) if len(block) == BLOCK else b""

@@ -22,7 +22,7 @@ from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.wandb import secondary, tables
 from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
-from trackbridge_adapters.wandb.folders import Run, find_runs
+from trackbridge_adapters.wandb.folders import Run, exit_record, find_runs
 from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_files
 from trackbridge_adapters.wandb.scan import Scan
 from trackbridge_adapters.wandb.secondary import Told
@@ -36,7 +36,7 @@ CAPABILITIES = Capabilities(
     holds={
         "runs": (
             *("name", "status", "started", "ended", "user", "group", "job_type", "sweep_id"),
-            *("notes", "host", "program", "git_remote", "git_commit", "python", "extra"),
+            *("notes", "host", "program", "git_remote", "git_commit", "python", "source", "extra"),
         ),
         "params": ("key", "path", "value", "type"),
         "tags": ("key",),
@@ -173,14 +173,17 @@ class RunFolders:
 
 def _info(run: Run) -> RunInfo:
     files = [file for folder in run.folders for file in folder.files()]
-    first, last = (tables.run_row(folder.facts) for folder in (run.folders[0], run.folders[-1]))
+    first, last = run.folders[0].facts, run.folders[-1].facts
+    last.exit = exit_record(run.folders[-1].wandb) if run.folders[-1].wandb else None
+    row = tables.run_row(last)
     framed = sum(f.wandb.stat().st_size for f in run.folders if f.wandb is not None)
     return RunInfo(
         ref=run.ref,
         key=run.key,
         fingerprint=run.fingerprint(files),
-        name=last["name"] or first["name"],
-        started=first["started"],
+        name=row["name"] or first.run.display_name or None,
+        status=row["status"],
+        started=tables.run_row(first)["started"],
         points=framed // BYTES_PER_POINT,
         files=sum(file.path.startswith("files/") for file in files),
         size=sum(file.size for file in files),

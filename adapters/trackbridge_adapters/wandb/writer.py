@@ -104,10 +104,12 @@ class RunFolderSink:
         copy(data, self._shared[file.path])
 
     def commit(self) -> Mapping[RunKey, RunRef]:
+        self._out.mkdir(parents=True, exist_ok=True)
         for draft in self._drafts.values():
             draft.complete()
         for ref, draft in self._drafts.items():
             draft.place(self._old[ref])
+        sync(self._out)
         for path, made in self._shared.items():
             made.replace(self._out / path)
             sync((self._out / path).parent)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.wandb_files.stores import STORES, damage, expected_runs, open_store, read, refs
+
 from trackbridge.adapter import FileRef, Row, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.wandb import names
-
-from unit.wandb_files.stores import STORES, damage, expected_runs, open_store, read, refs
 
 PARTS = sorted(expected_runs(STORES[0]))
 FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
