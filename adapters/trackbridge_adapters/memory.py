@@ -29,6 +29,8 @@ from trackbridge.columns import split
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, DEFAULTS, NAMED_BY, SHARED, TABLES
 
+EVERYTHING = Capabilities.everything()
+
 
 @dataclass
 class Run:
@@ -43,7 +45,7 @@ class Run:
 class Contents:
     """What is in a store."""
 
-    capabilities: Capabilities = field(default_factory=Capabilities.everything)
+    capabilities: Capabilities
     runs: dict[RunRef, Run] = field(default_factory=dict)
     files: dict[FileRef, bytes] = field(default_factory=dict)
     shared: dict[str, dict[tuple[str, ...], Row]] = field(default_factory=dict)
@@ -61,30 +63,25 @@ def create(name: str, capabilities: Capabilities) -> Contents:
 class MemoryStore:
     """A store, for reading and for writing."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, capabilities: Capabilities = EVERYTHING) -> None:
         self._name = name
         self.address = f"memory:{name}"
-        self.capabilities = self._contents.capabilities
+        self.capabilities = STORES[name].capabilities if name in STORES else capabilities
 
     @property
     def _contents(self) -> Contents:
-        return STORES.get(self._name) or Contents()
+        return STORES.get(self._name) or Contents(self.capabilities)
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
-        for ref, run in sorted(self._contents.runs.items(), key=lambda item: item[0]):
-            row = run.tables["runs"].to_pylist()[0]
+        for ref in sorted(self._contents.runs):
+            info, deleted = self._info(ref)
             if (
                 (not query.projects or ref.project in query.projects)
                 and (not query.run_ids or ref.run_id in query.run_ids)
-                and (not query.since or (row["started"] and row["started"] >= query.since))
-                and (query.include_deleted or not row["deleted"])
+                and (not query.since or (info.started and info.started >= query.since))
+                and (query.include_deleted or not deleted)
             ):
-                shown = (row["name"], row["status"], row["started"])
-                points = sum(len(run.tables.get(table, ())) for table in ("metrics", "series"))
-                sizes = [
-                    len(data) for file, data in self._contents.files.items() if file.run == ref
-                ]
-                yield RunInfo(ref, run.key, run.fingerprint, *shown, points, len(sizes), sum(sizes), True)
+                yield info
 
     def read_runs(
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None
@@ -118,7 +115,7 @@ class MemoryStore:
         return Presentation(dict(tables))
 
     def open(self, keys: Sequence[RunKey]) -> MemorySink:
-        contents = STORES.setdefault(self._name, Contents(self.capabilities))
+        contents = STORES.setdefault(self._name, self._contents)
         targets = {self.target(key): key for key in keys}
         for ref, key in targets.items():
             if ref in contents.runs and contents.runs[ref].key != key:
@@ -126,6 +123,14 @@ class MemoryStore:
                     f"{self.address}: run {ref.run_id} came from {contents.runs[ref].key}"
                 )
         return MemorySink(contents, targets)
+
+    def _info(self, ref: RunRef) -> tuple[RunInfo, bool]:
+        run, files = self._contents.runs[ref], self._contents.files
+        row = run.tables["runs"].to_pylist()[0]
+        points = sum(len(run.tables.get(table, ())) for table in ("metrics", "series"))
+        sizes = [len(data) for file, data in files.items() if file.run == ref]
+        known = (row["name"], row["status"], row["started"], points, len(sizes), sum(sizes))
+        return RunInfo(ref, run.key, run.fingerprint, *known, carried=True), row["deleted"]
 
 
 class MemorySink:
@@ -192,9 +197,12 @@ class MemorySink:
 
 
 class MemoryAdapter:
-    """Stores by name, in this process."""
+    """Stores by name, in this process; new ones get the capabilities."""
 
     name = "memory"
+
+    def __init__(self, capabilities: Capabilities = EVERYTHING) -> None:
+        self.capabilities = capabilities
 
     def recognizes(self, location: str) -> bool:
         return False
@@ -208,7 +216,7 @@ class MemoryAdapter:
         return MemoryStore(location)
 
     def writer(self, location: str, options: Mapping[str, str]) -> MemoryStore:
-        return MemoryStore(location)
+        return MemoryStore(location, self.capabilities)
 
 
 ADAPTER = MemoryAdapter()

@@ -130,7 +130,7 @@ def _entry(document: dict[str, Any]) -> Entry:
     deleted, started = document.pop("deleted"), document.pop("started")
     key, ref = RunKey(*document.pop("key")), RunRef(*document.pop("ref"))
     when = None if started is None else EPOCH + timedelta(microseconds=started)
-    return Entry(RunInfo(ref=ref, key=key, started=when, **document), deleted)
+    return Entry(RunInfo(ref=ref, key=key, started=when, carried=True, **document), deleted)
 
 
 class Index:

@@ -54,6 +54,7 @@ class PartWriter:
         """Rows of each run; complete after `close`."""
         self._path = path
         self._schema = SCHEMAS[table]
+        self._labelled = {"project", "run_id"} <= set(self._schema.names)
         self._coded = [field.name for field in self._schema if field.type == CODE]
         self._rows = 0
         self._held: list[pa.RecordBatch] = []
@@ -89,7 +90,7 @@ class PartWriter:
         rows = pa.Table.from_batches(self._held, self._schema).unify_dictionaries()
         end = rows.num_rows if last or self._held_rows < GROUP_ROWS else GROUP_ROWS
         for data in rows.slice(0, end).combine_chunks().to_batches():
-            if "run_id" in self._schema.names:
+            if self._labelled:
                 self.counts.update(_counts(data))
             with self._errors():
                 self._file.write_batch(data, row_group_size=end)

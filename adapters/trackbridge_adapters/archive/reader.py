@@ -72,13 +72,17 @@ class ArchiveReader:
                 yield Batch(table, data)
 
     def open_file(self, file: FileRef) -> BinaryIO:
-        chunks = self.index.shared()[::-1] if file.run == STORE else [self._home(file.run)]
-        for chunk in chunks:
-            if CONTENTS in chunk.parts:
-                digest, size = self._contents(chunk).get(file, ("", 0))
-                if digest:
-                    return self._open_content(digest, size, file)
+        for chunk in self._chunks_of(file.run):
+            if CONTENTS in chunk.parts and file in self._contents(chunk):
+                return self._open_content(*self._contents(chunk)[file], file)
         raise NotFoundError(f"{self.address}: run {file.run.run_id} has no file {file.path!r}")
+
+    def _chunks_of(self, run: RunRef) -> list[Chunk]:
+        """Where the files of a run, or of the store, may be: the one that wins first."""
+        if run != STORE:
+            return [self._home(run)]
+        self.index.refresh()
+        return self.index.shared()[::-1]
 
     def _home(self, ref: RunRef) -> Chunk:
         if ref not in self.index.homes:

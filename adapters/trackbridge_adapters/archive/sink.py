@@ -230,6 +230,7 @@ class ArchiveSink:
                 points[row.ref],
                 len(sizes[row.ref]),
                 sum(sizes[row.ref]),
+                carried=True,
             )
             yield Entry(info, bool(row.deleted))
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from trackbridge.adapter import Batch, Capabilities, FileRef, Reader, RunRef
 from trackbridge.proof import FileHashes
 from trackbridge.schema import DEFAULTS, LOCAL, TABLES
@@ -15,24 +17,27 @@ NAMED = 3
 """Rows named per table and side."""
 
 
-def unlike(expected: Iterable[Batch], found: Iterable[Batch], reader: Reader) -> str:
-    """What differs between rows in any order, for a person; empty where nothing does.
+def same_rows(
+    expected: Iterable[Batch], found: Iterable[Batch], reader: Reader | None = None
+) -> None:
+    """Fails, and says what differs, unless both have the same rows in whatever order.
 
-    Columns that are true of one store only are left out; sizes and digests of files are those of
-    the bytes that the reader gives.
+    Columns that are true of one store only are left out. With a reader, the sizes and digests of
+    files that were found are those of the bytes that it gives.
     """
-    hashes = FileHashes(reader)
-    before, after = _counted(expected, None), _counted(found, hashes)
+    __tracebackhide__ = True
+    before, after = _counted(expected, None), _counted(found, reader)
     lines = []
     for table in sorted(before.keys() | after.keys()):
         lost = before.get(table, Counter()) - after.get(table, Counter())
         new = after.get(table, Counter()) - before.get(table, Counter())
-        for rows, what in ((lost, "was written but is not read"), (new, "is read but was not written")):
+        for rows, what in ((lost, "is expected but not read"), (new, "is read but not expected")):
             for values in list(rows)[:NAMED]:
                 lines.append(f"{table}: this row {what}:\n    {_shown(table, values)}")
             if len(rows) > NAMED:
                 lines.append(f"{table}: and {len(rows) - NAMED} more such rows")
-    return "\n".join(lines)
+    if lines:
+        pytest.fail("\n".join(lines))
 
 
 def unheld(batches: Iterable[Batch], capabilities: Capabilities) -> str:
@@ -47,8 +52,9 @@ def unheld(batches: Iterable[Batch], capabilities: Capabilities) -> str:
     return ", ".join(sorted(found))
 
 
-def _counted(batches: Iterable[Batch], hashes: FileHashes | None) -> dict[str, Counter[Values]]:
+def _counted(batches: Iterable[Batch], reader: Reader | None) -> dict[str, Counter[Values]]:
     tables: dict[str, Counter[Values]] = {}
+    hashes = None if reader is None else FileHashes(reader)
     for batch in batches:
         rows = batch.data.to_pylist()
         if batch.table == "files" and hashes is not None:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import pyarrow as pa
 
 from trackbridge.adapter import (
     Batch,
-    Capabilities,
-    FileRef,
-    Reader,
     Row,
     RunKey,
     RunRef,
@@ -23,9 +16,7 @@ from trackbridge.adapter import (
     Writer,
 )
 from trackbridge.columns import batches
-from trackbridge.errors import DuplicatePointsError, NotFoundError
-from trackbridge.schema import LOCAL, TABLES
-from trackbridge.sidecar import PATH
+from trackbridge.errors import DuplicatePointsError
 from trackbridge.translate import translation
 
 FilePlace = tuple[str, str]
@@ -36,23 +27,27 @@ FilePlace = tuple[str, str]
 class MadeRun:
     """A run as the run model has it, whatever store it may come from.
 
-    Rows are without their project and run, which are those of the key. `bytes` are the contents
-    of the rows of `files`; their size and digest are filled in.
+    Rows are without their project and run, which are those of the key. Each of the `contents`
+    of files gets its row in the table files.
     """
 
     key: RunKey
     tables: dict[str, list[Row]] = field(default_factory=dict)
-    bytes: dict[FilePlace, bytes] = field(default_factory=dict)
+    contents: dict[FilePlace, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tables.setdefault("runs", [{"deleted": False}])
-        files = self.tables.setdefault("files", [])
-        known = {(row["owner"], row["path"]): row for row in files}
-        for (owner, path), content in self.bytes.items():
-            row = known.get((owner, path))
-            if row is None:
-                files.append(row := {"owner": owner, "path": path})
-            row.update(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        self.tables.setdefault("files", [])
+        contents, self.contents = self.contents, {}
+        for (owner, path), content in contents.items():
+            self.add_file(owner, path, content)
+
+    def add_file(self, owner: str, path: str, content: bytes) -> None:
+        """Give the run one more file, with its row."""
+        self.contents[owner, path] = content
+        digest = hashlib.sha256(content).hexdigest()
+        row = {"owner": owner, "path": path, "size": len(content), "sha256": digest}
+        self.tables["files"].append(row)
 
     @property
     def ref(self) -> RunRef:
@@ -64,28 +59,34 @@ class MadeRun:
             yield from batches(table, ({**row, **self.ref._asdict()} for row in rows))
 
 
-def deliver(
+def fitted(
     writer: Writer, sink: Sink, runs: Sequence[MadeRun], *, careful: bool = False
 ) -> list[Batch]:
-    """Fit runs into a store and write them; gives the rows that it was given.
+    """Fit runs into a store and put their files; gives the rows, which are still to be written.
 
     Everything but the sidecar: what the store shows by itself is the point.
     """
     moved = translation(writer, [run.key for run in runs], careful=careful)
-    written = [native for run in runs for batch in run.batches() for native in moved.feed(batch)]
+    native = [each for run in runs for batch in run.batches() for each in moved.feed(batch)]
     moved.present()
     for run in runs:
-        for (owner, path), content in run.bytes.items():
+        for (owner, path), content in run.contents.items():
             sink.put_file(moved.place(run.ref, owner, path), io.BytesIO(content))
             digest = hashlib.sha256(content).hexdigest()
             moved.set_file(run.ref, owner, path, len(content), digest)
     for place, content in moved.contents():
         sink.put_file(place, io.BytesIO(content))
     moved.leave_out_missing()
-    written += moved.finish()
+    return [batch for batch in [*native, *moved.finish()] if batch.data.num_rows]
+
+
+def deliver(
+    writer: Writer, sink: Sink, runs: Sequence[MadeRun], *, careful: bool = False
+) -> list[Batch]:
+    """Fit runs into a store and write them; gives the rows that the sink was given."""
+    written = fitted(writer, sink, runs, careful=careful)
     for batch in written:
-        if batch.data.num_rows:
-            sink.write(batch)
+        sink.write(batch)
     return written
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import strategies as st
 
 from trackbridge.adapter import Row, RunKey
 from trackbridge.testing.made import FilePlace, MadeRun
-
-T = TypeVar("T")
 
 EDGY = (
     "",
@@ -22,7 +20,7 @@ EDGY = (
     "..",
     "null",
     "NaN",
-    "it's \"quoted\" `so` \\n",
+    'it\'s "quoted" `so` \\n',
     "two\nlines\r\nor three\ttabbed",
     "nul \x00 inside",
     "naïve Ünï 漢字 🚀",
@@ -49,7 +47,9 @@ numbers = st.one_of(
 steps = st.one_of(st.integers(0, 20), st.integers(-(2**63), 2**63 - 1))
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=3,
 )
 json_objects = st.dictionaries(st.text(max_size=5), _json, max_size=2).map(json.dumps)
@@ -114,8 +114,13 @@ def _calls() -> st.SearchStrategy[list[Row]]:
 
 def points() -> st.SearchStrategy[list[Row]]:
     """Points in log calls, or each by itself, some of them twice; and samples of the system."""
-    alone = {"key": texts, "step": st.none() | steps, "time": maybe_time, "value": numbers}
-    repeated = _rows(6, **alone).flatmap(
+    alone: dict[str, Any] = {
+        "key": texts,
+        "step": st.none() | steps,
+        "time": maybe_time,
+        "value": numbers,
+    }
+    repeated = _rows(6, None, **alone).flatmap(
         lambda rows: st.integers(0, len(rows)).map(lambda n: rows + rows[:n])
     )
     samples = _rows(3, key=texts, step=steps, time=times, value=numbers, system=st.just(True))
@@ -173,4 +178,121 @@ def files(owners: list[str]) -> st.SearchStrategy[dict[FilePlace, bytes]]:
     return st.dictionaries(places, st.binary(max_size=20), max_size=4).map(consistent)
 
 
-_ARTIFACTS = (("model", "v0"), ("data set", "v12"))
+ARTIFACTS = (("model", "v0"), ("data set", "v12"))
+
+
+def _tables() -> dict[str, st.SearchStrategy[list[Row]]]:
+    """Rows of the small tables that do not depend on each other."""
+    return {
+        "params": _configuration(),
+        "summary": _configuration(),
+        "tags": _rows(4, unique="key", key=texts, value=maybe_text),
+        "metrics": points(),
+        "series": _series(),
+        "metric_defs": _rows(
+            2,
+            unique="key",
+            key=texts,
+            glob=st.booleans(),
+            x_axis=maybe_text,
+            summary=st.sampled_from([None, "min", "min,max,mean"]),
+            goal=st.sampled_from([None, "minimize", "maximize"]),
+            hidden=st.booleans(),
+            extra=st.none() | json_objects,
+        ),
+        "logs": st.lists(
+            st.tuples(st.sampled_from(["stdout", "stderr"]), maybe_time, texts), max_size=4
+        ).map(
+            lambda lines: [
+                {"stream": stream, "line": line, "time": time, "text": text}
+                for line, (stream, time, text) in enumerate(lines)
+            ]
+        ),
+        "alerts": _rows(
+            2,
+            title=texts,
+            level=st.sampled_from(["INFO", "WARN", "ERROR"]),
+            time=maybe_time,
+            definition=json_objects,
+        ),
+        "inputs": _rows(
+            2,
+            unique="name",
+            name=texts,
+            digest=maybe_text,
+            kind=maybe_text,
+            source=maybe_text,
+            schema=st.none() | json_objects,
+            profile=st.none() | json_objects,
+            context=maybe_text,
+            extra=st.none() | json_objects,
+        ),
+    }
+
+
+def _run_row() -> st.SearchStrategy[Row]:
+    names = ("name", "user", "parent_run_id", "group", "job_type", "sweep_id", "notes", "host")
+    others = ("program", "git_remote", "git_commit", "python", "source")
+    states = ("scheduled", "running", "finished", "failed", "killed", "crashed")
+    return st.fixed_dictionaries(
+        {
+            **dict.fromkeys((*names, *others), maybe_text),
+            "status": st.none() | st.sampled_from(states),
+            "started": maybe_time,
+            "ended": maybe_time,
+            "deleted": st.booleans(),
+            "extra": st.none() | json_objects,
+        }
+    )
+
+
+@st.composite
+def _artifacts(draw: st.DrawFn) -> list[Row]:
+    chosen = draw(st.lists(st.sampled_from(ARTIFACTS), unique=True, max_size=2))
+    return [
+        {
+            "collection": collection,
+            "version": version,
+            "kind": draw(st.sampled_from(["model", "dataset"])),
+            "aliases": draw(st.sampled_from([None, "[]", '["latest", "best"]'])),
+            "digest": draw(maybe_text),
+            "direction": draw(st.sampled_from(["logged", "used"])),
+            "description": draw(maybe_text),
+            "metadata": draw(st.none() | json_objects),
+            "created": draw(maybe_time),
+            "extra": draw(st.none() | json_objects),
+        }
+        for collection, version in chosen
+    ]
+
+
+@st.composite
+def _traces(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
+    """Traces and their spans."""
+    ids = draw(st.lists(st.uuids(), unique=True, max_size=2))
+    traces, spans = [], []
+    for trace_id in (found.hex for found in ids):
+        period = {"started": draw(times), "ended": draw(maybe_time)}
+        payload = draw(json_objects)
+        traces.append({"trace_id": trace_id, "status": "OK", "payload": payload, **period})
+        parent = None
+        for span_id in (f"{n:016x}" for n in range(draw(st.integers(0, 2)))):
+            span = {"trace_id": trace_id, "span_id": span_id, "parent_id": parent}
+            spans.append({**span, "name": draw(texts), "payload": draw(json_objects), **period})
+            parent = span_id
+    return traces, spans
+
+
+@st.composite
+def made_runs(draw: st.DrawFn, key: RunKey | None = None) -> MadeRun:
+    """A run with something in each of some tables, valid in the run model and no tidier."""
+    tables = {"runs": [draw(_run_row())]}
+    small = _tables()
+    for table in draw(st.lists(st.sampled_from(sorted(small)), unique=True, max_size=6)):
+        tables[table] = draw(small[table])
+    if draw(st.booleans()):
+        tables["traces"], tables["spans"] = draw(_traces())
+    tables["artifacts"] = draw(_artifacts())
+    owners = [f"{row['collection']}:{row['version']}" for row in tables["artifacts"]]
+    contents = draw(files(["", *owners]))
+    return MadeRun(draw(keys()) if key is None else key, tables, contents)
