@@ -29,7 +29,7 @@ from trackbridge.columns import batches
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, NotFoundError
 from trackbridge.fit import fit_rows
 from trackbridge.losses import Losses
-from trackbridge.schema import BATCH_ROWS, NAMED_BY, TABLES
+from trackbridge.schema import BATCH_ROWS, LOCAL, NAMED_BY, TABLES
 from trackbridge.testing import samples, strategies
 from trackbridge.testing.base import (
     OUTSIDE,
@@ -362,8 +362,10 @@ class WritingContract(ContractBase):
         found = rows_of(self.read(place).read_shared(Query()))
         for table, names in NAMED_BY.items():
             expected = fit_rows(table, other[table] + new[table], writer.capabilities, Losses())
-            wanted = {tuple(row[name] for name in names): row for row in expected}
-            read = {tuple(row[name] for name in names): row for row in found.get(table, [])}
+            wanted, read = (
+                {tuple(row[name] for name in names): _common(table, row) for row in rows}
+                for rows in (expected, found.get(table, []))
+            )
             assert {**read, **wanted} == read, f"{table}: not what was written last"
             assert len(read) == len(found.get(table, [])), f"{table}: a name occurs twice"
 
@@ -392,6 +394,11 @@ class WritingContract(ContractBase):
 def _only(batch: Batch, ref: RunRef) -> pa.RecordBatch:
     rows = [r for r in batch.data.to_pylist() if RunRef(r["project"], r["run_id"]) == ref]
     return pa.RecordBatch.from_pylist(rows, schema=TABLES[batch.table])
+
+
+def _common(table: str, row: Row) -> Row:
+    """A row without what is true of one store only."""
+    return {name: value for name, value in row.items() if (table, name) not in LOCAL}
 
 
 def _outside(folder: Path) -> dict[str, str]:
