@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+ENDINGS = (".db", ".sqlite", ".sqlite3")
+"""Names of files that are to become databases."""
+
 OPTIONS = frozenset({"artifact_root"})
 
 
@@ -30,17 +33,23 @@ class MlflowAdapter:
         path = Path(location)
         if path.is_file():
             return database.is_mlflow(path)
-        return False
+        return _file_store(path) is not None
 
     def suggests(self, location: str) -> bool:
-        return location.startswith(SQLITE) or Path(location).suffix in (".db", ".sqlite")
+        return location.startswith(SQLITE) or Path(location).suffix in ENDINGS
 
     def reader(self, location: str, options: Mapping[str, str]) -> Reader:
         from trackbridge_adapters.mlflow.database import Database, check_header
+        from trackbridge_adapters.mlflow.files import FileReader
         from trackbridge_adapters.mlflow.sql import SqlReader
 
         path = _path(location)
         root = _artifact_root(options)
+        if path.is_dir():
+            store = _file_store(path)
+            if store is None:
+                raise ConfigError(f"{location}: a folder, but without MLflow's experiments")
+            return FileReader(store)
         check_header(path)
         return SqlReader(Database(path), root)
 
@@ -48,7 +57,7 @@ class MlflowAdapter:
         from trackbridge_adapters.mlflow.sql_write import SqlWriter
 
         path = _path(location)
-        if path.is_dir():
+        if path.is_dir() or not (path.exists() or self.suggests(location)):
             raise UnsupportedError(
                 f"{location}: file stores are only read, since MLflow itself gave them up;"
                 " write to a database: mlflow:sqlite:///mlflow.db"
@@ -77,6 +86,16 @@ def _path(location: str) -> Path:
             "mlflow: names no store; write mlflow:sqlite:///mlflow.db or mlflow:./mlruns"
         )
     return Path(location)
+
+
+def _file_store(path: Path) -> Path | None:
+    """The folder of a file store: this one, or `mlruns` in it."""
+    from trackbridge_adapters.mlflow import folders
+
+    for folder in (path, path / "mlruns"):
+        if folders.is_store(folder):
+            return folder
+    return None
 
 
 def _artifact_root(options: Mapping[str, str]) -> Path | None:

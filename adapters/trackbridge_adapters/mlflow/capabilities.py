@@ -31,6 +31,21 @@ _HOLDS = {
     "tags": ("key", "value"),
     "metrics": ("key", "step", "time", "value", "system"),
     "inputs": ("name", "digest", "kind", "source", "schema", "profile", "context", "extra"),
+    "models": ("name", "created", "updated", "description", "aliases", "tags", "extra"),
+    "model_versions": (
+        "name",
+        "version",
+        "run_id",
+        "stage",
+        "source",
+        "status",
+        "user",
+        "created",
+        "updated",
+        "description",
+        "tags",
+        "extra",
+    ),
     "files": ("owner", "path", "size", "sha256"),
 }
 

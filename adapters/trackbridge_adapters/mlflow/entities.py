@@ -15,6 +15,10 @@ KIND = "mlflow"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 KEY_TAG = f"{ORIGIN}.run_key"
 EXTRA_TAG = f"{ORIGIN}.extra"
+VERSION_TAG = f"{ORIGIN}.version"
+VERSION_EXTRA = ("status_message", "run_link")
+"""Native columns of a model's version that the run model keeps in `extra`."""
+
 OWN_TAGS = f"{ORIGIN}."
 """Prefix of tags that are never reported."""
 
@@ -45,6 +49,12 @@ DERIVED = {
 NATIVE = frozenset({"name", "user", "program"})
 """Those of them that also have a column in MLflow, which is preferred unless it is empty."""
 
+STATES = {1: "running", 2: "scheduled", 3: "finished", 4: "failed", 5: "killed"}
+"""Numbers of `RunStatus` in meta.yaml (mlflow/protos/service.proto)."""
+
+SOURCES = {1: "NOTEBOOK", 2: "JOB", 3: "PROJECT", 4: "LOCAL", 1000: "UNKNOWN"}
+"""Numbers of `SourceType` in meta.yaml."""
+
 EXTRA = ("source_type", "source_version", "entry_point_name", "deleted_time")
 """Native columns of a run that the run model keeps in `extra`."""
 
@@ -60,6 +70,13 @@ def derive(columns: Mapping[str, str | None], tags: Mapping[str, str | None]) ->
     }
 
 
+def status(value: Any) -> str | None:
+    """The state of a run out of a column or a meta.yaml."""
+    if isinstance(value, int):
+        return STATES.get(value)
+    return value.lower() if isinstance(value, str) and value else None
+
+
 def packed(values: Mapping[str, Any]) -> str | None:
     """A JSON object with sorted keys; null where there is nothing in it."""
     return json.dumps(values, sort_keys=True, ensure_ascii=False) if values else None
@@ -67,7 +84,10 @@ def packed(values: Mapping[str, Any]) -> str | None:
 
 def unpacked(text: str | None) -> dict[str, Any]:
     """The inverse of `packed`; anything but a JSON object counts as nothing."""
-    value = json.loads(text) if text else None
+    try:
+        value = json.loads(text) if text else None
+    except ValueError:
+        return {}
     return value if isinstance(value, dict) else {}
 
 
@@ -79,16 +99,14 @@ def extra(native: Mapping[str, Any], damage: Sequence[str] = ()) -> str | None:
 
 def native_extra(
     content: str | None, columns: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Values of native columns out of an `extra`, and tags that keep it where it is more.
 
     `read_extra` is the inverse.
     """
     values = unpacked(content)
-    nothing = dict.fromkeys(columns)
-    if content is None or packed({n: values.get(n) for n in columns if n in values}) == content:
-        return {**nothing, **values}, {}
-    return nothing, {EXTRA_TAG: content}
+    native = {name: values.get(name) for name in columns}
+    return native, {} if content in (None, read_extra(native, None)) else {EXTRA_TAG: content}
 
 
 def read_extra(values: Mapping[str, Any], tag: str | None) -> str | None:
@@ -152,6 +170,12 @@ def micros(value: Any, where: str, damage: list[str]) -> int | None:
         damage.append(f"{where}: {number} is no time in milliseconds")
         return None
     return None if number is None else number * 1000
+
+
+def moment(milliseconds: Any) -> datetime | None:
+    """A time as MLflow stores it; None where it is none."""
+    time = micros(milliseconds, "", [])
+    return None if time is None else EPOCH + timedelta(microseconds=time)
 
 
 def integer(value: Any, where: str, damage: list[str]) -> int | None:

@@ -7,7 +7,6 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +14,12 @@ from trackbridge.adapter import Query, RunInfo, RunRef
 from trackbridge_adapters.mlflow import artifacts
 from trackbridge_adapters.mlflow.database import Session
 from trackbridge_adapters.mlflow.entities import (
-    EPOCH,
     KEY_TAG,
     RUN_NAME,
     labels,
-    micros,
+    moment,
     run_key,
+    status,
     text,
 )
 
@@ -88,12 +87,6 @@ def experiments(session: Rows) -> tuple[dict[str, str], set[str]]:
     return labels([row[:3] for row in rows]), deleted
 
 
-def moment(milliseconds: Any) -> datetime | None:
-    """A time as MLflow stores it; None where it is none."""
-    time = micros(milliseconds, "", [])
-    return None if time is None else EPOCH + timedelta(microseconds=time)
-
-
 def _is_meant(query: Query, ref: RunRef, native: dict[str, Any], *, gone: bool) -> bool:
     if query.projects and ref.project not in query.projects:
         return False
@@ -107,13 +100,12 @@ def _info(ref: RunRef, native: dict[str, Any], state: list[Any], folder: Path | 
     points, _, tags = state
     files = list(artifacts.walk(folder)) if folder else []
     content = json.dumps([native, state, files], default=str, sort_keys=True)
-    status = native["status"]
     return RunInfo(
         ref,
         run_key(tags.get(KEY_TAG), ref),
         hashlib.sha256(content.encode()).hexdigest()[:16],
         native["name"] or tags.get(RUN_NAME) or None,
-        status.lower() if isinstance(status, str) else None,
+        status(native["status"]),
         moment(native["start_time"]),
         points,
         len(files),

@@ -20,6 +20,7 @@ from trackbridge_adapters.mlflow.entities import (
     extra,
     micros,
     packed,
+    status,
     text,
 )
 from trackbridge_adapters.mlflow.sql_list import experiments
@@ -86,7 +87,6 @@ class Chunk:
                     ("name", "name"),
                     ("user", "user_id"),
                     ("program", "source_name"),
-                    ("status", "status"),
                     ("source", "artifact_uri"),
                 )
             }
@@ -95,7 +95,7 @@ class Chunk:
             yield {
                 **self._label(run_id),
                 **derive(words, tags[run_id]),
-                "status": words["status"].lower() if words["status"] else None,
+                "status": status(native["status"]),
                 "started": started,
                 "ended": ended,
                 "deleted": native["lifecycle_stage"] == "deleted",

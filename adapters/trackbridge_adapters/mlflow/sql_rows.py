@@ -72,7 +72,7 @@ def _run(ref: RunRef, row: Row, experiment: Experiment) -> Row:
         "source_type": extra.get("source_type", "UNKNOWN"),
         "source_name": row["program"] or "",
         "entry_point_name": extra.get("entry_point_name", ""),
-        "user_id": row["user"],
+        "user_id": row["user"] or "",
         "status": row["status"].upper() if row["status"] else None,
         "start_time": milliseconds(row["started"]),
         "end_time": milliseconds(row["ended"]),

@@ -14,6 +14,8 @@ from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
     NOTE,
     OWN_TAGS,
+    VERSION_EXTRA,
+    VERSION_TAG,
     micros,
     packed,
     read_extra,
@@ -25,9 +27,6 @@ DELETED_STAGE = "Deleted_Internal"
 """Stage of a version that was deleted (mlflow/entities/model_registry/model_version_stages.py)."""
 
 WORKSPACE = "default"
-
-VERSION_EXTRA = ("status_message", "run_link", "storage_location")
-"""Native columns of a version that the run model keeps in `extra`."""
 
 MODEL = ("name", "creation_time", "last_updated_time", "description", "workspace")
 VERSION = (
@@ -148,7 +147,7 @@ def _versions(session: Session) -> Iterator[Row]:
         more = {name: native[name] for name in VERSION_EXTRA}
         yield {
             "name": native["name"],
-            "version": str(native["version"]),
+            "version": own.pop(VERSION_TAG, None) or str(native["version"]),
             "run_id": native["run_id"] or None,
             "stage": native["current_stage"],
             "source": native["source"],
@@ -165,10 +164,10 @@ def _versions(session: Session) -> Iterator[Row]:
 def _tags(
     session: Session, table: str, owner: list[str]
 ) -> defaultdict[tuple[Any, ...], dict[str, str | None]]:
-    """Tags by owner, without those of Trackbridge but EXTRA_TAG."""
+    """Tags by owner; of Trackbridge's own only those that stand for columns."""
     found: defaultdict[tuple[Any, ...], dict[str, str | None]] = defaultdict(dict)
     for *who, key, value in session.select(table, [*owner, "key", "value"]):
-        if key == EXTRA_TAG or not str(key).startswith(OWN_TAGS):
+        if key in (EXTRA_TAG, VERSION_TAG) or not str(key).startswith(OWN_TAGS):
             found[tuple(who)][text(key, "", []) or ""] = text(value, "", [])
     return found
 

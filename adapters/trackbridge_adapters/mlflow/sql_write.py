@@ -25,7 +25,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.errors import IntegrityError
 from trackbridge.fit import fit_name
-from trackbridge_adapters.mlflow import head, sql_rows, translate
+from trackbridge_adapters.mlflow import head, sql_registry, sql_rows, translate
 from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.entities import KEY_TAG
 from trackbridge_adapters.mlflow.experiments import Experiments
@@ -121,6 +121,7 @@ class SqlSink:
     def commit(self) -> Mapping[RunKey, RunRef]:
         experiments = Experiments(self._transaction, self._root)
         experiments.write(self._rows["projects"])
+        sql_registry.write(self._transaction, self._rows["models"], self._rows["model_versions"])
         folders = sql_rows.write_runs(self._transaction, experiments, self._keys, self._rows)
         latest = self._points.latest()
         if latest is not None:

@@ -11,6 +11,7 @@ from trackbridge.fit import fit_value
 from trackbridge_adapters.mlflow import places
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.entities import (
+    CONTEXT,
     DERIVED,
     EPOCH,
     EXTRA,
@@ -82,7 +83,8 @@ def _run(key: RunKey, run: Row, tags: Tags, parent: str | None) -> Row:
         **dict.fromkeys(set(INFO.values()) - {"status"}),
         **derive(columns, tags),
         "status": STATES.get(run.get("status"), run.get("status")),
-        "started": _floor(run.get("started")),
+        # MLflow cannot show a run without a start (entities/run_info.py, 3.17)
+        "started": _floor(run.get("started") or run.get("ended") or EPOCH),
         "ended": _floor(run.get("ended")),
         "extra": packed({name: extra[name] for name in EXTRA if name in extra}),
     }
@@ -141,25 +143,43 @@ def _params(rows: list[Row]) -> list[Row]:
 
 def _inputs(kind: str, rows: list[Row]) -> list[Row]:
     """Datasets as MLflow logs them: it knows each one by name and digest."""
-    if kind == KIND:
-        return rows
-    shown = {}
+    shown: dict[tuple[str, str], Row] = {}
     for row in rows:
-        if row.get("kind") != "dataset":
-            continue
-        native = {
-            "name": row["name"][:500],
-            "kind": kind,
-            "source": row.get("source") or row["name"],
-            "schema": row.get("schema"),
-            "profile": row.get("profile"),
-            "context": row.get("context"),
-        }
-        mark = short_hash(json.dumps([row["name"], native], sort_keys=True))
-        native["digest"] = f"{(row.get('digest') or '')[:27]}-{mark}".lstrip("-")
-        native["extra"] = packed({f"{kind}.digest": row["digest"]} if row.get("digest") else {})
-        shown[native["name"], native["digest"]] = native
+        if kind == KIND and _is_native_input(row):
+            shown.setdefault((row["name"], row["digest"]), row)
+        elif kind != KIND and row.get("kind") == "dataset":
+            native = _dataset(kind, row)
+            shown[native["name"], native["digest"]] = native
     return list(shown.values())
+
+
+def _is_native_input(row: Row) -> bool:
+    """Whether a dataset is as MLflow's own tables hold it."""
+    tags = unpacked(row.get("extra"))
+    return (
+        all(isinstance(row.get(name), str) for name in ("name", "digest", "kind", "source"))
+        and row.get("extra") == packed(tags)
+        and all(isinstance(value, str) for value in tags.values())
+        and CONTEXT not in tags
+    )
+
+
+def _dataset(kind: str, row: Row) -> Row:
+    """MLflow tells datasets apart by name and digest, so the digest is made to cover the rest."""
+    native = {
+        "name": row["name"][:500],
+        "kind": kind,
+        "source": row.get("source") or row["name"],
+        "schema": row.get("schema"),
+        "profile": row.get("profile"),
+    }
+    mark = short_hash(json.dumps([row["name"], native], sort_keys=True))
+    return {
+        **native,
+        "digest": f"{(row.get('digest') or '')[:27]}-{mark}".lstrip("-"),
+        "context": row.get("context"),
+        "extra": packed({f"{kind}.digest": row["digest"]} if row.get("digest") else {}),
+    }
 
 
 def _summary(run: Row, tables: Mapping[str, list[Row]]) -> list[Row]:

@@ -1,0 +1,127 @@
+"""Reads MLflow's file stores (`mlruns`), in every layout since 0.x."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
+from trackbridge.errors import NotFoundError
+from trackbridge_adapters.mlflow import artifacts, folders
+from trackbridge_adapters.mlflow.capabilities import FILES
+from trackbridge_adapters.mlflow.entities import KEY_TAG, RUN_NAME, moment, run_key, status, text
+from trackbridge_adapters.mlflow.folders import PARTS, RunFolder
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Batch
+
+BLOCK = 1 << 20
+
+
+class FileReader:
+    """A folder with experiments; every run arrives, and what is broken of it is named."""
+
+    capabilities = FILES
+
+    def __init__(self, root: Path) -> None:
+        self.address = f"mlflow:{root}"
+        self.root = root
+        self.home = root.absolute().parent
+        self._known: dict[RunRef, RunFolder] = {}
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        self._known = {}
+        for run in self._index():
+            if (
+                (query.projects and run.ref.project not in query.projects)
+                or (query.run_ids and run.ref.run_id not in query.run_ids)
+                or (not query.include_deleted and _is_deleted(run))
+            ):
+                continue
+            info = _info(run, run.artifacts(self.home))
+            if query.since is None or (info.started and info.started >= query.since):
+                yield info
+
+    def read_runs(
+        self, refs: Sequence[RunRef], tables: Collection[str] | None = None
+    ) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import files_read
+
+        runs = [self._run(ref) for ref in refs]
+        yield from files_read.runs(runs, tables, self.home)
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import files_shared
+
+        yield from files_shared.read(self.root, query)
+
+    def open_file(self, file: FileRef) -> BinaryIO:
+        folder: Path | None = self.root
+        if file.run != STORE:
+            folder = self._run(file.run).artifacts(self.home)
+        path = folder and artifacts.inside(folder, file.path)
+        if path is None or not path.is_file():
+            raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
+        return path.open("rb")
+
+    def _index(self) -> Iterator[RunFolder]:
+        for experiment in folders.experiments(self.root):
+            for run in folders.runs(experiment):
+                self._known[run.ref] = run
+                yield run
+
+    def _run(self, ref: RunRef) -> RunFolder:
+        if ref not in self._known:
+            for _ in self._index():
+                pass
+        if ref not in self._known:
+            raise NotFoundError(
+                f"{self.address}: no run {ref.run_id} in experiment {ref.project!r}"
+            )
+        return self._known[ref]
+
+
+def _is_deleted(run: RunFolder) -> bool:
+    return run.experiment.deleted or run.meta.get("lifecycle_stage") == "deleted"
+
+
+def _info(run: RunFolder, folder: Path | None) -> RunInfo:
+    state: list[Any] = []
+    for part in PARTS:
+        if part != "artifacts":
+            for name, path in folders.files(run.path / part):
+                there = path.stat()
+                state.append((part, name, there.st_size, there.st_mtime_ns))
+    found = list(artifacts.walk(folder)) if folder else []
+    content = json.dumps([run.meta, state, found, run.damage], default=str)
+    title: Any = run.meta.get("run_name") or run.meta.get("name") or _tag(run, RUN_NAME)
+    return RunInfo(
+        run.ref,
+        run_key(_tag(run, KEY_TAG), run.ref),
+        hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        text(title or None, "", []),
+        status(run.meta.get("status")),
+        moment(run.meta.get("start_time")),
+        sum(_lines(path) for _, path in folders.files(run.path / "metrics")),
+        len(found),
+        sum(file.size for file in found),
+        _tag(run, KEY_TAG) is not None,
+    )
+
+
+def _tag(run: RunFolder, key: str) -> str | None:
+    try:
+        return text((run.path / "tags" / key).read_bytes(), "", [])
+    except OSError:
+        return None
+
+
+def _lines(path: Path) -> int:
+    count = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            count += block.count(b"\n")
+    return count

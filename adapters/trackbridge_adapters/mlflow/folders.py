@@ -1,0 +1,192 @@
+"""The folders of MLflow's file stores: experiments, runs, and the small files in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trackbridge.adapter import ORIGIN, RunRef
+from trackbridge_adapters.mlflow import artifacts
+from trackbridge_adapters.mlflow.entities import labels, text
+
+TRASH = ".trash"
+MODELS = "models"
+META = "meta.yaml"
+RESERVED = frozenset({"tags", "datasets", "traces", MODELS})
+"""Folders of an experiment that are no runs (store/tracking/file_store.py, 3.17)."""
+
+PARTS = ("metrics", "params", "tags", "artifacts", "inputs", "outputs")
+"""Folders of a run."""
+
+PROBED = 50
+"""Folders that are looked at to recognize a store."""
+
+STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", "._")
+"""Files that file managers leave everywhere (the last is a prefix)."""
+
+Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass
+class Experiment:
+    """An experiment's folder; `label` tells it from others of the same name."""
+
+    path: Path
+    meta: dict[str, Any]
+    damage: list[str]
+    deleted: bool
+    label: str = ""
+
+    @property
+    def number(self) -> str:
+        return self.path.name
+
+
+@dataclass
+class RunFolder:
+    """A run's folder, and its meta.yaml once it was read."""
+
+    path: Path
+    experiment: Experiment
+    _meta: dict[str, Any] | None = field(default=None)
+    _damage: list[str] = field(default_factory=list)
+
+    @property
+    def ref(self) -> RunRef:
+        return RunRef(self.experiment.label, self.path.name)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        if self._meta is None:
+            self._meta = read_yaml(self.path / META, META, self._damage)
+        return self._meta
+
+    @property
+    def damage(self) -> list[str]:
+        """What of meta.yaml, the experiment's too, is unreadable."""
+        return [*self.experiment.damage, *(self._damage if self.meta is not None else [])]
+
+    def artifacts(self, home: Path) -> Path | None:
+        """The folder of its artifacts: its own, unless they were put elsewhere."""
+        own = self.path / "artifacts"
+        uri = self.meta.get("artifact_uri")
+        if not isinstance(uri, str) or (
+            uri.endswith(f"{self.path.name}/artifacts") and own.is_dir()
+        ):
+            return own
+        return artifacts.local(uri, home)
+
+
+def experiments(root: Path) -> list[Experiment]:
+    """Every experiment of a store, deleted ones too, in the order of their ids."""
+    found = []
+    for parent in (root, root / TRASH):
+        for path in _folders(parent):
+            if path.name in (TRASH, MODELS, ORIGIN) or path.name.startswith("."):
+                continue
+            if not (path / META).is_file() and not any(_runs(path)):
+                continue
+            damage: list[str] = []
+            meta = read_yaml(path / META, f"experiment {path.name}: {META}", damage)
+            gone = parent != root or meta.get("lifecycle_stage") == "deleted"
+            found.append(Experiment(path, meta, damage, gone))
+    named = [(e.number, str(e.meta.get("name") or e.number), _created(e.meta)) for e in found]
+    given = labels(named)
+    for experiment in found:
+        experiment.label = given[experiment.number]
+    return sorted(found, key=lambda e: (len(e.number), e.number))
+
+
+def is_store(root: Path) -> bool:
+    """Whether a folder holds experiments; looks at the beginning of a few files."""
+    for parent in (root, root / TRASH):
+        for path in _folders(parent)[:PROBED]:
+            try:
+                with (path / META).open("rb") as file:
+                    head = file.read(2048)
+            except OSError:
+                continue
+            if b"experiment_id:" in head:
+                return True
+    return False
+
+
+def runs(experiment: Experiment) -> Iterator[RunFolder]:
+    """The runs of an experiment by id; one whose meta.yaml is missing is a run too."""
+    for path in _runs(experiment.path):
+        yield RunFolder(path, experiment)
+
+
+def read_yaml(path: Path, where: str, damage: list[str]) -> dict[str, Any]:
+    """A mapping out of a file; of one that was cut off, what is before the cut."""
+    try:
+        lines = path.read_bytes().decode("utf-8", "backslashreplace").splitlines(keepends=True)
+    except OSError as error:
+        damage.append(f"{where}: {error.strerror}")
+        return {}
+    whole = len(lines)
+    while lines:
+        try:
+            value = yaml.load("".join(lines), Loader)
+        except yaml.YAMLError:
+            lines.pop()
+            continue
+        if isinstance(value, dict):
+            if len(lines) < whole:
+                damage.append(f"{where}: line {len(lines) + 1}: not readable from here on")
+            return value
+        break
+    damage.append(f"{where}: empty or not readable")
+    return {}
+
+
+def values(folder: Path, where: str, damage: list[str]) -> Iterator[tuple[str, str]]:
+    """Name and text of the files below a folder; names have forward slashes."""
+    for name, path in files(folder):
+        label = text(name, where, damage) or ""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            damage.append(f"{where}/{label}: {error.strerror}")
+            continue
+        yield label, text(content, f"{where}/{label}", damage) or ""
+
+
+def files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Name and path of the files below a folder in order, without stray ones."""
+    try:
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in found:
+        if entry.name in STRAY or entry.name.startswith(STRAY[-1]):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from files(Path(entry.path), f"{prefix}{entry.name}/")
+        elif entry.is_file():
+            yield prefix + entry.name, Path(entry.path)
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return sorted(Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _runs(experiment: Path) -> Iterator[Path]:
+    for path in _folders(experiment):
+        if path.name in RESERVED or path.name.startswith("."):
+            continue
+        if (path / META).is_file() or any((path / part).is_dir() for part in PARTS):
+            yield path
+
+
+def _created(meta: dict[str, Any]) -> int | None:
+    created = meta.get("creation_time")
+    return created if isinstance(created, int) else None

@@ -1,0 +1,143 @@
+"""Registered models and their versions, written into a database of MLflow's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from trackbridge.adapter import Row
+from trackbridge_adapters.mlflow.entities import (
+    VERSION_EXTRA,
+    VERSION_TAG,
+    milliseconds,
+    native_extra,
+    native_tags,
+    unpacked,
+)
+from trackbridge_adapters.mlflow.transaction import Transaction
+
+WHERE = "WHERE workspace = 'default' AND name = ?"
+
+
+def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Row]) -> None:
+    """Give models and versions the values of their rows; others are left alone."""
+    for row in models:
+        _write_model(transaction, row)
+    for row in versions:
+        _write_version(transaction, row)
+    for row in models:
+        _write_aliases(transaction, row)
+
+
+def _write_model(transaction: Transaction, row: Row) -> None:
+    name = row["name"]
+    transaction.execute(f"DELETE FROM registered_models {WHERE}", [name])
+    transaction.insert(
+        "registered_models",
+        [
+            {
+                "name": name,
+                "creation_time": milliseconds(row["created"]),
+                "last_updated_time": milliseconds(row["updated"]),
+                "description": row["description"],
+                "workspace": "default",
+            }
+        ],
+    )
+    _, hidden = native_extra(row["extra"], ())
+    tags = {**native_tags(row["tags"]), **hidden}
+    transaction.execute(f"DELETE FROM registered_model_tags {WHERE}", [name])
+    _insert_tags(transaction, "registered_model_tags", tags, name=name)
+
+
+def _write_version(transaction: Transaction, row: Row) -> None:
+    name = row["name"]
+    if not transaction.fetch(f"SELECT 1 FROM registered_models {WHERE}", [name]):
+        transaction.insert("registered_models", [{"name": name, "workspace": "default"}])
+    number = _number(transaction, name, row["version"])
+    for table in ("model_versions", "model_version_tags"):
+        transaction.execute(f"DELETE FROM {table} {WHERE} AND version = ?", [name, number])
+    own, hidden = native_extra(row["extra"], VERSION_EXTRA)
+    transaction.insert(
+        "model_versions",
+        [
+            {
+                "name": name,
+                "version": number,
+                "creation_time": milliseconds(row["created"]),
+                "last_updated_time": milliseconds(row["updated"]),
+                "description": row["description"],
+                "user_id": row["user"],
+                "current_stage": row["stage"],
+                "run_id": row["run_id"],
+                "status": row["status"],
+                "workspace": "default",
+                **_places(transaction, row),
+                **own,
+            }
+        ],
+    )
+    tags = {**native_tags(row["tags"]), **hidden}
+    if row["version"] != str(number):
+        tags[VERSION_TAG] = row["version"]
+    _insert_tags(transaction, "model_version_tags", tags, name=name, version=number)
+
+
+def _write_aliases(transaction: Transaction, row: Row) -> None:
+    name, aliases = row["name"], unpacked(row["aliases"])
+    numbers = _numbers(transaction, name)
+    transaction.execute(f"DELETE FROM registered_model_aliases {WHERE}", [name])
+    transaction.insert(
+        "registered_model_aliases",
+        [
+            {"name": name, "alias": alias, "version": numbers[version], "workspace": "default"}
+            for alias, version in aliases.items()
+            if version in numbers
+        ],
+    )
+
+
+def _number(transaction: Transaction, name: str, version: str) -> int:
+    """The number of a version in MLflow, which knows only numbers: its own, if it has one."""
+    known = _numbers(transaction, name)
+    if version in known:
+        return known[version]
+    digits = re.fullmatch(r"[vV]?([1-9][0-9]{0,8})", version)
+    wish = int(digits[1]) if digits else 0
+    taken = set(known.values())
+    return wish if wish and wish not in taken else max(taken, default=0) + 1
+
+
+def _numbers(transaction: Transaction, name: str) -> dict[str, int]:
+    """Version as it is reported -> number in MLflow."""
+    rows = transaction.fetch(
+        "SELECT v.version, t.value FROM model_versions v LEFT JOIN model_version_tags t"
+        " ON t.workspace = v.workspace AND t.name = v.name AND t.version = v.version"
+        f" AND t.key = '{VERSION_TAG}' WHERE v.workspace = 'default' AND v.name = ?",
+        [name],
+    )
+    return {text or str(number): number for number, text in rows}
+
+
+def _places(transaction: Transaction, row: Row) -> Row:
+    """Where the files of a version lie: below those of its run or model, if these are here."""
+    source = row["source"] or ""
+    logged = re.fullmatch(r"models:/(m-[0-9a-f]+)", source)
+    if logged:
+        query = "SELECT artifact_location FROM logged_models WHERE model_id = ?"
+        found = transaction.fetch(query, [logged[1]])
+        return {"source": source, "storage_location": found[0][0] if found else None}
+    below = re.search(r"/(\w+)/artifacts(/.*)?$", source)
+    if below:
+        query = "SELECT artifact_uri FROM runs WHERE run_uuid = ?"
+        found = transaction.fetch(query, [row["run_id"] or below[1]])
+        if found:
+            source = found[0][0] + (below[2] or "")
+    return {"source": source, "storage_location": None}
+
+
+def _insert_tags(
+    transaction: Transaction, table: str, tags: dict[str, str | None], **owner: str | int
+) -> None:
+    rows = [{"key": k, "value": v, "workspace": "default", **owner} for k, v in tags.items()]
+    transaction.insert(table, rows)
