@@ -54,7 +54,7 @@ def fit_value(value: str, length: int | None) -> str:
     if length is None or len(value) <= length:
         return value
     mark = f" ... [cut: {len(value)} characters]"
-    return value[: length - len(mark)] + mark
+    return (value[: max(0, length - len(mark))] + mark)[:length]
 
 
 def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) -> list[Row]:
@@ -89,7 +89,8 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
         return FittedPoints(data, everything, everything)
     columns = {name: data.column(name) for name in data.schema.names}
     columns["key"] = _fit_keys(columns["key"], caps.names.get("metrics"), losses)
-    gaps = _fit_gaps(columns, caps, losses)
+    hidden = _hide_places(columns, [n for n in ("step", "time") if n not in held], losses)
+    gaps = _fit_gaps(columns, [n for n in ("step", "time") if n in held], caps, losses)
     columns["time"] = _fit_time(columns["time"], caps.time_unit_us, losses)
     columns["value"], changed, dropped = _fit_values(columns, caps, losses)
     if "row" not in held:
@@ -104,7 +105,7 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
         changed = changed | measured
         columns["system"] = pa.repeat(pa.scalar(False), data.num_rows)
     fitted = pa.RecordBatch.from_arrays(list(columns.values()), schema=TABLES["metrics"])
-    return FittedPoints(fitted, changed | gaps, dropped)
+    return FittedPoints(fitted, changed | gaps | hidden, dropped)
 
 
 def _fit_text(table: str, row: dict[str, Any], caps: Capabilities, losses: Losses) -> None:
@@ -133,11 +134,24 @@ def _fit_keys(keys: pa.DictionaryArray, limits: Names | None, losses: Losses) ->
     return pa.DictionaryArray.from_arrays(keys.indices, pa.array(fitted, pa.string()))
 
 
-def _fit_gaps(columns: dict[str, pa.Array], caps: Capabilities, losses: Losses) -> Mask:
+def _hide_places(columns: dict[str, pa.Array], names: list[str], losses: Losses) -> Mask:
+    """Steps or times that the store has no place for; moves cannot bring them back."""
+    hidden = np.zeros(len(columns["key"]), np.bool_)
+    for name in names:
+        valid = np.array(columns[name].is_valid())
+        losses.add(f"metrics.{name} not shown", _first_key(columns, valid), int(valid.sum()))
+        hidden |= valid
+        columns[name] = pa.nulls(len(valid), columns[name].type)
+    return hidden
+
+
+def _fit_gaps(
+    columns: dict[str, pa.Array], names: list[str], caps: Capabilities, losses: Losses
+) -> Mask:
     gaps = np.zeros(len(columns["key"]), np.bool_)
     if caps.gaps and not caps.rows:  # a log call has a step and a time
         return gaps
-    for name in ("step", "time"):
+    for name in names:
         if columns[name].null_count:
             gaps |= np.array(columns[name].is_null())
             kind = columns[name].type
