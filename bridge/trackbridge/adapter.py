@@ -130,6 +130,8 @@ class Names:
 
     length: int | None = None
     alphabet: str = ""
+    reserved: tuple[str, ...] = ()
+    """What no name may begin with, since it means something else to the store."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ def fit_name(name: str, limits: Names) -> str:
     two.
     """
     clean = re.sub(f"[^{limits.alphabet}]", "_", name) if limits.alphabet else name
+    if clean.startswith(limits.reserved):
+        clean = f"_{clean}"
     fits = limits.length is None or len(clean) <= limits.length
     if clean == name and fits and (name or not limits.alphabet):
         return name

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trackbridge.adapter import Capabilities, Names
+from trackbridge_adapters.mlflow.entities import OWN_TAGS, SYSTEM
 
 LARGEST = 1.7976931348623157e308
 """What MLflow makes of infinity (sqlalchemy_store.py, `sanitize_metric_value`, 3.17)."""
@@ -54,7 +57,11 @@ SQL = Capabilities(
     time_unit_us=1000,
     nan=True,
     largest=LARGEST,
-    names={"metrics": _NAME, "params": _NAME, "tags": _NAME},
+    names={
+        "metrics": replace(_NAME, reserved=(SYSTEM,)),
+        "params": _NAME,
+        "tags": replace(_NAME, reserved=(OWN_TAGS,)),
+    },
     # MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH (mlflow/utils/validation.py, 3.17)
     value_length={"params": 6000, "tags": 8000},
 )

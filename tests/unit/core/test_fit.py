@@ -68,6 +68,12 @@ def test_names_that_are_allowed_stay(name: str, limits: Names) -> None:
     assert fit_name(name, limits) == name
 
 
+def test_a_name_that_begins_with_a_reserved_prefix_is_marked() -> None:
+    limits = Names(reserved=("system/",))
+    assert fit_name("system/cpu", limits).startswith("_system/cpu_")
+    assert fit_name("my system/cpu", limits) == "my system/cpu"
+
+
 @given(names=st.sets(KEYS, min_size=2), limits=LIMITS)
 @example(names={"a/b", "a_b", "a:b", "a b"}, limits=Names(10, r"\w"))
 @example(names={"x" * 99 + "1", "x" * 99 + "2", "x" * 10}, limits=Names(10))
