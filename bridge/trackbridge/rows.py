@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.adapter import Row
-from trackbridge.columns import codes
+from trackbridge.columns import codes, numpy_of
+from trackbridge.digest import row_digest
 from trackbridge.residual import NO_ROW, Ints, Places
 from trackbridge.schema import CODE, TABLES, TIME
 
@@ -33,8 +34,13 @@ def lay_run(
     keys, places = codes(points.column("key")), Places.of(points)
     own = places.take(~system)
     joined = Places(*(np.concatenate(pair) for pair in zip(own, _places_of_rows(series, unit))))
-    layout = lay(joined, np.concatenate([keys[~system], np.array(extra, np.int64)]))
-    samples = lay_samples(places.take(system), keys[system])
+    values = _bits(points)
+    layout = lay(
+        joined,
+        np.concatenate([keys[~system], np.array(extra, np.int64)]),
+        np.concatenate([values[~system], _digests(series)]),
+    )
+    samples = lay_samples(places.take(system), keys[system], values[system])
     for column, of_run, of_system in zip(places, layout.places, samples):
         column[~system] = of_run[: len(own.step)]
         column[system] = of_system
@@ -62,6 +68,17 @@ def _places_of_rows(rows: list[Row], unit: int) -> Places:
 
     time = column("time", 0)
     return Places(column("step", 0), time - time % unit, column("row", NO_ROW))
+
+
+def _bits(points: pa.RecordBatch) -> Ints:
+    """The value of each point as a number that any two values differ in, but NaN and NaN."""
+    value = numpy_of(points.column("value"), np.float64)
+    value[np.isnan(value)] = np.nan
+    return (value + 0.0).view(np.int64)
+
+
+def _digests(rows: list[Row]) -> Ints:
+    return np.array([int(row_digest("series", row)[:15], 16) for row in rows], np.int64)
 
 
 def _with_places(points: pa.RecordBatch, places: Places) -> pa.RecordBatch:
@@ -93,8 +110,11 @@ class Layout(NamedTuple):
     axis: Ints | None
 
 
-def lay(places: Places, series: Ints) -> Layout:
-    """Rows for the points of one run; `series` tells the keys apart. Aligned with the input."""
+def lay(places: Places, series: Ints, values: Ints) -> Layout:
+    """Rows for the points of one run; `series` tells the keys apart. Aligned with the input.
+
+    `values` order points that differ in nothing else: stores give them in any order.
+    """
     if not len(series):
         return Layout(places, None)
     row = _kept_rows(places, series)
@@ -102,16 +122,16 @@ def lay(places: Places, series: Ints) -> Layout:
         row = _rows_by_step(places, series)
     if row is not None:
         return Layout(Places(places.step, _earliest(places.time, row), row), None)
-    row, axis = _rows_by_time(places, series)
+    row, axis = _rows_by_time(places, series, values)
     return Layout(Places(row, _earliest(places.time, row), row), axis)
 
 
-def lay_samples(places: Places, series: Ints) -> Places:
+def lay_samples(places: Places, series: Ints, values: Ints) -> Places:
     """Samples of the system: numbered in order of time, each key once in a sample; no rows."""
     if not len(series):
         return places
     nothing = np.full(len(series), NO_ROW, np.int64)
-    occurrence = _occurrence(series, places.time, places.step)
+    occurrence = _occurrence(series, places.time, places.step, values)
     sample = _rank(places.time, places.step, occurrence)
     return Places(sample, places.time, nothing)
 
@@ -134,9 +154,9 @@ def _rows_by_step(places: Places, series: Ints) -> Ints | None:
     return row if _once(row, series) else None
 
 
-def _rows_by_time(places: Places, series: Ints) -> tuple[Ints, Ints]:
+def _rows_by_time(places: Places, series: Ints, values: Ints) -> tuple[Ints, Ints]:
     """A row for each step and repetition of it, ordered by the time of its first point."""
-    occurrence = _occurrence(places.step, series, places.time)
+    occurrence = _occurrence(places.step, series, places.time, places.row, values)
     group = _rank(places.step, occurrence)
     first = _earliest(places.time, group)
     row = _rank(first, places.step, occurrence)
@@ -156,9 +176,9 @@ def _rank(*columns: Ints) -> Ints:
     return rank
 
 
-def _occurrence(first: Ints, second: Ints, then: Ints) -> Ints:
+def _occurrence(first: Ints, second: Ints, *then: Ints) -> Ints:
     """How many rows with equal `first` and `second` come before, in the order of `then`."""
-    order = np.lexsort((then, second, first))
+    order = np.lexsort((*then[::-1], second, first))
     new = np.ones(len(order), np.bool_)
     new[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
     start = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
