@@ -17,7 +17,7 @@ except ImportError as error:
         f"trackbridge.testing needs {error.name}: pip install pytest hypothesis"
     ) from error
 
-for _module in ("reading", "writing", "roundtrip"):
+for _module in ("reading", "writing", "filing", "roundtrip"):
     pytest.register_assert_rewrite(f"trackbridge.testing.{_module}")
 
 from trackbridge.testing.contract import AdapterContract  # noqa: E402

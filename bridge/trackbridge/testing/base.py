@@ -11,7 +11,10 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from trackbridge.adapter import Adapter, Batch, Query, Reader, RunInfo, RunRef, Writer
+from trackbridge.adapter import Adapter, Batch, Query, Reader, Row, RunInfo, RunRef, Writer
+from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.testing.compare import same_rows
+from trackbridge.testing.made import MadeRun
 from trackbridge.testing.plain import SEEDS, PlainRun
 
 tries = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -110,6 +113,25 @@ class ContractBase:
     def write(self, location: str) -> Writer:
         """A new writer."""
         return self.adapter.writer(location, self.options)
+
+    def visible(self, location: str) -> list[RunInfo]:
+        """What a new reader sees; nothing where there is no store yet."""
+        try:
+            return listed(self.read(location))
+        except (NotFoundError, ConfigError):
+            return []
+
+    def rows(self, location: str, run: MadeRun, table: str) -> list[Row]:
+        """Native rows of a run."""
+        reader, ref = self.read(location), self.write(location).target(run.key)
+        return rows_of(reader.read_runs([ref], [table])).get(table, [])
+
+    def check_rows(self, location: str, written: Sequence[Batch], *runs: MadeRun) -> None:
+        """A new reader gives exactly these rows of the runs."""
+        __tracebackhide__ = True
+        reader, writer = self.read(location), self.write(location)
+        refs = [writer.target(run.key) for run in runs]
+        same_rows(written, reader.read_runs(refs), reader)
 
 
 def _is_contract(name: str, bases: Iterable[type]) -> bool:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -15,29 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackbridge.adapter import (
-    ORIGIN,
-    STORE,
     Batch,
-    FileRef,
-    Query,
-    Row,
-    RunInfo,
     RunKey,
     RunRef,
 )
-from trackbridge.columns import batches
-from trackbridge.errors import BridgeError, ConfigError, IntegrityError, NotFoundError
-from trackbridge.fit import fit_rows
-from trackbridge.losses import Losses
-from trackbridge.schema import BATCH_ROWS, LOCAL, NAMED_BY, TABLES
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples, strategies
 from trackbridge.testing.base import (
-    OUTSIDE,
-    SECRET,
     ContractBase,
     listed,
-    rows_of,
-    snapshot,
     tries,
 )
 from trackbridge.testing.compare import same_rows
@@ -47,19 +31,6 @@ from trackbridge.testing.plain import comparable, read_plain
 
 class _StopError(Exception):
     """What goes wrong in the middle of a chunk."""
-
-
-class _Pipe(io.RawIOBase):
-    """A stream that can only be read once, from its beginning: a download."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = io.BytesIO(data)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._data.read(min(size, 1000) if size >= 0 else size)
 
 
 class WritingContract(ContractBase):
@@ -270,138 +241,7 @@ class WritingContract(ContractBase):
         assert [point.value for point in points] == [p["value"] for p in run.tables["metrics"]]
         assert points == [point for point in read.points if point.key == "loss"]
 
-    # Files
-
-    @final
-    def test_files_come_back_byte_for_byte(self, tmp_path: Path) -> None:
-        place, run = self.location(tmp_path), samples.simple("a")
-        for path, content in samples.CONTENTS.items():
-            run.add_file("", path, content)
-        writer = self.write(place)
-        written = store(writer, [run])
-        self.check_rows(place, written, run)
-        read = read_plain(self.read(place), writer.target(run.key)).files
-        assert sorted(read.values()) == sorted(run.contents.values())
-
-    @final
-    def test_a_files_bytes_are_taken_from_a_stream_that_cannot_be_rewound(
-        self, tmp_path: Path
-    ) -> None:
-        place, run, content = self.location(tmp_path), samples.simple("a"), bytes(range(256)) * 99
-        writer = self.write(place)
-        file = FileRef(writer.target(run.key), "", f"{ORIGIN}/some.bin")
-        with writer.open([run.key]) as sink:
-            deliver(writer, sink, [run])
-            sink.put_file(file, _Pipe(content))  # type: ignore[arg-type]
-            sink.commit()
-        assert self.read(place).open_file(file).read() == content
-
-    @final
-    def test_the_bridges_own_files_can_be_opened_but_are_not_the_runs(self, tmp_path: Path) -> None:
-        place, run = self.location(tmp_path), samples.simple("a")
-        writer = self.write(place)
-        of_run = FileRef(writer.target(run.key), "", f"{ORIGIN}/sidecar.zip")
-        of_store = FileRef(STORE, "", f"{ORIGIN}/shared.json")
-        with writer.open([run.key]) as sink:
-            written = deliver(writer, sink, [run])
-            sink.put_file(of_run, io.BytesIO(b"of the run"))
-            sink.commit()
-        for content in (b"old", b"of the store"):
-            with writer.open([]) as sink:
-                sink.put_file(of_store, io.BytesIO(content))
-                sink.commit()
-        assert self.read(place).open_file(of_run).read() == b"of the run"
-        assert self.read(place).open_file(of_store).read() == b"of the store"
-        self.check_rows(place, written, run)
-
-    @final
-    @pytest.mark.parametrize("path", OUTSIDE)
-    def test_a_path_that_leads_out_is_refused_or_contained(self, tmp_path: Path, path: str) -> None:
-        (tmp_path / "around" / "inside").mkdir(parents=True)
-        for folder in (tmp_path, tmp_path / "around"):
-            (folder / "secret.txt").write_text(SECRET)
-        place, other, run = (
-            self.location(tmp_path / "around" / "inside"),
-            samples.simple("other"),
-            samples.simple("a"),
-        )
-        writer = self.write(place)
-        written = store(writer, [other])
-        before = _outside(tmp_path)
-        for file in (
-            FileRef(writer.target(run.key), "", path),
-            FileRef(writer.target(run.key), "..", path),
-            FileRef(writer.target(run.key), "", f"{ORIGIN}/{path}"),
-        ):
-            with suppress(BridgeError), writer.open([run.key]) as sink:
-                deliver(writer, sink, [run])
-                sink.put_file(file, io.BytesIO(b"escaped"))
-                sink.commit()
-                assert self.read(place).open_file(file).read() == b"escaped"
-        assert _outside(tmp_path) == before
-        self.check_rows(place, written, other)
-
-    # Shared tables
-
-    @final
-    def test_rows_of_shared_tables_replace_those_of_the_same_name_only(
-        self, tmp_path: Path
-    ) -> None:
-        place = self.location(tmp_path)
-        writer = self.write(place)
-        project = writer.target(RunKey("some-kind", "", "vision", "")).project
-        old, new = samples.shared(project, "a", 1), samples.shared(project, "a", 2)
-        other = samples.shared(project, "b", 3)
-        for rows in (old, other, new):
-            with writer.open([]) as sink:
-                for table in NAMED_BY:
-                    fitted = fit_rows(table, rows[table], writer.capabilities, Losses())
-                    for batch in batches(table, fitted):
-                        sink.write(batch)
-                sink.commit()
-        found = rows_of(self.read(place).read_shared(Query()))
-        for table, names in NAMED_BY.items():
-            expected = fit_rows(table, other[table] + new[table], writer.capabilities, Losses())
-            wanted, read = (
-                {tuple(row[name] for name in names): _common(table, row) for row in rows}
-                for rows in (expected, found.get(table, []))
-            )
-            assert {**read, **wanted} == read, f"{table}: not what was written last"
-            assert len(read) == len(found.get(table, [])), f"{table}: a name occurs twice"
-
-    # Aids
-
-    def visible(self, location: str) -> list[RunInfo]:
-        """What a new reader sees; nothing where there is no store yet."""
-        try:
-            return listed(self.read(location))
-        except (NotFoundError, ConfigError):
-            return []
-
-    def rows(self, location: str, run: MadeRun, table: str) -> list[Row]:
-        """Native rows of a run."""
-        reader, ref = self.read(location), self.write(location).target(run.key)
-        return rows_of(reader.read_runs([ref], [table])).get(table, [])
-
-    def check_rows(self, location: str, written: Sequence[Batch], *runs: MadeRun) -> None:
-        """A new reader gives exactly these rows of the runs."""
-        __tracebackhide__ = True
-        reader, writer = self.read(location), self.write(location)
-        refs = [writer.target(run.key) for run in runs]
-        same_rows(written, reader.read_runs(refs), reader)
-
 
 def _only(batch: Batch, ref: RunRef) -> pa.RecordBatch:
     rows = [r for r in batch.data.to_pylist() if RunRef(r["project"], r["run_id"]) == ref]
     return pa.RecordBatch.from_pylist(rows, schema=TABLES[batch.table])
-
-
-def _common(table: str, row: Row) -> Row:
-    """A row without what is true of one store only."""
-    return {name: value for name, value in row.items() if (table, name) not in LOCAL}
-
-
-def _outside(folder: Path) -> dict[str, str]:
-    """What is not in the innermost folder."""
-    found = snapshot(folder)
-    return {path: digest for path, digest in found.items() if "inside/" not in path}

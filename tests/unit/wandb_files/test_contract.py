@@ -16,9 +16,6 @@ from trackbridge_adapters.wandb import ADAPTER
 
 class TestRunFolders(AdapterContract):
     adapter = ADAPTER
-    known_gaps = {  # noqa: RUF012
-        "test_files_come_back_byte_for_byte": "looks for run files only, not for an artifact's",
-    }
 
     def location(self, folder: Path) -> str:
         return str(folder / "wandb")
