@@ -10,26 +10,14 @@ from typing import final
 
 import pytest
 
-from trackbridge.adapter import (
-    ORIGIN,
-    STORE,
-    FileRef,
-    Query,
-    RunKey,
-)
+from trackbridge.adapter import ORIGIN, STORE, FileRef, Query, Row, RunKey
 from trackbridge.columns import batches
 from trackbridge.errors import BridgeError
 from trackbridge.fit import fit_rows
 from trackbridge.losses import Losses
 from trackbridge.schema import LOCAL, NAMED_BY
 from trackbridge.testing import samples
-from trackbridge.testing.base import (
-    OUTSIDE,
-    SECRET,
-    ContractBase,
-    rows_of,
-    snapshot,
-)
+from trackbridge.testing.base import OUTSIDE, SECRET, ContractBase, rows_of, snapshot
 from trackbridge.testing.made import deliver, store
 
 

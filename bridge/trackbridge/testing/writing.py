@@ -11,11 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackbridge.adapter import (
-    Batch,
-    RunKey,
-    RunRef,
-)
+from trackbridge.adapter import Batch, RunKey, RunRef
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples, strategies
