@@ -38,12 +38,14 @@ class RunFolderAdapter:
         _check(options)
         if Path(location).is_file():
             raise UnsupportedError(f"wandb-files:{location}: is a file; name a folder to write to")
-        return WritableRunFolders(location)
+        return WritableRunFolders(location, options.get("entity", ""))
 
 
 def _check(options: Mapping[str, str]) -> None:
-    if options:
-        raise ConfigError(f"wandb-files: has no option {min(options)!r}; leave it out")
+    for name in sorted(set(options) - {"entity"}):
+        raise ConfigError(f"wandb-files: has no option {name!r}; it knows entity")
+    if "/" in options.get("entity", ""):
+        raise ConfigError(f"wandb-files: no entity is called {options['entity']!r}")
 
 
 ADAPTER = RunFolderAdapter()

@@ -289,5 +289,5 @@ def manifest_digest(entries: Iterable[Any]) -> str:
 
 
 def _client_id(text: str) -> str:
-    """128 characters out of wandb's alphabet for such ids."""
-    return hashlib.sha512(text.encode()).hexdigest()
+    """128 characters of the alphabet that wandb takes for such ids."""
+    return (ORIGIN + hashlib.sha512(text.encode()).hexdigest())[:128]

@@ -21,6 +21,7 @@ class Facts:
         self.run = CLASSES["RunRecord"]()
         self.telemetry = CLASSES["TelemetryRecord"]()
         self.environment = CLASSES["EnvironmentRecord"]()
+        self.moved = False  # no record has said yet where the current process runs
         self.version = CLASSES["VersionInfo"]()
         self.exit: Any = None
         self.started: int | None = None  # us; of the first process, if the run was resumed
@@ -58,7 +59,8 @@ class Facts:
         tags = list(record.tags) or list(self.run.tags)
         self._config(record.config)
         self._summary(record.summary)
-        self._telemetry(record.telemetry)
+        if record.HasField("telemetry"):
+            self._telemetry(record.telemetry)
         for field in ("config", "summary", "telemetry", "tags"):
             record.ClearField(field)
         self.run.MergeFrom(record)
@@ -76,9 +78,17 @@ class Facts:
         self.removed |= {_path(item)[0] for item in record.remove if len(_path(item)) == 1}
 
     def _telemetry(self, record: Any) -> None:
-        self.telemetry.MergeFrom(record)
+        """Each record says all that is known by then, but for the versions."""
+        python, client = self.telemetry.python_version, self.telemetry.cli_version
+        self.telemetry.CopyFrom(record)
+        self.telemetry.python_version = record.python_version or python
+        self.telemetry.cli_version = record.cli_version or client
 
     def _environment(self, record: Any) -> None:
+        """The records of one process add up."""
+        if self.moved:
+            self.environment.Clear()
+            self.moved = False
         self.environment.MergeFrom(record)
 
     def _exit(self, record: Any) -> None:
@@ -113,6 +123,7 @@ class Facts:
     def begin(self) -> None:
         """A further folder of the run begins: whether it ended is open again."""
         self.exit = None
+        self.moved = True
 
     @property
     def project(self) -> str:

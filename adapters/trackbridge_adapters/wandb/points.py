@@ -256,20 +256,22 @@ def kind_of(text: str) -> tuple[str | None, str | None]:
         return KINDS.get(kind or "", "json"), path if isinstance(path, str) else None
     if isinstance(value, (bool, str, list)) or value is None:
         return PLAIN_KINDS[type(value)], None
-    exact = isinstance(value, float) or spells_double(text, float(text))
+    exact = isinstance(value, float) or is_double(text, float(text))
     return (None if exact else "integer"), None
 
 
 PLAIN_KINDS = {bool: "boolean", str: "text", list: "json", type(None): "null"}
 
 
-def spells_double(digits: str, number: float) -> bool:
-    """Whether a double stands for an integer's digits, because it is spelled just like that.
+def is_double(digits: str, number: float) -> bool:
+    """Whether a double stands for an integer: it has that value, or is spelled just like that.
 
     Go and JavaScript spell whole doubles up to 1e21 like integers, with the fewest digits that
     are not zero.
     """
-    return math.isfinite(number) and Decimal(repr(number)) == Decimal(digits)
+    if not math.isfinite(number):
+        return False
+    return int(number) == int(digits) or Decimal(repr(number)) == Decimal(digits)
 
 
 def _spread(node: Node, path: Path) -> Iterator[tuple[Path, str]]:
@@ -324,7 +326,7 @@ def _numbers(texts: pa.Array) -> tuple[npt.NDArray[np.float64], Mask]:
     for index in np.flatnonzero(good & (np.abs(numbers) >= EXACT)).tolist():
         text = texts[index].as_py()
         if text.lstrip("-").isdigit():
-            good[index] = spells_double(text, float(numbers[index]))
+            good[index] = is_double(text, float(numbers[index]))
     return numbers, good
 
 

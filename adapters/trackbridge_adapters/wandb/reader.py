@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_f
 from trackbridge_adapters.wandb.scan import Scan
 from trackbridge_adapters.wandb.secondary import Told
 
+GATHERED = 5000
+"""Rows of small tables that are gathered over runs before they are given."""
 KEPT = 1000
 """Runs whose lists of files are remembered between reading and opening them."""
 BYTES_PER_POINT = 30
@@ -94,16 +97,19 @@ class RunFolders:
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None
     ) -> Iterator[Batch]:
         wanted = set(TABLES) - SHARED if tables is None else set(tables)
+        rows: dict[str, list[Row]] = defaultdict(list)
         for ref in refs:
             run = self._run(ref)
             with self._native_errors():
                 scan = Scan(run, ref, wanted)
                 yield from scan.batches()
                 contents = self._keep(ref, _contents(run, scan))
-                for table, rows in _tables(run, scan, contents).items():
+                for table, found in _tables(run, scan, contents).items():
                     if table in wanted:
-                        labelled = ({**row, **ref._asdict()} for row in rows)
-                        yield from batches(table, labelled)
+                        rows[table] += ({**row, **ref._asdict()} for row in found)
+            if sum(map(len, rows.values())) >= GATHERED:
+                yield from _emptied(rows)
+        yield from _emptied(rows)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         return iter(())
@@ -169,6 +175,12 @@ class RunFolders:
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}"
             raise ConfigError(f"{self.address}: cannot be read: {reason}") from error
+
+
+def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:
+    """The gathered rows of small tables, which are then no longer there."""
+    for table in list(rows):
+        yield from batches(table, rows.pop(table))
 
 
 def _info(run: Run) -> RunInfo:

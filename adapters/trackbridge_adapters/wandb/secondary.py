@@ -28,7 +28,7 @@ class Told:
     summary: Tree = field(default_factory=dict)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML in which 1e-05 is a number, as it was for the Go library that wrote it."""
 
 

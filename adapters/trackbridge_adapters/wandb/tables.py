@@ -212,6 +212,9 @@ def artifact_rows(found: list[Version], *, ours: bool) -> Iterator[Row]:
 
 def _extra(record: Any) -> str | None:
     extra = {field: getattr(record, field) or None for field in ARTIFACT_EXTRA}
+    for field in ("client_id", "sequence_client_id"):
+        if str(extra[field]).startswith(ORIGIN):  # made up, since the run had none
+            extra[field] = None
     extra["tags"] = list(record.tags)
     manifest = record.manifest
     config = {item.key: jsontext.load(item.value_json) for item in manifest.storage_policy_config}

@@ -37,24 +37,34 @@ RUN_ID = re.compile(
 """Ids that W&B and file systems accept."""
 UNIQUE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Ids that no two stores give."""
-SAFE_ID = Names(length=64, alphabet=r"\w\-")
+SAFE_ID = Names(length=55, alphabet=r"\w\-")
 
 
 class WritableRunFolders(RunFolders):
-    """A folder of run folders, for reading and for writing."""
+    """A folder of run folders, for reading and for writing.
+
+    Runs that were not born in W&B get `entity`, the team or user that they are to be synced to.
+    """
+
+    def __init__(self, location: str, entity: str) -> None:
+        super().__init__(location)
+        self._entity = entity
 
     def open(self, keys: Sequence[RunKey]) -> RunFolderSink:
         return RunFolderSink(self, self._location, {key: self.target(key) for key in keys})
 
     def target(self, key: RunKey) -> RunRef:
-        if key.kind == "wandb" and not key.instance and _is_label(key.project):
-            if RUN_ID.fullmatch(key.run_id):
-                return RunRef(key.project, key.run_id)
-        elif not key.instance and UNIQUE.fullmatch(key.run_id):
-            return RunRef(fit_name(key.project, PROJECT), key.run_id)
-        clean = fit_name(key.run_id, SAFE_ID)[:55]
+        own = key.kind == "wandb" and not key.instance
+        project = key.project if own and _is_label(key.project) else self._project(key)
+        verbatim = RUN_ID if own else UNIQUE
+        if not key.instance and verbatim.fullmatch(key.run_id):
+            return RunRef(project, key.run_id)
         mark = hashlib.sha256(str(key).encode()).hexdigest()[:8]
-        return RunRef(fit_name(key.project, PROJECT), f"{clean}-{mark}")
+        return RunRef(project, f"{fit_name(key.run_id, SAFE_ID)}-{mark}")
+
+    def _project(self, key: RunKey) -> str:
+        name = fit_name(key.project, PROJECT)
+        return f"{self._entity}/{name}" if self._entity else name
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         return translate.present(key, self.target(key), tables)
