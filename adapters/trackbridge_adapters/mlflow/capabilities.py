@@ -34,6 +34,7 @@ _HOLDS = {
     "tags": ("key", "value"),
     "metrics": ("key", "step", "time", "value", "system"),
     "inputs": ("name", "digest", "kind", "source", "schema", "profile", "context", "extra"),
+    "artifacts": ("collection", "kind", "version", "direction", "metadata", "created"),
     "models": ("name", "created", "updated", "description", "aliases", "tags", "extra"),
     "model_versions": (
         "name",

@@ -60,12 +60,23 @@ class FileReader:
 
     def open_file(self, file: FileRef) -> BinaryIO:
         folder: Path | None = self.root
-        if file.run != STORE:
+        if file.owner:
+            folder = self._model_folder(file)
+        elif file.run != STORE:
             folder = self._run(file.run).artifacts(self.home)
         path = folder and artifacts.inside(folder, file.path)
         if path is None or not path.is_file():
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
         return path.open("rb")
+
+    def _model_folder(self, file: FileRef) -> Path | None:
+        """Where the files of a model lie that the run has made."""
+        from trackbridge_adapters.mlflow import files_models
+
+        experiment = self._run(file.run).experiment
+        made = files_models.Models(experiment).made_by(file.run.run_id)
+        found = (path for path in made if files_models.owner_of(path) == file.owner)
+        return next((path / "artifacts" for path in found), None)
 
     def _index(self) -> Iterator[RunFolder]:
         for experiment in folders.experiments(self.root):

@@ -8,7 +8,7 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Row
 from trackbridge.columns import batches
-from trackbridge_adapters.mlflow import artifacts, folders
+from trackbridge_adapters.mlflow import artifacts, files_models, folders
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     EXTRA,
@@ -21,11 +21,12 @@ from trackbridge_adapters.mlflow.entities import (
     status,
     text,
 )
+from trackbridge_adapters.mlflow.files_models import Models
 from trackbridge_adapters.mlflow.files_points import MetricFile, Series
 from trackbridge_adapters.mlflow.files_points import packed as packed_points
 from trackbridge_adapters.mlflow.folders import META, RunFolder
 
-SMALL = ("params", "tags", "inputs", "files", "runs")
+SMALL = ("params", "tags", "inputs", "artifacts", "files", "runs")
 GROUP = 1000
 """Runs whose small tables share batches."""
 
@@ -36,7 +37,12 @@ def runs(
     """The rows of some runs, `runs` last: only then is known what of them is damaged."""
     wanted = {"metrics", *SMALL} if tables is None else set(tables)
     for start in range(0, len(folders_of_runs), GROUP):
-        group = [Reading(run, home) for run in folders_of_runs[start : start + GROUP]]
+        known: dict[Path, Models] = {}
+        group = []
+        for run in folders_of_runs[start : start + GROUP]:
+            path = run.experiment.path
+            known[path] = known.get(path) or Models(run.experiment)
+            group.append(Reading(run, known[path], home))
         if wanted & {"metrics", "runs"}:
             for data in packed_points(part for run in group for part in run.points()):
                 if "metrics" in wanted:
@@ -53,8 +59,8 @@ def runs(
 class Reading:
     """One run as it is read; `damage` grows with each table."""
 
-    def __init__(self, run: RunFolder, home: Path) -> None:
-        self.run, self.home = run, home
+    def __init__(self, run: RunFolder, models: Models, home: Path) -> None:
+        self.run, self.models, self.home = run, models, home
         self.damage = list(run.damage)
         self.label = {"project": run.ref.project, "run_id": run.ref.run_id}
 
@@ -73,7 +79,8 @@ class Reading:
             "params": [{**row, "type": "string"} for row in self._pairs("params")],
             "tags": [row for row in tags if not row["key"].startswith(OWN_TAGS)],
             "inputs": list(self._inputs()),
-            "files": list(self._files()),
+            "artifacts": list(files_models.rows(self.run, self.models, self.label, self.damage)),
+            "files": [*self._files(), *self._model_files()],
         }
         values = {row["key"]: row["value"] for row in tags}
         return {**rows, "runs": [self._row(values)]}
@@ -140,3 +147,9 @@ class Reading:
             return
         for entry in artifacts.walk(folder, self.damage):
             yield {**self.label, "owner": "", "path": entry.path, "size": entry.size}
+
+    def _model_files(self) -> Iterator[Row]:
+        for path in self.models.made_by(self.run.path.name):
+            owner = files_models.owner_of(path)
+            for entry in artifacts.walk(path / "artifacts", self.damage):
+                yield {**self.label, "owner": owner, "path": entry.path, "size": entry.size}

@@ -86,7 +86,7 @@ def experiments(root: Path) -> list[Experiment]:
     """Every experiment of a store, deleted ones too, in the order of their ids."""
     found = []
     for parent in (root, root / TRASH):
-        for path in _folders(parent):
+        for path in subfolders(parent):
             if path.name in (TRASH, MODELS, ORIGIN) or path.name.startswith("."):
                 continue
             if not (path / META).is_file() and not any(_runs(path)):
@@ -105,7 +105,7 @@ def experiments(root: Path) -> list[Experiment]:
 def is_store(root: Path) -> bool:
     """Whether a folder holds experiments; looks at the beginning of a few files."""
     for parent in (root, root / TRASH):
-        for path in _folders(parent)[:PROBED]:
+        for path in subfolders(parent)[:PROBED]:
             try:
                 with (path / META).open("rb") as file:
                     head = file.read(2048)
@@ -172,7 +172,8 @@ def files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
             yield prefix + entry.name, Path(entry.path)
 
 
-def _folders(parent: Path) -> list[Path]:
+def subfolders(parent: Path) -> list[Path]:
+    """The folders in a folder by name, links left out; none where it is missing."""
     try:
         return sorted(Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
@@ -180,7 +181,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _runs(experiment: Path) -> Iterator[Path]:
-    for path in _folders(experiment):
+    for path in subfolders(experiment):
         if path.name in RESERVED or path.name.startswith("."):
             continue
         if (path / META).is_file() or any((path / part).is_dir() for part in PARTS):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trackbridge.adapter import Row
+from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.entities import KIND, milliseconds, short_hash
 
 IMAGE_ENDINGS = (".png", ".webp")
@@ -33,26 +34,34 @@ class Layout:
     contents: dict[Place, bytes] = field(default_factory=dict)
     images: bool = False
     tables: list[str] = field(default_factory=list)
+    models: list[Row] = field(default_factory=list)
+    """Rows of `artifacts` that are logged models of MLflow's own."""
 
 
 def layout(kind: str, tables: Mapping[str, list[Row]]) -> Layout:
     """The files of a run in MLflow; references to files elsewhere are listed in `contents`."""
     result = Layout()
+    if kind == KIND:
+        result.models = [row for row in tables.get("artifacts", []) if models.is_native(row)]
+    made = [models.owner(r["collection"], r["version"]) for r in result.models if models.is_made(r)]
     media = {} if kind == KIND else _media(tables.get("series", []))
     for row in tables.get("files", []):
         if row.get("reference"):
             continue
         here = (row.get("owner") or "", row["path"])
-        path = _safe(_plain(*here) if kind != KIND else row["path"])
-        if here in media:
+        path = _safe(_plain(*here) if kind != KIND or here[0] else row["path"])
+        owner = ""
+        if here[0] in made:
+            owner, path = here[0], _safe(row["path"])
+        elif here in media:
             path = media[here]
             result.images |= path.startswith("images/")
             result.tables += [path] if path.startswith("tables/") else []
-        there = ("", path)
+        there = (owner, path)
         if there != here:
             result.moved[here] = there
         size, sha256 = row.get("size"), row.get("sha256")
-        result.rows.append({"owner": "", "path": path, "size": size, "sha256": sha256})
+        result.rows.append({"owner": owner, "path": path, "size": size, "sha256": sha256})
     if kind != KIND:
         result.contents = dict(_contents(tables))
     return result

@@ -52,7 +52,7 @@ class SqlReader:
             yield from sql_shared.read(session, query)
 
     def open_file(self, file: FileRef) -> BinaryIO:
-        folder = self._folder(file)
+        folder = self._model_folder(file) if file.owner else self._folder(file)
         path = folder and artifacts.inside(folder, file.path)
         if path is None or not path.is_file():
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
@@ -85,3 +85,12 @@ class SqlReader:
                 raise NotFoundError(f"{self.address}: no run {run_id}")
             self._folders[run_id] = artifacts.local(found[0][0], self.home)
         return self._folders[run_id]
+
+    def _model_folder(self, file: FileRef) -> Path | None:
+        """Where the files of a model lie that the run has made."""
+        name, _, model_id = file.owner.rpartition(":")
+        query = "WHERE model_id = ? AND name = ? AND source_run_id = ?"
+        values = [model_id, name, file.run.run_id]
+        with self.database.session() as session:
+            found = list(session.select("logged_models", ["artifact_location"], query, values))
+        return artifacts.local(found[0][0], self.home) if found else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.mlflow import artifacts, sql_points
+from trackbridge_adapters.mlflow import artifacts, models, sql_models, sql_points
 from trackbridge_adapters.mlflow.database import Session, native_errors
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
@@ -38,7 +38,7 @@ RUN_COLUMNS = (
     "artifact_uri",
     *EXTRA,
 )
-SMALL = ("params", "tags", "inputs", "files", "runs")
+SMALL = ("params", "tags", "inputs", "artifacts", "files", "runs")
 IN = "IN (SELECT value FROM json_each(?))"
 
 
@@ -70,6 +70,7 @@ class Chunk:
             "params": lambda: self._pairs("params", type="string"),
             "tags": lambda: (row for row in self.tags if not row["key"].startswith(OWN_TAGS)),
             "inputs": self._inputs,
+            "artifacts": lambda: sql_models.read(self.session, self.ids, self._label),
             "files": self._files,
             "runs": self._runs,
         }
@@ -155,6 +156,16 @@ class Chunk:
                 yield {
                     **self._label(run_id),
                     "owner": "",
+                    "path": entry.path,
+                    "size": entry.size,
+                }
+        for model in sql_models.made_by(self.session, self.ids):
+            folder = artifacts.local(model["location"], self.home)
+            owner = models.owner(model["name"], model["model_id"])
+            for entry in artifacts.walk(folder) if folder else ():
+                yield {
+                    **self._label(model["run_id"]),
+                    "owner": owner,
                     "path": entry.path,
                     "size": entry.size,
                 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
+from trackbridge_adapters.mlflow import sql_models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     KEY_TAG,
@@ -33,8 +34,11 @@ def write_runs(
     experiments: Experiments,
     keys: Mapping[RunRef, RunKey],
     rows: Mapping[str, Sequence[Row]],
-) -> dict[str, Path]:
-    """Write the small tables of a chunk; gives the artifact folder of each run."""
+) -> dict[tuple[str, str], Path]:
+    """Write the small tables of a chunk; gives the folder of each run's and model's files.
+
+    They are named by the run's id and the files' owner.
+    """
     found = {ref.project: experiments.find(ref.project) for ref in keys}
     runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
     if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
@@ -47,7 +51,8 @@ def write_runs(
     for project, experiment in found.items():
         inputs = [row for row in rows.get("inputs", ()) if row["project"] == project]
         _write_inputs(transaction, experiment.number, inputs)
-    return {row["run_uuid"]: Path(row["artifact_uri"]) for row in native}
+    folders = {(row["run_uuid"], ""): Path(row["artifact_uri"]) for row in native}
+    return {**folders, **sql_models.write(transaction, found, rows.get("artifacts", ()))}
 
 
 def delete_inputs(transaction: Transaction, runs: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.errors import IntegrityError
 from trackbridge.fit import fit_name
-from trackbridge_adapters.mlflow import head, sql_registry, sql_rows, translate
+from trackbridge_adapters.mlflow import head, sql_models, sql_registry, sql_rows, translate
 from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.entities import KEY_TAG
 from trackbridge_adapters.mlflow.experiments import Experiments
@@ -37,6 +37,9 @@ from trackbridge_adapters.mlflow.transaction import IN, Transaction
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 PROJECT = Names(256)
 """Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17)."""
+
+OF_STORE = ("", "")
+"""Stands for the files that belong to no run where those of runs have its id and their owner."""
 
 RUN_TABLES = ("metrics", "latest_metrics", "params", "tags", "runs")
 
@@ -116,7 +119,8 @@ class SqlSink:
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
         if file.run != STORE and file.run not in self._keys:
             raise IntegrityError(f"{self._path}: run {file.run.run_id} is not in this chunk")
-        self._staging.put(file.run.run_id, file.path, data)
+        name = OF_STORE if file.run == STORE else (file.run.run_id, file.owner)
+        self._staging.put(name, file.path, data)
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         experiments = Experiments(self._transaction, self._root)
@@ -126,11 +130,12 @@ class SqlSink:
         latest = self._points.latest()
         if latest is not None:
             self._transaction.ingest("latest_metrics", latest)
-        for run_id, folder in folders.items():
-            if self._old.get(run_id, folder) != folder:
-                self._staging.remove(self._old[run_id])
-            self._staging.place(run_id, folder)
-        self._staging.merge(STORE.run_id, self._root)
+        for folder in self._old - set(folders.values()):
+            self._staging.remove(folder)
+        for name, folder in folders.items():
+            self._staging.place(name, folder)
+        self._staging.merge(OF_STORE, self._root)
+        self._staging.check_all_placed()
         self._transaction.commit()
         self._staging.forget()
         return {key: ref for ref, key in self._keys.items()}
@@ -153,13 +158,14 @@ class SqlSink:
                     f"{self._path}: run {run_id} is there already and {origin}; not replaced"
                 )
 
-    def _clear(self) -> dict[str, Path]:
-        """Removes what is there of the runs; gives the folders of their artifacts."""
+    def _clear(self) -> set[Path]:
+        """Removes what is there of the runs; gives the folders of their files."""
         transaction, runs = self._transaction, [ref.run_id for ref in self._keys]
         rest = f"WHERE run_uuid {IN} AND artifact_uri IS NOT NULL"
         old = transaction.select("runs", ["run_uuid", "artifact_uri"], rest, [json.dumps(runs)])
-        folders = {run: Path(uri) for run, uri in old if Path(uri).is_relative_to(self._root)}
+        folders = {Path(uri) for _, uri in old}
+        folders |= set(sql_models.delete(transaction, runs))
         sql_rows.delete_inputs(transaction, runs)
         for table in RUN_TABLES:
             transaction.delete(table, "run_uuid", runs)
-        return folders
+        return {folder for folder in folders if folder.is_relative_to(self._root)}

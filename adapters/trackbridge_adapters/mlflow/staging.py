@@ -13,6 +13,9 @@ from trackbridge_adapters.mlflow.artifacts import inside
 
 BLOCK = 1 << 20
 
+Name = tuple[str, str]
+"""Run and owner of files."""
+
 
 class Staging:
     """A folder below the artifact root that belongs to one database and one chunk at a time.
@@ -26,12 +29,14 @@ class Staging:
         self._root = root
         self._folder = root / f".trackbridge-{mark.hexdigest()[:8]}"
         self._moved: list[tuple[Path, Path]] = []
-        self._names: dict[str, Path] = {}
+        self._names: dict[Name, Path] = {}
         self.clear()
 
-    def put(self, name: str, path: str, data: BinaryIO) -> None:
+    def put(self, name: Name, path: str, data: BinaryIO) -> None:
         """Write a file of the folder that `place` will know as `name`."""
-        folder = self._names.setdefault(name, self._folder / "new" / str(len(self._names)))
+        if name not in self._names:
+            self._names[name] = self._folder / "new" / str(len(self._names))
+        folder = self._names[name]
         file = inside(folder, path)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -40,20 +45,25 @@ class Staging:
         except OSError as error:
             raise _translated(file, error) from error
 
-    def place(self, name: str, folder: Path) -> None:
+    def place(self, name: Name, folder: Path) -> None:
         """Put the files of `name` where `folder` is, in place of all that was there."""
-        new = self._names.get(name)
+        new = self._names.pop(name, None)
         self.remove(folder)
         if new is not None:
             self._move(new, folder)
 
-    def merge(self, name: str, folder: Path) -> None:
+    def merge(self, name: Name, folder: Path) -> None:
         """Put the files of `name` into `folder`, beside what else is there."""
-        new = self._names.get(name)
+        new = self._names.pop(name, None)
         for file in sorted(new.rglob("*")) if new else ():
             if new and file.is_file():
                 self.remove(folder / file.relative_to(new))
                 self._move(file, folder / file.relative_to(new))
+
+    def check_all_placed(self) -> None:
+        """`IntegrityError` where files were put for which there is no place."""
+        for run, owner in self._names:
+            raise IntegrityError(f"run {run}: files of {owner!r}, which is no model of the run")
 
     def remove(self, path: Path) -> None:
         """Take a file or folder away, until `clear` for good."""

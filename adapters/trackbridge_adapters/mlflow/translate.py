@@ -58,13 +58,13 @@ def present(key: RunKey, tables: Mapping[str, list[Row]], parent: str | None) ->
     shown["inputs"] = _inputs(key.kind, tables.get("inputs", []))
     shown["files"] = layout.rows
     shown["tags"] = [{"key": name, "value": value} for name, value in tags.items()]
+    shown["artifacts"] = layout.models
     if key.kind != KIND:
         points = [*_summary(run, tables), *_switches(tables)]
         shown["metrics"] = points
         shown["summary"] = [row for row in tables.get("summary", []) if _number(row) is None]
         shown["series"] = [row for row in tables.get("series", []) if not _is_shown(row)]
-        for table in ("alerts", "artifacts"):  # shown as files
-            shown.pop(table, None)
+        shown.pop("alerts", None)  # a file
     return Presentation(shown, layout.moved, layout.contents)
 
 
