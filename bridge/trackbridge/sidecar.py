@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,8 +26,12 @@ from trackbridge.schema import TABLES, TIME
 FORMAT = 1
 LABELS = ("project", "run_id")
 PATH = f"{ORIGIN}/sidecar.zip"
-_STREAMS = ("moves", "points", "hidden", "logs")
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError, OverflowError, pa.ArrowException),
+)
+"""What reading damaged bytes raises; `RuntimeError` where they claim to be encrypted."""
 
 
 @dataclass
@@ -57,12 +63,13 @@ class Sidecar:
             },
             "names": self.names,
             "files": [[*here, *there] for here, there in self.files.items()],
+            "streams": sorted(self.streams),
         }
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
             text = json.dumps(document, sort_keys=True)
             archive.writestr(zipfile.ZipInfo("sidecar.json", _FIXED_DATE), text)
-            for name, table in self.streams.items():
+            for name, table in sorted(self.streams.items()):
                 content = io.BytesIO()
                 pq.write_table(table, content, compression="zstd")
                 entry = zipfile.ZipInfo(f"{name}.parquet", _FIXED_DATE)
@@ -81,8 +88,7 @@ class Sidecar:
                     )
                 streams = {
                     name: pq.read_table(io.BytesIO(archive.read(f"{name}.parquet")))
-                    for name in _STREAMS
-                    if f"{name}.parquet" in archive.namelist()
+                    for name in document["streams"]
                 }
             return cls(
                 {table: set(identities) for table, identities in document["hide"].items()},
@@ -91,8 +97,9 @@ class Sidecar:
                 {(a, b): (c, d) for a, b, c, d in document["files"]},
                 streams,
             )
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, pa.ArrowException) as error:
-            raise IntegrityError(f"{where}: damaged sidecar ({error})") from error
+        except _DAMAGE as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise IntegrityError(f"{where}: damaged sidecar ({reason})") from error
 
 
 def plain_row(row: Row, without: Collection[str] = ()) -> Row:
