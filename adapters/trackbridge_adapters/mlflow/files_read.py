@@ -39,10 +39,10 @@ def runs(
     for start in range(0, len(folders_of_runs), GROUP):
         known: dict[Path, Models] = {}
         group = []
-        for run in folders_of_runs[start : start + GROUP]:
-            path = run.experiment.path
-            known[path] = known.get(path) or Models(run.experiment)
-            group.append(Reading(run, known[path], home))
+        for folder in folders_of_runs[start : start + GROUP]:
+            path = folder.experiment.path
+            known[path] = known.get(path) or Models(folder.experiment)
+            group.append(Reading(folder, known[path], home))
         if wanted & {"metrics", "runs"}:
             for data in packed_points(part for run in group for part in run.points()):
                 if "metrics" in wanted:

@@ -94,17 +94,13 @@ def is_native(row: Row) -> bool:
 
 def _are_distinct(points: Sequence[Mapping[str, Any]]) -> bool:
     """Whether MLflow's table can hold the points: it tells them apart by anything but the value."""
-    names = [
-        tuple(point.get(n) for n in ("key", "timestamp", "step", "run_id")) for point in points
-    ]
-    return len(set(names)) == len(names)
+    names = ("key", "timestamp", "step", "run_id")
+    return len({tuple(point.get(name) for name in names) for point in points}) == len(points)
 
 
 def _bare(row: Row, metadata: Mapping[str, Any]) -> Row:
-    return {
-        **mentioned({}, row["version"], row["direction"], metadata.get("step")),
-        "created": None,
-    }
+    bare = mentioned({}, row["version"], row["direction"], metadata.get("step"))
+    return {**bare, "created": None}
 
 
 def _point(point: Mapping[str, Any]) -> dict[str, Any]:
