@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Query
-    from trackbridge.engine import Report, migrate, verify
+    from trackbridge.compare import verify
+    from trackbridge.engine import Report, migrate
     from trackbridge.errors import BridgeError
 
 __version__ = "0.1.0"
@@ -17,7 +18,7 @@ _HOMES = {
     "Query": "trackbridge.adapter",
     "Report": "trackbridge.engine",
     "migrate": "trackbridge.engine",
-    "verify": "trackbridge.engine",
+    "verify": "trackbridge.compare",
 }
 
 __all__ = ["BridgeError", "Query", "Report", "__version__", "migrate", "verify"]

@@ -172,7 +172,7 @@ def verify(source: str, target: str, as_json: bool, **selection: Any) -> None:
 
     The exit code is 0 only if every run is there and equal.
     """
-    from trackbridge.engine import verify as compare
+    from trackbridge.compare import verify as compare
     from trackbridge.progress import Bars
 
     with Bars("verify") as bars:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from joblib import Parallel, delayed
 
 from trackbridge import shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
-from trackbridge.errors import BridgeError, ConfigError, NotFoundError, UnsupportedError
+from trackbridge.compare import EVERY_RUN, Progress, Silence, compare_apart, found
+from trackbridge.errors import BridgeError, ConfigError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
-from trackbridge.proof import Comparison, Difference, compare_chunk
 from trackbridge.receipts import Receipt, Receipts, receipt_id
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
 from trackbridge.transfer import Moved, move
-
-EVERY_RUN = Query()
 
 
 @dataclass(frozen=True)
@@ -53,22 +50,6 @@ class Report:
         return not self.failures and self.copied + self.updated + self.skipped == self.total
 
 
-class Progress(Protocol):
-    """Is told how far a job is; all methods are called from the calling thread."""
-
-    def begin(self, runs: int, points: int) -> None: ...
-    def points(self, count: int) -> None: ...
-    def runs(self, count: int) -> None: ...
-
-
-class Silence:
-    """Progress that nobody watches."""
-
-    def begin(self, runs: int, points: int) -> None: ...
-    def points(self, count: int) -> None: ...
-    def runs(self, count: int) -> None: ...
-
-
 def migrate(
     source: str,
     target: str,
@@ -90,7 +71,7 @@ def migrate(
     writer = open_writer(target, target_options)
     if reader.address == writer.address:
         raise ConfigError(f"{target}: source and target are the same store")
-    runs = persist(lambda: _found(reader, query))
+    runs = persist(lambda: found(reader, query))
     job = _Job(reader, writer, progress or Silence())
     report = job.report
     report.total = len(runs)
@@ -207,7 +188,7 @@ class _Job:
                 (i, RunInfo(self._writer.target(i.key), i.key, "", carried=True))
                 for i in chunk.runs
             ]
-            result = persist(lambda: compare_chunk(reader, self._writer, pairs, self._writer))  # noqa: B023
+            result = compare_apart(reader, self._writer, pairs, self._writer)
             proven = [info for info in chunk.runs if str(info.key) in result.digests]
             self._keep(chunk, {str(i.key): result.digests[str(i.key)] for i in proven})
             self.report.skipped += len(proven)
@@ -247,80 +228,3 @@ class _Job:
 
     def _fail(self, info: RunInfo, error: str) -> None:
         self.report.failures.append(Failure(f"{info.ref.project}/{info.ref.run_id}", error))
-
-
-def _found(reader: Reader, query: Query) -> list[RunInfo]:
-    """The runs that the query means; `NotFoundError` for a project or run that is named in vain."""
-    runs = list(reader.list_runs(query))
-    for what, named, seen in (
-        ("project", query.projects, {info.ref.project for info in runs}),
-        ("run", query.run_ids, {info.ref.run_id for info in runs}),
-    ):
-        unknown = sorted(set(named) - seen)
-        if unknown:
-            raise NotFoundError(
-                f"{reader.address}: no {what} {', '.join(map(repr, unknown))} among the runs that "
-                f"are meant; `trackbridge ls` lists what is there"
-            )
-    return runs
-
-
-def verify(
-    source: str,
-    target: str,
-    query: Query = EVERY_RUN,
-    *,
-    source_options: Mapping[str, str] = NO_OPTIONS,
-    target_options: Mapping[str, str] = NO_OPTIONS,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Compare every run of the source with its copy in the target, value by value.
-
-    Runs belong together by their key or, where no key was written, by project and id.
-    """
-    reader = open_reader(source, source_options)
-    writer, other = _open_target(target, target_options)
-    progress = progress or Silence()
-    runs = persist(lambda: _found(reader, query))
-    others = list(other.list_runs(EVERY_RUN))
-    partners = _partners(others)
-    pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
-    result = Comparison()
-    for info, partner in pairs.items():
-        if partner is None:
-            result += Comparison(total=1, missing=1, differences=[_missing(info)])
-    progress.begin(len(runs), sum(info.points for info in runs))
-    for chunk in chunked(info for info, partner in pairs.items() if partner):
-        matched = [(info, partner) for info in chunk.runs if (partner := pairs[info])]
-        result += persist(lambda: compare_chunk(reader, other, matched, writer))  # noqa: B023
-        progress.points(chunk.points)
-        progress.runs(len(chunk.runs))
-    here, there = (shared.Origins((i.ref, i.key) for i in infos) for infos in (runs, others))
-    lacking = shared.lacking(shared.read(reader, query, here), shared.read(other, EVERY_RUN, there))
-    result.differences += [
-        Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
-        for table, name in lacking
-    ]
-    return result
-
-
-def _open_target(address: str, options: Mapping[str, str]) -> tuple[Writer | None, Reader]:
-    """The target as its writer, if it has one: then its native form can be held to account."""
-    reader = open_reader(address, options)
-    try:
-        writer = open_writer(address, options)
-    except (UnsupportedError, ConfigError):
-        return None, reader
-    return writer, writer
-
-
-def _partners(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
-    found: dict[Any, RunInfo] = {}
-    for info in runs:
-        found[info.key] = info
-        found[info.ref] = info
-    return found
-
-
-def _missing(info: RunInfo) -> Difference:
-    return Difference(info.ref.run_id, "runs", None, "not in the target")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trackbridge.adapter import Batch, Query
-from trackbridge.engine import EVERY_RUN, Progress, Silence
+from trackbridge.compare import EVERY_RUN, Progress, Silence, found
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import chunked
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
@@ -43,7 +43,7 @@ def forecast(
     reader, writer = open_reader(source, source_options), open_writer(target)
     progress = progress or Silence()
     losses = Losses()
-    runs = list(reader.list_runs(query))
+    runs = found(reader, query)
     progress.begin(len(runs), sum(info.points for info in runs))
     points = files = size = 0
     for chunk in chunked(runs):

@@ -95,16 +95,19 @@ class ContractBase:
         """A seeded store; all tests of a class share it, since none of them may change it."""
         made = vars(type(self)).get("_seeded")
         if made is None:
-            above = tmp_path_factory.mktemp("seeded")
-            (above / "secret.txt").write_text(SECRET)
-            folder = above / "around"
-            folder.mkdir()
-            (folder / "secret.txt").write_text(SECRET)
-            location = self.location(folder)
-            made = Seeded(location, above, self.seed(location, SEEDS))
+            made = self.make_seeded(tmp_path_factory.mktemp("seeded"))
             type(self)._seeded = made  # type: ignore[attr-defined]
         assert isinstance(made, Seeded)
         return made
+
+    def make_seeded(self, above: Path) -> Seeded:
+        """A seeded store somewhere below a folder, with secrets around it."""
+        folder = above / "around"
+        folder.mkdir()
+        for place in (above, folder):
+            (place / "secret.txt").write_text(SECRET)
+        location = self.location(folder)
+        return Seeded(location, above, self.seed(location, SEEDS))
 
     def read(self, location: str) -> Reader:
         """A new reader."""

@@ -1,0 +1,130 @@
+"""Compares two stores run by run, each run on its own where a chunk cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from trackbridge import shared
+from trackbridge.adapter import Query, Reader, RunInfo, Writer
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, UnsupportedError
+from trackbridge.plan import chunked
+from trackbridge.proof import Comparison, Difference, compare_chunk
+from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
+from trackbridge.retry import persist
+
+EVERY_RUN = Query()
+
+
+class Progress(Protocol):
+    """Is told how far a job is; all methods are called from the calling thread."""
+
+    def begin(self, runs: int, points: int) -> None: ...
+    def points(self, count: int) -> None: ...
+    def runs(self, count: int) -> None: ...
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def begin(self, runs: int, points: int) -> None: ...
+    def points(self, count: int) -> None: ...
+    def runs(self, count: int) -> None: ...
+
+
+def verify(
+    source: str,
+    target: str,
+    query: Query = EVERY_RUN,
+    *,
+    source_options: Mapping[str, str] = NO_OPTIONS,
+    target_options: Mapping[str, str] = NO_OPTIONS,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare every run of the source with its copy in the target, value by value.
+
+    Runs belong together by their key or, where no key was written, by project and id.
+    """
+    reader = open_reader(source, source_options)
+    writer, other = _open_target(target, target_options)
+    progress = progress or Silence()
+    runs = persist(lambda: found(reader, query))
+    others = list(other.list_runs(EVERY_RUN))
+    partners = _partners(others)
+    pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
+    result = Comparison()
+    for info, partner in pairs.items():
+        if partner is None:
+            result += Comparison(total=1, missing=1, differences=[_missing(info)])
+    progress.begin(len(runs), sum(info.points for info in runs))
+    for chunk in chunked(info for info, partner in pairs.items() if partner):
+        matched = [(info, partner) for info in chunk.runs if (partner := pairs[info])]
+        result += compare_apart(reader, other, matched, writer)
+        progress.points(chunk.points)
+        progress.runs(len(chunk.runs))
+    here, there = (shared.Origins((i.ref, i.key) for i in infos) for infos in (runs, others))
+    lacking = shared.lacking(shared.read(reader, query, here), shared.read(other, EVERY_RUN, there))
+    result.differences += [
+        Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
+        for table, name in lacking
+    ]
+    return result
+
+
+def _open_target(address: str, options: Mapping[str, str]) -> tuple[Writer | None, Reader]:
+    """The target as its writer, if it has one: then its native form can be held to account."""
+    reader = open_reader(address, options)
+    try:
+        writer = open_writer(address, options)
+    except (UnsupportedError, ConfigError):
+        return None, reader
+    return writer, writer
+
+
+def _partners(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
+    found: dict[Any, RunInfo] = {}
+    for info in runs:
+        found[info.key] = info
+        found[info.ref] = info
+    return found
+
+
+def _missing(info: RunInfo) -> Difference:
+    return Difference(info.ref.run_id, "runs", None, "not in the target")
+
+
+def compare_apart(
+    source: Reader,
+    target: Reader,
+    pairs: Sequence[tuple[RunInfo, RunInfo]],
+    writer: Writer | None = None,
+) -> Comparison:
+    """As `compare_chunk`; a run that cannot be read is a difference of its own."""
+    try:
+        return persist(lambda: compare_chunk(source, target, pairs, writer))
+    except ConfigError:
+        raise
+    except BridgeError as error:
+        if len(pairs) == 1:
+            run = pairs[0][0].ref.run_id
+            return Comparison(total=1, differences=[Difference(run, "runs", None, str(error))])
+    result, middle = Comparison(), len(pairs) // 2
+    for half in (pairs[:middle], pairs[middle:]):
+        result += compare_apart(source, target, half, writer)
+    return result
+
+
+def found(reader: Reader, query: Query) -> list[RunInfo]:
+    """The runs that the query means; `NotFoundError` for a project or run that is named in vain."""
+    runs = list(reader.list_runs(query))
+    for what, named, seen in (
+        ("project", query.projects, {info.ref.project for info in runs}),
+        ("run", query.run_ids, {info.ref.run_id for info in runs}),
+    ):
+        unknown = sorted(set(named) - seen)
+        if unknown:
+            raise NotFoundError(
+                f"{reader.address}: no {what} {', '.join(map(repr, unknown))} among the runs that "
+                f"are meant; `trackbridge ls` lists what is there"
+            )
+    return runs
