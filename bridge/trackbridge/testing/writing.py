@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackbridge.adapter import Batch, RunKey, RunRef
+from trackbridge.adapter import Batch, FileRef, RunKey, RunRef
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples, strategies
@@ -154,9 +154,13 @@ class WritingContract(ContractBase):
         old.add_file("", "old.txt", b"old")
         writer = self.write(place)
         store(writer, [old])
-        count = len(self.rows(place, old, "files"))
+        before = {(row["owner"], row["path"]) for row in self.rows(place, old, "files")}
         store(writer, [new])
-        assert len(self.rows(place, new, "files")) == count - 1
+        after = {(row["owner"], row["path"]) for row in self.rows(place, new, "files")}
+        assert len(before - after) == 1
+        for owner, path in before - after:
+            with pytest.raises(NotFoundError):
+                self.read(place).open_file(FileRef(writer.target(new.key), owner, path)).read()
 
     @final
     def test_runs_can_be_written_again_in_another_company(self, tmp_path: Path) -> None:
