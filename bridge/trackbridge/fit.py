@@ -133,7 +133,8 @@ def _fit_keys(keys: pa.DictionaryArray, limits: Names | None, losses: Losses) ->
     for old, new in zip(names, fitted):
         if old != new:
             losses.add("metrics renamed", f"{old[:80]!r} -> {new[:80]!r}")
-    return pa.DictionaryArray.from_arrays(keys.indices, pa.array(fitted, pa.string()))
+    texts = pa.array(fitted, pa.string()).dictionary_encode()  # two may have become one
+    return pa.DictionaryArray.from_arrays(texts.indices.take(keys.indices), texts.dictionary)
 
 
 def _hide_places(columns: dict[str, pa.Array], names: list[str], losses: Losses) -> Mask:

@@ -169,8 +169,12 @@ class Overlay:
             yield ref, Sidecar.loads(data, f"{self.reader.address}: run {ref.run_id}: {PATH}")
 
     def _restore(self, batch: Batch) -> Iterator[Batch]:
-        if not self._sidecars or batch.table == "logs":
+        if not self._sidecars:
             yield self._relabelled(batch) if self._moved else batch
+        elif batch.table == "logs":
+            for ref, part in split(batch.data):
+                if ref not in self._sidecars or "logs" not in self._sidecars[ref].streams:
+                    yield self._relabelled(Batch("logs", part))
         elif batch.table == "metrics":
             for ref, part in split(batch.data):
                 if ref in self._sidecars:

@@ -151,6 +151,7 @@ class _Passage:
             data = self._overlay.open_file(origin, row["owner"], row["path"])
         except NotFoundError:
             row["sha256"] = None
+            self._moved.set_file(origin, row["owner"], row["path"], row["size"], None)
             return
         with data:
             hashing = _Hashing(data)

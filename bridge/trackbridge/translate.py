@@ -67,7 +67,9 @@ class Verbatim:
     def contents(self) -> Iterator[tuple[FileRef, bytes]]:
         return iter(())
 
-    def set_file(self, origin: RunRef, owner: str, path: str, size: int, sha256: str) -> None:
+    def set_file(
+        self, origin: RunRef, owner: str, path: str, size: int | None, sha256: str | None
+    ) -> None:
         self._files[self.place(origin, owner, path)].update(size=size, sha256=sha256)
 
     def leave_out_missing(self) -> None:
@@ -147,8 +149,10 @@ class Translation:
             for place, content in run.shown.contents.items():
                 yield FileRef(run.target, *place), content
 
-    def set_file(self, origin: RunRef, owner: str, path: str, size: int, sha256: str) -> None:
-        """What was learned of a file while it was copied."""
+    def set_file(
+        self, origin: RunRef, owner: str, path: str, size: int | None, sha256: str | None
+    ) -> None:
+        """What was learned of a file while it was copied; no hash where its bytes are missing."""
         run, there = self._runs[origin], self.place(origin, owner, path)
         run.own_files[owner, path].update(size=size, sha256=sha256)
         if (there.owner, there.path) in run.shown_files:
@@ -196,12 +200,18 @@ class Translation:
         yield Batch("metrics", relabel(written, self._labels))
 
     def _feed_logs(self, data: pa.RecordBatch) -> Iterator[Batch]:
-        if "logs" in self._caps.holds:
+        held = self._caps.holds.get("logs")
+        missing = [n for n in TABLES["logs"].names if n not in (*LABELS, *(held or ()))]
+        if missing:
+            what = "logs not shown" if held is None else "logs not shown in full"
+            for origin, part in split(data):
+                self.losses.add(what, origin.run_id, part.num_rows)
+                self._runs[origin].logs.append(part)
+        if held is not None:
+            for name in missing:
+                nothing = pa.nulls(data.num_rows, data.schema.field(name).type)
+                data = data.set_column(data.schema.get_field_index(name), name, nothing)
             yield Batch("logs", relabel(data, self._labels))
-            return
-        for origin, part in split(data):
-            self.losses.add("logs not shown", origin.run_id, part.num_rows)
-            self._runs[origin].logs.append(part)
 
     def _keep_residuals(
         self, data: pa.RecordBatch, native: pa.RecordBatch, whole: Mask, dropped: Mask
@@ -218,10 +228,11 @@ class Translation:
         before, after = data.column("key"), native.column("key")
         if before.dictionary.equals(after.dictionary):
             return
-        old, new = before.dictionary.to_pylist(), after.dictionary.to_pylist()
+        rows = pa.array(np.unique(codes(before), return_index=True)[1])
+        renamed = dict(zip(before.take(rows).to_pylist(), after.take(rows).to_pylist()))
         for origin, part in split(data):
-            used = np.unique(codes(part.column("key"))).tolist()
-            names = {new[code]: old[code] for code in used if new[code] != old[code]}
+            used = part.column("key").unique().to_pylist()
+            names = {renamed[name]: name for name in used if renamed[name] != name}
             self._runs[origin].names.update(names)
 
     def _finish_points(self, run: _Run) -> Iterator[Batch]:
