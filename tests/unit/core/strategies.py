@@ -132,13 +132,9 @@ def capabilities(draw: st.DrawFn) -> Capabilities:
     }
     if rows or draw(st.booleans()):
         holds["metrics"] = draw(_columns("metrics", point))
-    if draw(st.booleans()):
-        holds["logs"] = TABLES["logs"].names
     for table in draw(st.lists(st.sampled_from(_SMALL), unique=True)):
-        if table != "logs":
-            holds[table] = draw(
-                _columns(table, [n for n in TABLES[table].names if n in _NEVER_NULL - {"type"}])
-            )
+        always = [n for n in TABLES[table].names if n in _NEVER_NULL - {"type"}]
+        holds[table] = draw(_columns(table, always))
     keyed = ["metrics", "params", "tags", "summary", "series", "metric_defs"]
     names = st.builds(
         Names,
