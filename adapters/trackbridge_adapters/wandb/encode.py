@@ -193,7 +193,8 @@ def _metric(row: Row) -> Any:
     for name in (row.get("summary") or "").split(","):
         if name in AGGREGATES:
             setattr(metric.summary, name, True)
-    metric.goal = GOALS.index(row["goal"]) if row.get("goal") in GOALS else 0
+    goal = row.get("goal")
+    metric.goal = GOALS.index(goal) if goal in GOALS else 0
     return record
 
 

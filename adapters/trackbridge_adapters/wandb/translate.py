@@ -300,5 +300,5 @@ def _value(row: Row) -> str | None:
     except ValueError:
         return jsontext.quote(text)
     if isinstance(node, dict) and kind_of(text)[0] is None:
-        return jsontext.dump({"_type": jsontext.quote(str(kind)), **node})
+        return jsontext.dump({**node, "_type": jsontext.quote(str(kind))})
     return text if kind_of(text)[0] else None
