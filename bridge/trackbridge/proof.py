@@ -273,25 +273,30 @@ def _set(keys: set[str | None]) -> pa.Array:
 def _unlike(
     run: str, table: str, before: dict[str, tuple[int, Row]], after: dict[str, tuple[int, Row]]
 ) -> Iterator[Difference]:
-    lost = [row for d, (n, row) in before.items() if n > after.get(d, (0, row))[0]]
-    new = [row for d, (n, row) in after.items() if n > before.get(d, (0, row))[0]]
-    partners: dict[Any, list[Row]] = {}
-    for row in new:
-        partners.setdefault(_name(row), []).append(row)
-    for row in lost:
-        others = partners.get(_name(row))
+    lost = [(d, row) for d, (n, row) in before.items() if n > after.get(d, (0, row))[0]]
+    new = [(d, row) for d, (n, row) in after.items() if n > before.get(d, (0, row))[0]]
+    partners: dict[Any, list[tuple[str, Row]]] = {}
+    for digest, row in new:
+        partners.setdefault(_name(table, row), []).append((digest, row))
+    for digest, row in lost:
+        others = partners.get(_name(table, row))
         if not others:
-            yield Difference(run, table, _key(row), f"missing: {_short(row)}")
+            what = "fewer times in the target" if digest in after else "missing"
+            yield Difference(run, table, _key(row), f"{what}: {_short(row)}")
             continue
-        other = others.pop(0)
+        _, other = others.pop(0)
         changed = [c for c in row if row[c] != other.get(c) and c not in ("project", "run_id")]
         what = "; ".join(f"{c}: {_text(row[c])} -> {_text(other.get(c))}" for c in changed)
-        yield Difference(run, table, _key(row), what or "occurs a different number of times")
-    for row in (row for rows in partners.values() for row in rows):
-        yield Difference(run, table, _key(row), f"only in the target: {_short(row)}")
+        yield Difference(run, table, _key(row), what)
+    for digest, row in (item for items in partners.values() for item in items):
+        what = "more times in the target" if digest in before else "only in the target"
+        yield Difference(run, table, _key(row), f"{what}: {_short(row)}")
 
 
-def _name(row: Row) -> tuple[Any, ...]:
+def _name(table: str, row: Row) -> tuple[Any, ...]:
+    """What rows have to have in common to be taken for the same one with other values."""
+    if table == "runs":
+        return ()
     names = ("key", "path", "step", "owner", "name", "collection", "version", "line", "title")
     return tuple(row.get(name) for name in names)
 
