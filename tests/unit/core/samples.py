@@ -52,7 +52,14 @@ def points(key: str, count: int = 5, **changes: Any) -> list[Row]:
 def sample(run_id: str = "run1", project: str = "p", instance: str = "", **tables: Any) -> Sample:
     """A run; tables that are named stand in for those that it would have."""
     rows: dict[str, list[Row]] = {
-        "runs": [{"name": f"name of {run_id}", "status": "finished", "started": START}],
+        "runs": [
+            {
+                "name": f"name of {run_id}",
+                "status": "finished",
+                "started": START,
+                "deleted": False,
+            }
+        ],
         "params": [
             {"key": "lr", "value": "0.1", "type": "float"},
             {"key": "text", "value": "é" * 100, "type": "string"},

@@ -30,7 +30,8 @@ def key_value(rows: list[Row]) -> dict[str, str | None]:
 def moved() -> object:
     """A run that lies in a poor store, and an empty store for its way home."""
     with stores(NOTHING_CHANGES, POOR, NOTHING_CHANGES) as (home, away, back):
-        seed(home, [sample()])
+        grouped = {**sample().tables["runs"][0], "group": "not held there"}
+        seed(home, [sample(runs=[grouped])])
         assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
         yield home, away, back
 
