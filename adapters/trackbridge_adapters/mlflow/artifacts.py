@@ -15,6 +15,9 @@ from trackbridge.errors import IntegrityError
 PROXY = "mlflow-artifacts"
 """Scheme of artifacts that a tracking server stores, by default in its folder `mlartifacts`."""
 
+_IMAGE = re.compile(r"images/[^/]+\+step\+-?\d+\+timestamp\+-?\d+\+[0-9a-f]{8}\.(?:png|webp)")
+"""Images that `places` has named; MLflow's own have a whole UUID."""
+
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -40,21 +43,20 @@ def local(uri: str | None, home: Path) -> Path | None:
     if split.scheme not in ("", "file") and not _DRIVE.match(uri):
         return None
     text = unquote(split.path) if split.scheme == "file" else uri
-    path = Path(text)
-    if not path.is_absolute():
-        path = home / path
-    if path.is_dir():
+    path = home / text
+    if path.is_dir() or path.parent.parent.is_dir():  # the folder of the run's experiment
         return path
     return _tail(PurePosixPath(text.replace("\\", "/")), home) or path
 
 
 def _tail(path: PurePosixPath, home: Path) -> Path | None:
     parts = [part for part in path.parts if part not in ("/", "..")]
+    bases = [str(home / folder) for folder in ("", "mlartifacts", "mlruns")]
     for first in range(len(parts) - 1):
-        for base in (home, home / "mlartifacts", home / "mlruns"):
-            candidate = base.joinpath(*parts[first:])
-            if candidate.is_dir():
-                return candidate
+        tail = "/".join(parts[first:])
+        for base in bases:
+            if os.path.isdir(f"{base}/{tail}"):  # noqa: PTH112 - ten times as fast as Path
+                return Path(base, tail)
     return None
 
 
@@ -76,7 +78,7 @@ def _walk(folder: Path, top: Path, prefix: str, damage: list[str]) -> Iterator[E
         return
     for entry in found:
         path = prefix + entry.name
-        if path == ORIGIN:
+        if path == ORIGIN or _is_thumbnail(path):
             continue
         if not _is_text(path):
             damage.append(f"artifacts/{path!a}: name is not UTF-8")
@@ -100,6 +102,22 @@ def _is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def thumbnail(path: str) -> str | None:
+    """The second name that an image of ours needs.
+
+    MLflow's image grid shows an image only if there is also a smaller one, `+compressed` (server/js,
+    reducer `imagesByRunUuid`, 3.17). It is a link to the image, and no file of the run.
+    """
+    if not _IMAGE.fullmatch(path):
+        return None
+    stem, dot, ending = path.rpartition(".")
+    return f"{stem}+compressed{dot}{ending}"
+
+
+def _is_thumbnail(path: str) -> bool:
+    return "+compressed." in path and thumbnail(path.replace("+compressed.", ".")) == path
 
 
 def inside(folder: Path, path: str) -> Path:

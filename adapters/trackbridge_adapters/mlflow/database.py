@@ -69,7 +69,6 @@ class Database:
             connection = sqlite3.connect(
                 uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
             )
-        connection.text_factory = _text
         try:
             with native_errors(self.path):
                 connection.execute("BEGIN")
@@ -139,8 +138,9 @@ class Session:
         self.connection = connection
         self.path = path
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        self.tables = {name: frozenset(self._columns(name)) for (name,) in names.fetchall()}
-        if not self.tables.keys() >= CORE_TABLES:
+        self.tables = frozenset(name for (name,) in names.fetchall())
+        self._known: dict[str, frozenset[str]] = {}
+        if not self.tables >= CORE_TABLES:
             raise ConfigError(f"{path}: an SQLite database, but without MLflow's tables")
 
     def has_index(self, name: str) -> bool:
@@ -149,23 +149,36 @@ class Session:
 
     def select(
         self, table: str, columns: Sequence[str], rest: str = "", values: Sequence[Any] = ()
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> list[tuple[Any, ...]]:
         """Rows of a table; a column that this revision lacks is null, a table has no rows."""
         if table not in self.tables:
-            return
+            return []
+        query = f"SELECT {self.named(table, columns)} FROM {table} {rest}"
         with native_errors(self.path):
-            yield from self.connection.execute(
-                f"SELECT {self.named(table, columns)} FROM {table} {rest}", values
-            )
+            try:
+                return self.connection.execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+            self.connection.text_factory = _text
+            return self.connection.execute(query, values).fetchall()
+
+    def cursor(self, query: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        """The rows of any query one by one, with whatever text is in them."""
+        self.connection.text_factory = _text
+        return self.connection.execute(query, values)
 
     def named(self, table: str, columns: Sequence[str]) -> str:
         """The columns as a SELECT names them in this revision."""
-        there = self.tables[table]
+        there = self.columns(table)
         return ", ".join(f'"{c}"' if c in there else f'NULL AS "{c}"' for c in columns)
 
-    def _columns(self, table: str) -> list[str]:
-        quoted = table.replace('"', '""')
-        return [row[1] for row in self.connection.execute(f'PRAGMA table_info("{quoted}")')]
+    def columns(self, table: str) -> frozenset[str]:
+        """The columns of a table in this revision."""
+        if table not in self._known:
+            rows = self.connection.execute(f'PRAGMA table_info("{table}")')
+            self._known[table] = frozenset(row[1] for row in rows)
+        return self._known[table]
 
 
 def check_header(path: Path) -> None:

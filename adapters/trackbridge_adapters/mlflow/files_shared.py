@@ -68,7 +68,13 @@ def _project(experiment: Experiment) -> Row:
         "created": micros(meta.get("creation_time"), "", []),
         "deleted": experiment.deleted,
         "source": text(meta.get("artifact_location"), "", []),
-        "extra": read_extra({"last_update_time": meta.get("last_update_time")}, None),
+        "extra": read_extra(
+            {
+                "last_update_time": meta.get("last_update_time"),
+                "traces": len(folders.subfolders(experiment.path / "traces")) or None,
+            },
+            None,
+        ),
     }
 
 

@@ -15,9 +15,6 @@ from trackbridge_adapters.mlflow.database import Database, Session
 if TYPE_CHECKING:
     from trackbridge.adapter import Batch
 
-GROUP = 1000
-"""Runs that are read in one session."""
-
 
 class SqlReader:
     """A database of MLflow's; Arrow is imported when runs are read, not to list them."""
@@ -41,9 +38,8 @@ class SqlReader:
     ) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_read
 
-        for start in range(0, len(refs), GROUP):
-            with self.database.session() as session:
-                yield from sql_read.runs(session, refs[start : start + GROUP], tables, self.home)
+        with self.database.session() as session:
+            yield from sql_read.runs(session, refs, tables, self.home)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_shared
@@ -80,7 +76,7 @@ class SqlReader:
                 if file.run == STORE:
                     return self.artifact_root(session)
                 query = "WHERE run_uuid = ?"
-                found = list(session.select("runs", ["artifact_uri"], query, [run_id]))
+                found = session.select("runs", ["artifact_uri"], query, [run_id])
             if not found:
                 raise NotFoundError(f"{self.address}: no run {run_id}")
             self._folders[run_id] = artifacts.local(found[0][0], self.home)
@@ -92,5 +88,5 @@ class SqlReader:
         query = "WHERE model_id = ? AND name = ? AND source_run_id = ?"
         values = [model_id, name, file.run.run_id]
         with self.database.session() as session:
-            found = list(session.select("logged_models", ["artifact_location"], query, values))
+            found = session.select("logged_models", ["artifact_location"], query, values)
         return artifacts.local(found[0][0], self.home) if found else None

@@ -52,7 +52,7 @@ class Rows(Protocol):
 
     def select(
         self, table: str, columns: Sequence[str], rest: str = "", values: Sequence[Any] = ()
-    ) -> Iterator[tuple[Any, ...]]: ...
+    ) -> list[tuple[Any, ...]]: ...
 
 
 def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:

@@ -58,14 +58,15 @@ class Points:
                 done += batch.num_rows
         except _IrregularError:
             self.irregular = True
-            rows = self._session.connection.execute(f"{query} LIMIT -1 OFFSET {done}", values)
+            rows = self._session.cursor(f"{query} LIMIT -1 OFFSET {done}", values)
             while part := rows.fetchmany(BATCH_ROWS):
                 yield _tolerant(part, self._projects)
 
 
 def damage(session: Session, projects: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Run id and a line for each kind of value that `Points` gives as null."""
-    there = session.tables["metrics"]
+    there = session.columns("metrics")
+    runs = [json.dumps(list(projects))]
     checks = {
         "value": "typeof(value) NOT IN ('real', 'integer', 'null')",
         "timestamp": "typeof(timestamp) NOT IN ('integer', 'null')"
@@ -73,15 +74,21 @@ def damage(session: Session, projects: Mapping[str, str]) -> Iterator[tuple[str,
         "step": "typeof(step) NOT IN ('integer', 'null')",
     }
     for column in there & checks.keys():
-        found = session.connection.execute(
+        found = session.cursor(
             f"SELECT run_uuid, count(*), CAST(min({column}) AS TEXT) FROM metrics"
             f" WHERE run_uuid IN (SELECT value FROM json_each(?)) AND ({checks[column]})"
             " GROUP BY run_uuid",
-            [json.dumps(list(projects))],
+            runs,
         )
         for run, count, example in found:
             line = f"metrics.{column}: {count} values cannot be read, e.g. {example[:40]!r}"
             yield run, line
+    source = "latest_metrics" if "latest_metrics" in session.tables else "metrics"
+    keys = f"SELECT DISTINCT run_uuid, key FROM {source} WHERE run_uuid IN"
+    for run, key in session.cursor(f"{keys} (SELECT value FROM json_each(?))", runs):
+        garbled: list[str] = []
+        text(key, "metrics.key", garbled)
+        yield from ((run, line) for line in garbled)
 
 
 def _query(session: Session, projects: Mapping[str, str]) -> tuple[str, list[str]]:

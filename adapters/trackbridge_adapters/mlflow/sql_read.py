@@ -38,30 +38,32 @@ RUN_COLUMNS = (
     "artifact_uri",
     *EXTRA,
 )
+GROUP = 1000
+"""Runs whose small tables are in memory at a time."""
+
 SMALL = ("params", "tags", "inputs", "artifacts", "files", "runs")
 IN = "IN (SELECT value FROM json_each(?))"
 
 
 class Chunk:
-    """Some runs of one session: their rows by table, and what is damaged, by run."""
+    """The small tables of some runs; what is damaged is added to `damage`, by run."""
 
-    def __init__(self, session: Session, refs: Sequence[RunRef], home: Path) -> None:
+    def __init__(
+        self,
+        session: Session,
+        refs: Sequence[RunRef],
+        home: Path,
+        damage: dict[str, list[str]],
+    ) -> None:
         self.session = session
         self.home = home
         self.projects = {ref.run_id: ref.project for ref in refs}
         self.ids = json.dumps(list(self.projects))
-        self.damage: dict[str, list[str]] = defaultdict(list)
+        self.damage = damage
         self.runs = {
             row[0]: dict(zip(RUN_COLUMNS, row))
             for row in session.select("runs", RUN_COLUMNS, f"WHERE run_uuid {IN}", [self.ids])
         }
-        labels, _ = experiments(session)
-        for ref in refs:
-            number = str(self.runs.get(ref.run_id, {}).get("experiment_id"))
-            if ref.run_id not in self.runs or labels.get(number, number) != ref.project:
-                raise NotFoundError(
-                    f"{session.path}: no run {ref.run_id} in experiment {ref.project!r}"
-                )
         self.tags = list(self._pairs("tags"))
 
     def rows(self, table: str) -> list[Row]:
@@ -118,7 +120,7 @@ class Chunk:
             }
 
     def _inputs(self) -> Iterator[Row]:
-        if not self.session.tables.keys() >= {"inputs", "input_tags", "datasets"}:
+        if not self.session.tables >= {"inputs", "input_tags", "datasets"}:
             return
         tags: dict[str, dict[str, str | None]] = defaultdict(dict)
         edges = f"SELECT input_uuid FROM inputs WHERE destination_id {IN}"
@@ -170,14 +172,6 @@ class Chunk:
                     "size": entry.size,
                 }
 
-    def find_damaged_points(self) -> None:
-        for run_id, line in sql_points.damage(self.session, self.projects):
-            self.damage[run_id].append(line)
-        columns = ("run_uuid", "key")
-        query = f"WHERE run_uuid {IN}"
-        for run_id, key in self.session.select("latest_metrics", columns, query, [self.ids]):
-            text(key, "metrics.key", self.damage[run_id])
-
     def _label(self, run_id: str) -> Row:
         return {"project": self.projects[run_id], "run_id": run_id}
 
@@ -188,17 +182,38 @@ def runs(
     """The rows of some runs, `runs` last: only then is known what of them is damaged."""
     wanted = {"metrics", *SMALL} if tables is None else set(tables)
     with native_errors(session.path):
-        chunk = Chunk(session, refs, home)
+        _check(session, refs)
+        projects = {ref.run_id: ref.project for ref in refs}
         doubtful = True
         if "metrics" in wanted:
-            points = sql_points.Points(session, chunk.projects)
+            points = sql_points.Points(session, projects)
             for data in points:
                 yield Batch("metrics", data)
             doubtful = points.irregular
+        if not wanted & set(SMALL):
+            return
+        damage: dict[str, list[str]] = defaultdict(list)
         if doubtful and "runs" in wanted:
-            chunk.find_damaged_points()
-        for table in SMALL:
-            if table in wanted or "runs" in wanted:
-                rows = chunk.rows(table)
-                if table in wanted:
-                    yield from batches(table, rows)
+            for run_id, line in sql_points.damage(session, projects):
+                damage[run_id].append(line)
+        for start in range(0, len(refs), GROUP):
+            chunk = Chunk(session, refs[start : start + GROUP], home, damage)
+            for table in SMALL:
+                if table in wanted or "runs" in wanted:
+                    rows = chunk.rows(table)
+                    if table in wanted:
+                        yield from batches(table, rows)
+
+
+def _check(session: Session, refs: Sequence[RunRef]) -> None:
+    """`NotFoundError` for the first run that is not there."""
+    labels, _ = experiments(session)
+    ids = json.dumps([ref.run_id for ref in refs])
+    columns = ("run_uuid", "experiment_id")
+    found = dict(session.select("runs", columns, f"WHERE run_uuid {IN}", [ids]))
+    for ref in refs:
+        number = str(found.get(ref.run_id))
+        if ref.run_id not in found or labels.get(number, number) != ref.project:
+            raise NotFoundError(
+                f"{session.path}: no run {ref.run_id} in experiment {ref.project!r}"
+            )

@@ -39,7 +39,7 @@ def write_runs(
 
     They are named by the run's id and the files' owner.
     """
-    found = {ref.project: experiments.find(ref.project) for ref in keys}
+    found = {name: experiments.find(name) for name in {ref.project for ref in keys}}
     runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
     if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
         raise IntegrityError(f"{transaction.path}: a chunk must have one row in runs for each run")

@@ -86,6 +86,7 @@ def _runs_of(session: Session, meant: set[str]) -> Iterator[str]:
 
 def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iterator[Row]:
     tags = _tags(session, "experiment_tags", ["experiment_id"])
+    traces = _traces(session)
     columns = (
         "experiment_id",
         "artifact_location",
@@ -108,9 +109,22 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
                 "deleted": stage == "deleted",
                 "source": text(location, "", []),
                 "extra": read_extra(
-                    {"last_update_time": updated, "workspace": _other(workspace)}, hidden
+                    {
+                        "last_update_time": updated,
+                        "workspace": _other(workspace),
+                        "traces": traces.get(number),
+                    },
+                    hidden,
                 ),
             }
+
+
+def _traces(session: Session) -> dict[int, int]:
+    """How many GenAI traces an experiment has: they are not read yet."""
+    if "trace_info" not in session.tables:
+        return {}
+    query = "SELECT experiment_id, count(*) FROM trace_info GROUP BY experiment_id"
+    return dict(session.cursor(query, []).fetchall())
 
 
 def _models(session: Session) -> Iterator[Row]:

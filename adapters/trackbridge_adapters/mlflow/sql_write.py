@@ -25,7 +25,14 @@ from trackbridge.adapter import (
 )
 from trackbridge.errors import IntegrityError
 from trackbridge.fit import fit_name
-from trackbridge_adapters.mlflow import head, sql_models, sql_registry, sql_rows, translate
+from trackbridge_adapters.mlflow import (
+    artifacts,
+    head,
+    sql_models,
+    sql_registry,
+    sql_rows,
+    translate,
+)
 from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.entities import KEY_TAG
 from trackbridge_adapters.mlflow.experiments import Experiments
@@ -121,6 +128,9 @@ class SqlSink:
             raise IntegrityError(f"{self._path}: run {file.run.run_id} is not in this chunk")
         name = OF_STORE if file.run == STORE else (file.run.run_id, file.owner)
         self._staging.put(name, file.path, data)
+        link = None if file.owner else artifacts.thumbnail(file.path)
+        if link is not None:
+            self._staging.link(name, file.path, link)
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         experiments = Experiments(self._transaction, self._root)

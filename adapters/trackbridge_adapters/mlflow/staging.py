@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import BinaryIO
@@ -44,6 +45,14 @@ class Staging:
                 shutil.copyfileobj(data, out, BLOCK)
         except OSError as error:
             raise _translated(file, error) from error
+
+    def link(self, name: Name, path: str, other: str) -> None:
+        """Give a file that was put a second name."""
+        file, link = (inside(self._names[name], each) for each in (path, other))
+        try:
+            os.link(file, link)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(file, link)
 
     def place(self, name: Name, folder: Path) -> None:
         """Put the files of `name` where `folder` is, in place of all that was there."""

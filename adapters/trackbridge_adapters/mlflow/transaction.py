@@ -52,10 +52,10 @@ class Transaction:
 
     def select(
         self, table: str, columns: Sequence[str], rest: str = "", values: Sequence[Any] = ()
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> list[tuple[Any, ...]]:
         """As `Session.select`, but with what this transaction has written."""
         names = ", ".join(f'"{column}"' for column in columns)
-        yield from self.fetch(f"SELECT {names} FROM {table} {rest}", values)
+        return self.fetch(f"SELECT {names} FROM {table} {rest}", values)
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows, which all have the same columns, to a table."""
