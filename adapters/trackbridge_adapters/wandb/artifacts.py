@@ -11,21 +11,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from trackbridge_adapters.wandb.records import CLASSES
 
-_ANCHOR = re.compile(r"[A-Za-z]:\\|\\")
-
 
 def is_inside(path: str) -> bool:
-    """Whether a relative path with forward slashes stays below where it is put, on any system."""
-    if "\0" in path or _ANCHOR.match(path):
+    """Whether a relative path with forward slashes stays below where it is put."""
+    if "\0" in path or any(part in ("", ".") for part in path.split("/")):
         return False
-    return not any(part in ("", ".") for part in path.split("/")) and not any(
-        part == ".." for part in re.split(r"[/\\]", path)
-    )
+    anchored = os.name == "nt" and PureWindowsPath(path).anchor
+    return not anchored and ".." not in re.split(r"[/\\]", path)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from trackbridge.adapter import ORIGIN, Row, RunKey, RunRef
 from trackbridge_adapters.wandb import jsontext
-from trackbridge_adapters.wandb.facts import INTERNAL
+from trackbridge_adapters.wandb.facts import INTERNAL, OUR_DIGEST
 from trackbridge_adapters.wandb.jsontext import Tree
 from trackbridge_adapters.wandb.records import CLASSES, Record
 from trackbridge_adapters.wandb.tables import (
@@ -50,7 +50,7 @@ def opening(key: RunKey, ref: RunRef, tables: Tables, *, flat: bool) -> Iterator
 
 
 def closing(tables: Tables, artifacts: Iterable[Any]) -> Iterator[Any]:
-    """The records that come after the points."""
+    """The records that come after the points, those of `artifacts` among them."""
     [row] = tables["runs"]
     extra = extra_of(row)
     tree = tree_of(tables.get("summary", ()))
@@ -62,8 +62,7 @@ def closing(tables: Tables, artifacts: Iterable[Any]) -> Iterator[Any]:
             record.summary.update.add(key=name, value_json=jsontext.dump(node))
         yield record
     yield from map(_alert, tables.get("alerts", ()))
-    for artifact in artifacts:
-        yield Record(artifact=artifact)
+    yield from artifacts
     yield from map(_input, tables.get("inputs", ()))
     if extra.get("preempted"):
         yield Record(preempting=CLASSES["Empty"]())
@@ -224,9 +223,11 @@ def _input(row: Row) -> Any:
 
 
 def artifact(key: RunKey, ref: RunRef, row: Row, entries: Iterable[Any], digest: str) -> Any:
-    """An artifact record; `digest` stands in where the row has none."""
+    """An artifact record; `digest` stands in, and is marked, where the row has none."""
     extra = extra_of(row)
-    record = CLASSES["ArtifactRecord"](
+    whole = Record(uuid="" if row.get("digest") else OUR_DIGEST)
+    record = whole.artifact
+    fields = CLASSES["ArtifactRecord"](
         run_id=ref.run_id,
         type=row.get("kind") or "",
         name=row["collection"],
@@ -237,6 +238,7 @@ def artifact(key: RunKey, ref: RunRef, row: Row, entries: Iterable[Any], digest:
         finalize=True,
         use_after_commit=row.get("direction") == "used",
     )
+    record.CopyFrom(fields)
     head, slash, tail = ref.project.partition("/")
     record.entity, record.project = (head, tail) if slash else ("", head)
     for field in ARTIFACT_EXTRA:
@@ -253,7 +255,7 @@ def artifact(key: RunKey, ref: RunRef, row: Row, entries: Iterable[Any], digest:
     for name, value in policy["config"].items():
         record.manifest.storage_policy_config.add(key=name, value_json=json.dumps(value))
     record.manifest.contents.extend(sorted(entries, key=lambda entry: str(entry.path)))
-    return record
+    return whole
 
 
 def aliases_of(row: Row) -> list[str]:

@@ -12,6 +12,8 @@ from trackbridge_adapters.wandb.records import CLASSES
 
 INTERNAL = "_wandb"
 """Entry of config and summary that belongs to the tracker."""
+OUR_DIGEST = f"{ORIGIN}:digest"
+"""Marks, as its uuid, a record of an artifact whose digest had to be computed anew."""
 
 
 class Facts:
@@ -48,6 +50,8 @@ class Facts:
         if kind is None:
             self.unknown += 1
             return
+        if record.uuid == OUR_DIGEST:
+            record.artifact.ClearField("digest")
         change = getattr(self, f"_{kind}", None)
         if change is not None:
             change(getattr(record, kind))

@@ -237,7 +237,7 @@ def _tables(run: Run, scan: Scan, contents: Contents) -> dict[str, list[Row]]:
     told = Told() if known.origin() else secondary.read(contents.own, damage)
     secondary.complete(known, told)
     damage += _missing(contents)
-    found = tables.small_tables(known, contents.versions, ours=run.key.kind != "wandb")
+    found = tables.small_tables(known, contents.versions)
     [row] = found["runs"]
     row.update((name, value) for name, value in told.run.items() if row[name] is None)
     extra = tables.run_extra(known)

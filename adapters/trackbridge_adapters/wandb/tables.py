@@ -61,8 +61,8 @@ SMALL = (
 """Tables of a run that are no streams."""
 
 
-def small_tables(facts: Facts, found: list[Version], *, ours: bool) -> dict[str, list[Row]]:
-    """Every small table but `files`; `ours`: of a run that was born elsewhere than in W&B."""
+def small_tables(facts: Facts, found: list[Version]) -> dict[str, list[Row]]:
+    """Every small table but `files`."""
     return {
         "runs": [run_row(facts)],
         "params": list(leaf_rows(own_entries(facts, facts.config))),
@@ -71,7 +71,7 @@ def small_tables(facts: Facts, found: list[Version], *, ours: bool) -> dict[str,
         "metric_defs": list(metric_rows(facts.metrics.values())),
         "alerts": list(alert_rows(facts.alerts)),
         "inputs": list(input_rows(facts.used)),
-        "artifacts": list(artifact_rows(found, ours=ours)),
+        "artifacts": list(artifact_rows(found)),
     }
 
 
@@ -193,8 +193,7 @@ def _fields(message: Any) -> dict[str, Any]:
     return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))
 
 
-def artifact_rows(found: list[Version], *, ours: bool) -> Iterator[Row]:
-    """Rows of `artifacts`; `ours`: of a run born elsewhere, whose digests and ids we made up."""
+def artifact_rows(found: list[Version]) -> Iterator[Row]:
     for version in found:
         record = version.record
         yield {
@@ -202,11 +201,11 @@ def artifact_rows(found: list[Version], *, ours: bool) -> Iterator[Row]:
             "kind": record.type or None,
             "version": f"v{version.number}",
             "aliases": json.dumps(sorted(record.aliases), ensure_ascii=False),
-            "digest": None if ours else record.digest or None,
+            "digest": record.digest or None,
             "direction": "used" if record.use_after_commit else "logged",
             "description": record.description or None,
             "metadata": record.metadata or None,
-            "extra": None if ours else _extra(record),
+            "extra": _extra(record),
         }
 
 

@@ -63,7 +63,7 @@ def read_back(key: RunKey, ref: RunRef, given: Mapping[str, list[Row]]) -> dict[
     for record in [*encode.opening(key, ref, given, flat=False), *encode.closing(given, records)]:
         facts.apply(record.WhichOneof("record_type"), record)
     found = artifacts.numbered(facts.artifacts)
-    native = tables.small_tables(facts, found, ours=key.kind != "wandb")
+    native = tables.small_tables(facts, found)
     native["files"] = [_own_file(row) for row in owners.pop("", ())]
     hashes = {(o, row["path"]): row.get("sha256") for o, rows in owners.items() for row in rows}
     for row in tables.file_rows(found):
@@ -245,6 +245,8 @@ def _order_versions(key: RunKey, shown: Presentation) -> None:
         counts[collection] += 1
         owners[_owner(row)] = f"{collection}:{version}"
         rows[index] = {**row, "collection": collection, "version": version}
+        if key.kind != "wandb":  # whatever they are, they are not of W&B's making
+            rows[index].update(digest=None, extra=None)
     shown.tables["artifacts"] = rows
     _rename_owners(shown, owners)
 

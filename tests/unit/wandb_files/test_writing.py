@@ -194,7 +194,7 @@ def test_points_without_a_row_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*/*.wandb")) == []
 
 
-@pytest.mark.parametrize("path", [*OUTSIDE, "C:\\x", "", "a//b", "./a", "a/\0"])
+@pytest.mark.parametrize("path", [*OUTSIDE, "", "a//b", "./a", "a/\0"])
 @pytest.mark.parametrize("owner", ["", "data:v0"])
 def test_files_that_would_lie_outside_are_refused(tmp_path: Path, path: str, owner: str) -> None:
     place = tmp_path / "around" / "wandb"
