@@ -107,7 +107,7 @@ def _is_text(path: str) -> bool:
 def thumbnail(path: str) -> str | None:
     """The second name that an image of ours needs.
 
-    MLflow's image grid shows an image only if there is also a smaller one, `+compressed` (server/js,
+    MLflow's image grid shows an image only if there is a smaller one too, `+compressed` (server/js,
     reducer `imagesByRunUuid`, 3.17). It is a link to the image, and no file of the run.
     """
     if not _IMAGE.fullmatch(path):

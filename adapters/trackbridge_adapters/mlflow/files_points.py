@@ -87,31 +87,39 @@ class MetricFile:
         return self._parse_lines(data)
 
     def _parse_lines(self, data: bytes) -> Columns:
-        times, points, steps = [], [], []
-        lines = data.split(b"\n")
-        cut = lines.pop()
-        for line in [*lines, *([cut] if cut else [])]:
+        times: list[int] = []
+        values: list[float] = []
+        steps: list[int] = []
+        *lines, rest = data.split(b"\n")
+        whole = len(lines)
+        for index, line in enumerate([*lines, rest] if rest else lines):
             self._line += 1
-            fields = line.split()
-            try:
-                time, value = int(fields[0]), float(fields[1])
-                step = int(fields[2]) if len(fields) > 2 else 0
-                if not -(2**63) <= step < 2**63 or abs(time) > LONGEST_MS:
-                    raise ValueError
-                if len(fields) < 3 and (self._stepped or line is cut):
-                    raise ValueError
-            except (ValueError, IndexError):
-                self._report(line, "cut off" if line is cut else "no point")
+            is_cut = index == whole
+            point = self._point(line.split(), is_cut=is_cut)
+            if point is None:
+                self._report(line, "cut off" if is_cut else "no point")
                 continue
-            self._stepped |= len(fields) > 2
-            if line is cut:
+            if is_cut:
                 self._report(line, "no line end, so it may be cut off")
-            times.append(time)
-            points.append(value)
-            steps.append(step)
+            for column, number in zip((times, values, steps), point):
+                column.append(number)
         return Columns(
-            np.array(times, np.int64), np.array(points, np.float64), np.array(steps, np.int64)
+            np.array(times, np.int64), np.array(values, np.float64), np.array(steps, np.int64)
         )
+
+    def _point(self, fields: list[bytes], *, is_cut: bool) -> tuple[int, float, int] | None:
+        has_step = len(fields) > 2
+        if not has_step and (self._stepped or is_cut):
+            return None
+        try:
+            time, value = int(fields[0]), float(fields[1])
+            step = int(fields[2]) if has_step else 0
+        except (ValueError, IndexError):
+            return None
+        if abs(time) > LONGEST_MS or not -(2**63) <= step < 2**63:
+            return None
+        self._stepped |= has_step
+        return time, value, step
 
     def _report(self, line: bytes, what: str) -> None:
         self._bad += 1

@@ -57,15 +57,15 @@ class SqlReader:
     def artifact_root(self, session: Session) -> Path:
         """Where new experiments get their folders: beside that of the default experiment.
 
-        Without one it is `mlruns` beside the database, as MLflow's client makes it when it is
-        started there (store/tracking/__init__.py, 3.17).
+        Where that is not on this machine it is `mlruns` beside the database, as MLflow's client
+        makes it when it is started there (store/tracking/__init__.py, 3.17).
         """
         if self._artifact_root is not None:
             return self._artifact_root
         query = "WHERE experiment_id = 0"
         for (location,) in session.select("experiments", ["artifact_location"], query):
             folder = artifacts.local(location, self.home)
-            if folder is not None and folder.name == "0":
+            if folder and folder.name == "0" and folder.parent.parent.is_dir():
                 return folder.parent
         return self.home / "mlruns"
 
