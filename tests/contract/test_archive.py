@@ -46,7 +46,7 @@ class TestArchive(AdapterContract):
         for run in runs:
             for content in run.files.values():
                 digest = hashlib.sha256(content).hexdigest()
-                put(location, f"data/files/{digest[:2]}/{digest}", content)
+                put(location, f"data/bytes/{digest[:2]}/{digest}", content)
         entries = [
             {
                 "key": ["by hand", "", *run.ref],
@@ -63,7 +63,9 @@ class TestArchive(AdapterContract):
             for run in runs
         ]
         commit = {"generation": 1, "replaces": [], "parts": parts, "runs": entries}
-        put(location, f"data/chunks/{CHUNK}.json", json.dumps(commit).encode())
+        text = json.dumps(commit)
+        seal = f',"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
+        put(location, f"data/chunks/{CHUNK}.json", (text[:-1] + seal).encode())
         return runs
 
     def peek(self, location: str, run: RunRef) -> PlainRun:
@@ -86,7 +88,7 @@ class TestArchive(AdapterContract):
                 for row in rows("metrics")
             ],
             {
-                path: every(location, f"data/files/{digest[:2]}/{digest}")[0]
+                path: every(location, f"data/bytes/{digest[:2]}/{digest}")[0]
                 for path, digest in digests.items()
             },
         )

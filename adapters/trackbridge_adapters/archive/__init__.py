@@ -3,7 +3,7 @@
     trackbridge.json                         says that this is an archive, and of which version
     data/<table>/<chunk>.parquet             the tables, readable as plain Parquet datasets
     data/contents/<chunk>.parquet            which bytes each file of a run has
-    data/files/<ab>/<sha256>                 the bytes, each content once
+    data/bytes/<ab>/<sha256>                 the bytes, each content once
     data/chunks/<chunk>.json                 the commit: a chunk without it does not exist
 
 A chunk's name is a digest of the keys of its runs and a revision, so the same source gives the

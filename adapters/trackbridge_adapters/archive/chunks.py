@@ -22,6 +22,7 @@ from trackbridge_adapters.archive.folder import Folder
 
 CHUNKS = "data/chunks"
 _NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")
+_SEALED = re.compile(rb'(.*),"sha256":"([0-9a-f]{64})"}', re.DOTALL)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -80,27 +81,33 @@ class Chunk:
             },
             "runs": [_plain(entry) for entry in self.entries],
         }
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return text[:-1] + b',"sha256":"' + hashlib.sha256(text).hexdigest().encode() + b'"}'
 
     @classmethod
     def loads(cls, name: str, data: bytes, where: str) -> Chunk:
-        """The inverse of `dumps`; raises `IntegrityError`, with `where` as the file's name."""
-        match = _NAME.fullmatch(name)
+        """The inverse of `dumps`; raises `IntegrityError`, with `where` as the file's name.
+
+        The file ends with the digest of the document that it is without it.
+        """
+        parsed, sealed = _NAME.fullmatch(name), _SEALED.fullmatch(data)
         try:
+            if sealed is None or hashlib.sha256(sealed[1] + b"}").hexdigest() != sealed[2].decode():
+                raise ValueError("not the bytes that were written")
             document = json.loads(data)
             parts = {
                 table: Part(part["rows"], part["size"], part["sha256"])
                 for table, part in document["parts"].items()
             }
             return cls(
-                match[1] if match else "",
+                parsed[1] if parsed else "",
                 document["generation"],
-                int(match[2]) if match else 0,
+                int(parsed[2]) if parsed else 0,
                 tuple(_entry(run) for run in document["runs"]),
                 parts,
                 tuple(document["replaces"]),
             )
-        except (ValueError, KeyError, TypeError, IntegrityError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise IntegrityError(f"{where} is damaged ({error}); restore it from a copy") from error
 
 
@@ -133,14 +140,20 @@ def _entry(document: dict[str, Any]) -> Entry:
     return Entry(RunInfo(ref=ref, key=key, started=when, carried=True, **document), deleted)
 
 
+class Home(NamedTuple):
+    """Where a run lives."""
+
+    chunk: Chunk
+    entry: Entry
+
+
 class Index:
     """The chunks that are there, as of the last `refresh`."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self.chunks: dict[str, Chunk] = {}
-        self.homes: dict[RunRef, Chunk] = {}
-        """The chunk that each run lives in."""
+        self.homes: dict[RunRef, Home] = {}
         self.outdated: dict[str, Chunk] = {}
         """Chunks some of whose runs live elsewhere: what a clean-up has not come to."""
 
@@ -149,28 +162,13 @@ class Index:
         while not self._load():
             pass
 
-    def entries(self) -> list[Entry]:
-        """Every run once, in the order of project and run id."""
-        found = {
-            entry.info.ref: entry
-            for chunk in self.chunks.values()
-            for entry in chunk.entries
-            if self.homes[entry.info.ref] is chunk
-        }
-        return [found[ref] for ref in sorted(found)]
-
-    def living(self, chunk: Chunk) -> list[Entry]:
+    def living(self, chunk: Chunk) -> dict[RunRef, Entry]:
         """The runs that live in the chunk."""
-        return [entry for entry in chunk.entries if self.homes.get(entry.info.ref) is chunk]
-
-    def needs(self, chunk: Chunk) -> bool:
-        """Whether a reader has to go to the chunk for anything."""
-        return bool(self.living(chunk)) or chunk in self.shared()
-
-    def next_revision(self, of: str, *before: Chunk) -> int:
-        """A revision for a chunk of that id that comes after all there are and those given."""
-        same = [chunk for chunk in self.chunks.values() if chunk.id == of]
-        return 1 + max((chunk.revision for chunk in [*same, *before]), default=0)
+        return {
+            entry.info.ref: entry
+            for entry in chunk.entries
+            if self.homes[entry.info.ref].chunk is chunk
+        }
 
     def shared(self) -> list[Chunk]:
         """The chunks of shared tables, the ones that win last."""
@@ -178,33 +176,44 @@ class Index:
         replaced = {name for chunk in found for name in chunk.replaces}
         return sorted((c for c in found if c.name not in replaced), key=lambda c: c.rank)
 
+    def needs(self, name: str) -> bool:
+        """Whether a reader has to go to the chunk for anything."""
+        chunk = self.chunks.get(name)
+        return chunk is not None and (bool(self.living(chunk)) or chunk in self.shared())
+
+    def next_revision(self, of: str, *before: Chunk) -> int:
+        """A revision for a chunk of that id that comes after all there are and those given."""
+        same = [chunk for chunk in self.chunks.values() if chunk.id == of]
+        return 1 + max((chunk.revision for chunk in [*same, *before]), default=0)
+
     def _load(self) -> bool:
         """Whether the listing was still true when everything was loaded."""
         stems = (name.removesuffix(".json") for name in self._folder.names(CHUNKS))
-        names = [stem for stem in stems if _NAME.fullmatch(stem)]
-        gone = self.chunks.keys() - names
-        if gone:
-            self.chunks = {name: self.chunks[name] for name in names if name in self.chunks}
-            self.homes, self.outdated = {}, {}
-            self._settle(self.chunks.values())
-        new = []
-        for name in names:
-            if name not in self.chunks:
-                path = f"{CHUNKS}/{name}.json"
-                try:
-                    data = self._folder.read(path)
-                except NotFoundError:
-                    return False
-                new.append(Chunk.loads(name, data, f"{self._folder.address}/{path}"))
-        self.chunks.update((chunk.name, chunk) for chunk in new)
-        self._settle(new)
+        names = {stem for stem in stems if _NAME.fullmatch(stem)}
+        self._forget(self.chunks.keys() - names)
+        for name in sorted(names - self.chunks.keys()):
+            path = f"{CHUNKS}/{name}.json"
+            try:
+                data = self._folder.read(path)
+            except NotFoundError:
+                return False
+            self._settle(Chunk.loads(name, data, f"{self._folder.address}/{path}"))
         return True
 
-    def _settle(self, chunks: Iterable[Chunk]) -> None:
-        for chunk in chunks:
-            for entry in chunk.entries:
-                rival = self.homes.setdefault(entry.info.ref, chunk)
-                if rival is not chunk:
-                    winner, loser = sorted((chunk, rival), key=lambda c: c.rank, reverse=True)
-                    self.homes[entry.info.ref] = winner
-                    self.outdated[loser.name] = loser
+    def _forget(self, names: Iterable[str]) -> None:
+        gone = {name: self.chunks.pop(name) for name in names}
+        self.outdated = {n: chunk for n, chunk in self.outdated.items() if n not in gone}
+        if any(self.living(chunk) for chunk in gone.values()):
+            there, self.chunks, self.homes, self.outdated = self.chunks, {}, {}, {}
+            for chunk in there.values():
+                self._settle(chunk)
+
+    def _settle(self, chunk: Chunk) -> None:
+        self.chunks[chunk.name] = chunk
+        for entry in chunk.entries:
+            home = self.homes.setdefault(entry.info.ref, Home(chunk, entry))
+            if home.chunk is not chunk:
+                loser = min(chunk, home.chunk, key=lambda c: c.rank)
+                self.outdated[loser.name] = loser
+                if loser is home.chunk:
+                    self.homes[entry.info.ref] = Home(chunk, entry)

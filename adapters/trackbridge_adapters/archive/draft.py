@@ -9,14 +9,15 @@ import pyarrow as pa
 
 from trackbridge.adapter import RunRef
 from trackbridge_adapters.archive.chunks import Chunk, Part
-from trackbridge_adapters.archive.folder import Folder
-from trackbridge_adapters.archive.parts import PartWriter
+from trackbridge_adapters.archive.folder import Folder, storage_errors
+from trackbridge_adapters.archive.parts import SCHEMAS, PartWriter
 
 
 class Draft:
     """The Parquet files of one chunk, unseen by readers until `publish`."""
 
     def __init__(self, folder: Folder, scratch: Path) -> None:
+        scratch.mkdir()
         self._folder = folder
         self._scratch = scratch
         self._writers: dict[str, PartWriter] = {}
@@ -38,12 +39,19 @@ class Draft:
         return self._writers[table].counts if table in self._writers else Counter()
 
     def publish(self, chunk: Chunk) -> None:
-        """Put the finished files in their places, the commit last."""
-        for table in chunk.parts:
-            self._folder.publish(self._staged(table), chunk.path(table))
+        """Put the finished files in their places, the commit last.
+
+        A killed attempt may have left files of the same names.
+        """
+        for table in SCHEMAS:
+            if table in chunk.parts:
+                self._folder.publish(self._staged(table), chunk.path(table))
+            else:
+                self._folder.remove(chunk.path(table))
         self._folder.settle(map(chunk.path, chunk.parts))
         commit = self._scratch / "commit.json"
-        commit.write_bytes(chunk.dumps())
+        with storage_errors(str(commit), passing=False):
+            commit.write_bytes(chunk.dumps())
         self._folder.publish(commit, chunk.commit)
         self._folder.settle([chunk.commit])
 

@@ -56,6 +56,10 @@ class Folder(Protocol):
         """An empty local folder to write files in; what a kill left under that name is removed."""
         ...
 
+    def clear_scratch(self) -> None:
+        """Remove all that killed writers left in scratch folders."""
+        ...
+
     def publish(self, local: Path, path: str) -> None:
         """Move a file out of a scratch folder to its place, atomically."""
         ...
@@ -105,6 +109,8 @@ class LocalFolder:
 
     def names(self, path: str) -> list[str]:
         with self._errors(path):
+            if self._root.is_file():
+                raise ConfigError(f"{self.address} is a file; an archive is a folder")
             if not (self._root / path).is_dir():
                 return []
             names = (entry.name for entry in (self._root / path).iterdir())
@@ -133,13 +139,15 @@ class LocalFolder:
     def scratch(self, name: str) -> Iterator[Path]:
         with self._errors(""):
             self._root.mkdir(parents=True, exist_ok=True)
-            for left in self._root.glob(f"{SCRATCH}{name}.*"):
-                shutil.rmtree(left, ignore_errors=True)
+            self._remove_scratch(f"{name}.*")
             made = tempfile.mkdtemp(prefix=f"{SCRATCH}{name}.", dir=self._root)
         try:
             yield Path(made)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+    def clear_scratch(self) -> None:
+        self._remove_scratch("*")
 
     def publish(self, local: Path, path: str) -> None:
         place = self._root / path
@@ -157,6 +165,10 @@ class LocalFolder:
     def remove(self, path: str) -> None:
         with self._errors(path):
             (self._root / path).unlink(missing_ok=True)
+
+    def _remove_scratch(self, names: str) -> None:
+        for left in self._root.glob(f"{SCRATCH}{names}"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _inside(self, path: str) -> Path:
         """The file itself, unless a link leads out of the archive."""
@@ -231,6 +243,9 @@ class RemoteFolder:
     def scratch(self, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="trackbridge-") as scratch:
             yield Path(scratch)
+
+    def clear_scratch(self) -> None:
+        """Nothing to do: it lies in this machine's folder for temporary files."""
 
     def publish(self, local: Path, path: str) -> None:
         with self._errors(path):

@@ -31,7 +31,7 @@ SCHEMAS = {
             pa.field("run_id", TEXT, metadata={"doc": "empty for files of the store itself"}),
             pa.field("owner", TEXT, metadata={"doc": "as in the table files"}),
             pa.field("path", TEXT, metadata={"doc": "as in the table files"}),
-            pa.field("sha256", TEXT, metadata={"doc": "the bytes lie in data/files/<ab>/<sha256>"}),
+            pa.field("sha256", TEXT, metadata={"doc": "the bytes lie in data/bytes/<ab>/<sha256>"}),
             pa.field("size", INT, metadata={"doc": "bytes"}),
         ],
         metadata={"doc": "one row per file whose bytes are in the archive"},

@@ -21,6 +21,7 @@ from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+BYTES = "data/bytes"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Files = dict[FileRef, tuple[str, int]]
@@ -41,9 +42,9 @@ class ArchiveReader:
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         self.index.refresh()
-        for entry in self.index.entries():
-            if _means(query, entry):
-                yield entry.info
+        for _, home in sorted(self.index.homes.items(), key=lambda item: item[0]):
+            if _means(query, home.entry):
+                yield home.entry.info
 
     def read_runs(
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None
@@ -89,7 +90,7 @@ class ArchiveReader:
             self.index.refresh()
         if ref not in self.index.homes:
             raise NotFoundError(f"{self.address}: no run {ref.run_id!r} in project {ref.project!r}")
-        return self.index.homes[ref]
+        return self.index.homes[ref].chunk
 
     def rows(
         self, chunk: Chunk, table: str, refs: Collection[RunRef] | None
@@ -102,7 +103,7 @@ class ArchiveReader:
                 yield from read_part(local, table, refs)
         except NotFoundError as error:
             self.index.refresh()
-            if chunk.name in self.index.chunks and self.index.needs(chunk):
+            if self.index.needs(chunk.name):
                 raise IntegrityError(f"{self.address}/{path} is missing; restore it") from error
             raise TransientError(f"{self.address} was changed while it was read") from error
         except (pa.ArrowException, OSError) as error:
@@ -172,7 +173,7 @@ class ProvenFile(io.RawIOBase):
 
 def content_path(digest: str) -> str:
     """Where the bytes with a digest lie."""
-    return f"data/files/{digest[:2]}/{digest}"
+    return f"{BYTES}/{digest[:2]}/{digest}"
 
 
 def _means(query: Query, entry: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""A chunk of runs being written into an archive, and the clean-up of what it replaces."""
+"""A chunk of runs being written into an archive."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from trackbridge.adapter import STORE, Batch, FileRef, RunInfo, RunKey, RunRef
-from trackbridge.errors import IntegrityError, TransientError
+from trackbridge.errors import IntegrityError
 from trackbridge.schema import NAMED_BY, SHARED
 from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
+from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
+from trackbridge_adapters.archive.folder import storage_errors
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
 from trackbridge_adapters.archive.reader import content_path
 
@@ -55,7 +57,10 @@ class ArchiveSink:
     def __enter__(self) -> ArchiveSink:
         name = self._id if self._targets else f"shared-{uuid.uuid4().hex}"
         self._scratch = self._stack.enter_context(self._store.folder.scratch(name))
-        self._runs, self._shared = self._draft("runs"), self._draft("shared")
+        self._runs = Draft(self._store.folder, self._scratch / "runs")
+        self._shared = Draft(self._store.folder, self._scratch / "shared")
+        for draft in (self._runs, self._shared):
+            self._stack.callback(draft.abandon)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -78,7 +83,9 @@ class ArchiveSink:
         with staged.open("wb") as out:
             for block in blocks(data):
                 digest.update(block)
-                size += out.write(block)
+                with storage_errors(str(staged), passing=False):
+                    size += out.write(block)
+                    out.flush()
         path = content_path(digest.hexdigest())
         if self._store.folder.size(path) != size:
             self._store.folder.publish(staged, path)
@@ -94,29 +101,22 @@ class ArchiveSink:
             self._commit_runs()
         return {key: ref for ref, key in self._targets.items()}
 
-    def _draft(self, name: str) -> Draft:
-        (self._scratch / name).mkdir()
-        draft = Draft(self._store.folder, self._scratch / name)
-        self._stack.callback(draft.abandon)
-        return draft
-
     def _refuse_strangers(self) -> None:
         """A run of the same project and run id, but of another origin, is never replaced."""
         for ref, key in self._targets.items():
             home = self._store.index.homes.get(ref)
-            for entry in home.entries if home else ():
-                if entry.info.ref == ref and entry.info.key != key:
-                    raise IntegrityError(
-                        f"{self._store.address}: run {ref.run_id} of project {ref.project} is "
-                        f"there already, from {entry.info.key}; put {key} into another archive"
-                    )
+            if home is not None and home.entry.info.key != key:
+                raise IntegrityError(
+                    f"{self._store.address}: run {ref.run_id} of project {ref.project} is there "
+                    f"already, from {home.entry.info.key}; put {key} into another archive"
+                )
 
     def _commit_runs(self) -> None:
         index = self._store.index
         self._runs.write(CONTENTS, self._contents_of(of_store=False))
         parts = self._runs.finish()
         self._check_labels(parts)
-        replaced = [index.homes[ref] for ref in self._targets if ref in index.homes]
+        replaced = [index.homes[ref].chunk for ref in self._targets if ref in index.homes]
         chunk = Chunk(
             self._id,
             1 + max((old.generation for old in replaced), default=0),
@@ -128,7 +128,7 @@ class ArchiveSink:
         index.refresh()
         for old in list(index.outdated.values()):
             if any(entry.info.ref in self._targets for entry in old.entries):
-                self._clean(old)
+                take_out(self._store, old, self._scratch)
         index.refresh()
 
     def _check_labels(self, tables: Iterable[str]) -> None:
@@ -160,7 +160,7 @@ class ArchiveSink:
         )
         self._shared.publish(chunk)
         for old in [*left, *covered]:
-            self._remove(old)
+            remove(self._store, old)
         index.refresh()
 
     def _covers(self, chunk: Chunk) -> bool:
@@ -170,35 +170,6 @@ class ArchiveSink:
             for data in self._store.rows(chunk, table, None)
             for name in _names(table, data)
         )
-
-    def _clean(self, old: Chunk) -> None:
-        """Take the runs that live elsewhere out of a chunk: put a copy without them in its place.
-
-        Until the old chunk's commit is gone, the copy has the higher rank. Another writer may do
-        the same at the same time; it makes the same copy.
-        """
-        living = {entry.info.ref: entry for entry in self._store.index.living(old)}
-        if living:
-            draft = self._draft(old.name)
-            try:
-                for table in old.parts:
-                    for data in self._store.rows(old, table, living):
-                        draft.write(table, data)
-            except TransientError:
-                if self._store.index.needs(old):
-                    raise
-            else:
-                name = chunk_id(str(entry.info.key) for entry in living.values())
-                revision = self._store.index.next_revision(name, old)
-                entries = tuple(living.values())
-                draft.publish(Chunk(name, old.generation, revision, entries, draft.finish()))
-        self._remove(old)
-
-    def _remove(self, chunk: Chunk) -> None:
-        """Remove a chunk that no reader needs: the commit last, so that a kill leaves a trace."""
-        for table in chunk.parts:
-            self._store.folder.remove(chunk.path(table))
-        self._store.folder.remove(chunk.commit)
 
     def _contents_of(self, *, of_store: bool) -> pa.RecordBatch:
         """The files of the runs, or of the store, as rows."""

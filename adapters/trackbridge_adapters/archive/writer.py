@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trackbridge.adapter import Presentation, Row, RunKey, RunRef
+from trackbridge_adapters.archive.cleaning import sweep
 from trackbridge_adapters.archive.marker import ensure
 from trackbridge_adapters.archive.reader import ArchiveReader
 from trackbridge_adapters.archive.sink import ArchiveSink
@@ -23,3 +24,10 @@ class ArchiveWriter(ArchiveReader):
         ensure(self.folder)
         self.index.refresh()
         return ArchiveSink(self, {self.target(key): key for key in keys})
+
+    def sweep(self) -> None:
+        """Remove what killed writers have left and no commit speaks of.
+
+        Only for a time when nobody writes: before an archive is sealed.
+        """
+        sweep(self)

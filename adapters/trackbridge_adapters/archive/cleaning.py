@@ -1,0 +1,72 @@
+"""Takes out of an archive what was replaced, and what killed writers have left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trackbridge.errors import TransientError
+from trackbridge_adapters.archive.chunks import Chunk, chunk_id
+from trackbridge_adapters.archive.draft import Draft
+from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS
+from trackbridge_adapters.archive.reader import BYTES, content_path
+
+if TYPE_CHECKING:
+    from trackbridge_adapters.archive.writer import ArchiveWriter
+
+
+def take_out(store: ArchiveWriter, old: Chunk, scratch: Path) -> None:
+    """Put a copy in the place of a chunk, without the runs that live elsewhere.
+
+    Until the old chunk's commit is gone, the copy has the higher rank. Another writer may do the
+    same at the same time; it makes the same copy.
+    """
+    living = store.index.living(old)
+    if living:
+        draft = Draft(store.folder, scratch / old.name)
+        try:
+            for table in old.parts:
+                for data in store.rows(old, table, living):
+                    draft.write(table, data)
+        except TransientError:
+            if store.index.needs(old.name):
+                raise
+        else:
+            name = chunk_id(str(entry.info.key) for entry in living.values())
+            revision = store.index.next_revision(name, old)
+            entries = tuple(living.values())
+            draft.publish(Chunk(name, old.generation, revision, entries, draft.finish()))
+        finally:
+            draft.abandon()
+    remove(store, old)
+
+
+def remove(store: ArchiveWriter, chunk: Chunk) -> None:
+    """Remove a chunk that no reader needs: the commit last, so that a kill leaves a trace."""
+    for table in chunk.parts:
+        store.folder.remove(chunk.path(table))
+    store.folder.remove(chunk.commit)
+
+
+def sweep(store: ArchiveWriter) -> None:
+    """Remove all that no reader needs. Only for a time when nobody writes."""
+    index = store.index
+    index.refresh()
+    shared = index.shared()
+    with store.folder.scratch("sweep") as scratch:
+        for chunk in [*index.chunks.values()]:
+            if chunk.name in index.outdated or not (chunk.entries or chunk in shared):
+                take_out(store, chunk, scratch)
+    index.refresh()
+    store.folder.clear_scratch()
+    chunks = index.chunks.values()
+    needed = {chunk.path(table) for chunk in chunks for table in chunk.parts}
+    for chunk in chunks:
+        if CONTENTS in chunk.parts:
+            for data in store.rows(chunk, CONTENTS, None):
+                needed.update(map(content_path, data.column("sha256").to_pylist()))
+    bytes_folders = [f"{BYTES}/{name}" for name in store.folder.names(BYTES)]
+    for folder in [*(f"data/{table}" for table in SCHEMAS), *bytes_folders]:
+        for name in store.folder.names(folder):
+            if f"{folder}/{name}" not in needed:
+                store.folder.remove(f"{folder}/{name}")
