@@ -7,7 +7,13 @@ from typing import Any, Protocol
 
 from trackbridge import shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
-from trackbridge.errors import BridgeError, ConfigError, NotFoundError, UnsupportedError
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    NotFoundError,
+    TransientError,
+    UnsupportedError,
+)
 from trackbridge.plan import chunked
 from trackbridge.proof import Comparison, Difference, compare_chunk
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
@@ -49,7 +55,7 @@ def verify(
     writer, other = _open_target(target, target_options)
     progress = progress or Silence()
     runs = persist(lambda: found(reader, query))
-    others = list(other.list_runs(EVERY_RUN))
+    others = persist(lambda: list(other.list_runs(EVERY_RUN)))
     partners = _partners(others)
     pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
     result = Comparison()
@@ -63,7 +69,8 @@ def verify(
         progress.points(chunk.points)
         progress.runs(len(chunk.runs))
     here, there = (shared.Origins((i.ref, i.key) for i in infos) for infos in (runs, others))
-    lacking = shared.lacking(shared.read(reader, query, here), shared.read(other, EVERY_RUN, there))
+    rows = persist(lambda: shared.read(reader, query, here))
+    lacking = shared.lacking(rows, persist(lambda: shared.read(other, EVERY_RUN, there)))
     result.differences += [
         Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
         for table, name in lacking
@@ -102,7 +109,7 @@ def compare_apart(
     """As `compare_chunk`; a run that cannot be read is a difference of its own."""
     try:
         return persist(lambda: compare_chunk(source, target, pairs, writer))
-    except ConfigError:
+    except (ConfigError, TransientError):
         raise
     except BridgeError as error:
         if len(pairs) == 1:

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from trackbridge import shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
 from trackbridge.compare import EVERY_RUN, Progress, Silence, compare_apart, found
-from trackbridge.errors import BridgeError, ConfigError
+from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
 from trackbridge.receipts import Receipt, Receipts, receipt_id
@@ -78,8 +78,9 @@ def migrate(
     waiting = list(job.sort_out(runs))
     job.progress.begin(len(waiting), sum(info.points for info in waiting))
     waiting = list(job.adopt(reader, waiting))
-    rows, here, there = job.shared(reader, query, runs)
-    shared.move(rows, here, writer, there, ("projects",))  # before the runs that lie in them
+    rows, here, there = persist(lambda: job.shared(reader, query, runs))
+    # before the runs that lie in them
+    persist(lambda: shared.move(rows, here, writer, there, ("projects",)))
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
         open_both = _Stores(source, target, source_options, target_options)
@@ -92,7 +93,7 @@ def migrate(
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
-    losses, lacking = shared.move(rows, here, writer, there)
+    losses, lacking = persist(lambda: shared.move(rows, here, writer, there))
     job.losses.merge(losses.list())
     report.failures += [
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
@@ -136,6 +137,8 @@ def _move_all(
         yield _Outcome(chunk, persist(lambda: move(reader, writer, chunk.runs, tell)))
     except ConfigError:
         raise
+    except TransientError as error:  # run by run it would only take longer
+        yield from (_Outcome(Chunk((run,)), None, str(error)) for run in chunk.runs)
     except BridgeError as error:
         if len(chunk.runs) == 1:
             yield _Outcome(chunk, None, str(error))
@@ -153,7 +156,8 @@ class _Job:
         self._known = self._receipts.by_id()
         self._receipted = {receipt.key for receipt in self._known.values()}
         self._writer = writer
-        self._listed = [(info.ref, info.key) for info in writer.list_runs(EVERY_RUN)]
+        listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
+        self._listed = [(info.ref, info.key) for info in listed]
         self._there = {str(key) for _, key in self._listed}
 
     def shared(
