@@ -22,6 +22,7 @@ from trackbridge.errors import IntegrityError
 from trackbridge.fit import fit_points
 from trackbridge.losses import Losses
 from trackbridge.residual import MOVES, PointResidual, PointRestoration
+from trackbridge.row_residual import KeptRow
 from trackbridge.schema import SHARED, TABLES
 from trackbridge.sidecar import FORMAT, Sidecar
 
@@ -48,13 +49,17 @@ def logs(count: int) -> pa.Table:
     return pa.Table.from_batches([data]).drop_columns(["project", "run_id"])
 
 
+def kept_rows(table: str) -> st.SearchStrategy[KeptRow]:
+    return st.builds(KeptRow, small_rows(table), st.none() | small_rows(table))
+
+
 @st.composite
 def sidecars(draw: st.DrawFn) -> Sidecar:
     tables = draw(st.lists(st.sampled_from(SMALL), max_size=3, unique=True))
     residual, _ = residual_of(draw(loose_points()), draw(capabilities()))
     side = as_sidecar(residual)
     side.hide = draw(st.dictionaries(st.sampled_from(SMALL), st.sets(st.text(max_size=4))))
-    side.add = {t: draw(st.lists(small_rows(t), min_size=1, max_size=2)) for t in tables}
+    side.kept = {t: draw(st.lists(kept_rows(t), min_size=1, max_size=2)) for t in tables}
     side.names = draw(st.dictionaries(st.text(), st.text(), max_size=2))
     side.files = draw(st.dictionaries(PLACES, PLACES, max_size=2))
     if draw(st.booleans()):
@@ -64,12 +69,15 @@ def sidecars(draw: st.DrawFn) -> Sidecar:
 
 def content(side: Sidecar) -> Any:
     """Everything in a sidecar; nulls of rows may be left out."""
-    add = {
-        table: [{n: v for n, v in row.items() if v is not None} for row in rows]
-        for table, rows in side.add.items()
+    kept = {
+        table: [
+            [row and {n: v for n, v in row.items() if v is not None} for row in item]
+            for item in rows
+        ]
+        for table, rows in side.kept.items()
     }
     streams = {name: str(table.to_pylist()) for name, table in side.streams.items()}
-    return side.hide, add, side.names, side.files, streams
+    return side.hide, kept, side.names, side.files, streams
 
 
 @given(side=sidecars())
@@ -81,7 +89,7 @@ def test_what_is_written_is_read(side: Sidecar) -> None:
 def test_the_same_content_has_the_same_bytes(side: Sidecar) -> None:
     again = Sidecar(
         dict(reversed(side.hide.items())),
-        dict(reversed(side.add.items())),
+        dict(reversed(side.kept.items())),
         dict(reversed(side.names.items())),
         side.files,
         side.streams,
@@ -92,7 +100,11 @@ def test_the_same_content_has_the_same_bytes(side: Sidecar) -> None:
 
 EXAMPLE = Sidecar(
     {"tags": {"abc"}},
-    {"params": [{"key": "lr", "value": "0.1", "type": "float"}]},
+    {
+        "params": [
+            KeptRow({"key": "lr", "value": "0.1", "type": "float"}, {"key": "lr", "value": "0.1"})
+        ]
+    },
     {"a_b": "a/b"},
     {("", "a"): ("x", "y")},
     {"hidden": pa.table({"hash": np.arange(40, dtype=np.uint64)}), "logs": logs(9)},
@@ -135,12 +147,12 @@ def _same_or_refused(data: bytes) -> None:
         assert content(found) == content(Sidecar.loads(EXAMPLE, "the run"))
 
 
-DOCUMENT = {"format": FORMAT, "hide": {}, "add": {}, "names": {}, "files": [], "streams": []}
+DOCUMENT = {"format": FORMAT, "hide": {}, "kept": {}, "names": {}, "files": [], "streams": []}
 FOREIGN = [
     *([], 5, None, {}, {"format": FORMAT}, {**DOCUMENT, "format": "1"}),
-    {**DOCUMENT, "add": {"nonsense": [{"key": "k"}]}},
-    {**DOCUMENT, "add": {"tags": [5]}},
-    {**DOCUMENT, "add": {"tags": [{"no such column": 1}]}},
+    {**DOCUMENT, "kept": {"nonsense": [[{"key": "k"}, None]]}},
+    {**DOCUMENT, "kept": {"tags": [5]}},
+    {**DOCUMENT, "kept": {"tags": [[{"no such column": 1}, None]]}},
     {**DOCUMENT, "files": [["a"]]},
     {**DOCUMENT, "hide": 5},
     {**DOCUMENT, "streams": ["logs"]},

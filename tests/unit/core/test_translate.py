@@ -53,12 +53,6 @@ def test_a_tag_that_was_added_in_the_target_comes_along(moved: tuple[str, str, s
     assert key_value(native(back, "tags")) == {"label": None, "team": "blue", "seen": "yes"}
 
 
-EDITS = pytest.mark.xfail(
-    strict=True, reason="a sidecar's row is added even where the row it stands for was changed"
-)
-
-
-@EDITS
 def test_a_run_that_was_renamed_in_the_target_is_still_one_run(
     moved: tuple[str, str, str],
 ) -> None:
@@ -68,7 +62,6 @@ def test_a_run_that_was_renamed_in_the_target_is_still_one_run(
     assert [row["name"] for row in native(back, "runs")] == ["better name"]
 
 
-@EDITS
 def test_a_param_that_was_edited_in_the_target_is_seen_as_it_is(
     moved: tuple[str, str, str],
 ) -> None:
@@ -81,7 +74,6 @@ def test_a_param_that_was_edited_in_the_target_is_seen_as_it_is(
     assert [row["value"] for row in native(back, "params") if row["key"] == "lr"] == ["0.2"]
 
 
-@EDITS
 def test_a_param_that_was_deleted_in_the_target_stays_deleted(
     moved: tuple[str, str, str],
 ) -> None:

@@ -1,0 +1,439 @@
+"""A migration ends with every run proven, or says which one is not and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.core.faults import Faults
+from unit.core.samples import POOR, points, sample
+from unit.core.stores import NOTHING_CHANGES, edit, native, peek, seed, stores
+
+import trackbridge
+from trackbridge import plan
+from trackbridge.adapter import Batch, Query, RunKey
+from trackbridge.engine import Failure, Report
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    IntegrityError,
+    NotFoundError,
+    TransientError,
+)
+from trackbridge_adapters import memory
+
+RUNS = ["run1", "run2", "run3"]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[str, str]]:
+    """A store with three runs, and an empty one that cannot hold all of them natively."""
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample(name) for name in RUNS])
+        yield home, away
+
+
+def migrate(home: str, away: str, query: Query = Query(), **options: Any) -> Report:  # noqa: B008
+    return trackbridge.migrate(f"memory:{home}", f"memory:{away}", query, **options)
+
+
+def counts(report: Report) -> tuple[int, int, int, int]:
+    return report.copied, report.updated, report.skipped, len(report.failures)
+
+
+def receipts(state: Path) -> list[Path]:
+    return sorted(state.rglob("*.json"))
+
+
+def test_runs_are_copied_once_and_skipped_afterwards(pair: tuple[str, str], state: Path) -> None:
+    assert counts(migrate(*pair)) == (3, 0, 0, 0)
+    before = dict(memory.STORES[pair[1]].runs)
+    again = migrate(*pair)
+    assert counts(again) == (0, 0, 3, 0)
+    assert again.verified
+    assert again.points == 0
+    assert {ref: run.fingerprint for ref, run in memory.STORES[pair[1]].runs.items()} == {
+        ref: run.fingerprint for ref, run in before.items()
+    }
+
+
+def test_a_report_counts_what_was_moved(pair: tuple[str, str]) -> None:
+    report = migrate(*pair)
+    assert report.total == 3
+    assert report.points == 3 * 15
+    assert (report.files, report.size) == (3 * 2, 3 * (4 + 256))
+    assert report.seconds > 0
+
+
+def test_runs_without_receipts_are_proven_and_not_copied_again(
+    pair: tuple[str, str], state: Path
+) -> None:
+    migrate(*pair)
+    before = {ref: run.fingerprint for ref, run in memory.STORES[pair[1]].runs.items()}
+    for path in receipts(state):
+        path.unlink()
+    assert counts(migrate(*pair)) == (0, 0, 3, 0)
+    assert {ref: run.fingerprint for ref, run in memory.STORES[pair[1]].runs.items()} == before
+    assert receipts(state)
+
+
+def test_runs_without_receipts_that_are_not_right_are_written_again(
+    pair: tuple[str, str], state: Path
+) -> None:
+    home, away = pair
+    migrate(home, away)
+    for path in receipts(state):
+        path.unlink()
+    edit(away, "tags", [{"key": "team", "value": "red"}], RunKey("x", "", "p", "run2"))
+    assert counts(migrate(home, away)) == (0, 1, 2, 0)
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+def test_a_damaged_sidecar_is_written_again(pair: tuple[str, str], state: Path) -> None:
+    home, away = pair
+    migrate(home, away)
+    for path in receipts(state):
+        path.unlink()
+    files = memory.STORES[away].files
+    broken = next(file for file in files if file.path == "trackbridge/sidecar.zip")
+    files[broken] = files[broken][:-9]
+    assert counts(migrate(home, away)) == (0, 1, 2, 0)
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"runs": 5}', "[]", '{"runs": [{"key": "x"}]}'])
+def test_torn_receipts_count_as_none(pair: tuple[str, str], state: Path, content: str) -> None:
+    migrate(*pair)
+    for path in receipts(state):
+        path.write_text(content)
+    assert counts(migrate(*pair)) == (0, 0, 3, 0)
+
+
+def test_runs_that_are_gone_from_the_target_are_copied_again(pair: tuple[str, str]) -> None:
+    home, away = pair
+    migrate(home, away)
+    memory.STORES[away].runs.pop(next(iter(memory.STORES[away].runs)))
+    assert counts(migrate(home, away)) == (1, 0, 2, 0)
+    memory.create(away, POOR)
+    assert counts(migrate(home, away)) == (3, 0, 0, 0)
+
+
+def test_a_run_that_has_gone_on_is_brought_up_to_date(pair: tuple[str, str]) -> None:
+    home, away = pair
+    migrate(home, away)
+    key = RunKey("x", "", "p", "run2")
+    edit(home, "metrics", points("loss", 9), key)
+    report = migrate(home, away)
+    assert counts(report) == (0, 1, 2, 0)
+    assert report.points == 9
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+    assert len(memory.STORES[away].runs) == 3
+
+
+def test_receipts_of_another_target_do_not_count(pair: tuple[str, str]) -> None:
+    home, away = pair
+    migrate(home, away)
+    with stores(POOR) as (other,):
+        assert counts(migrate(home, other)) == (3, 0, 0, 0)
+
+
+def test_only_the_runs_that_are_meant_are_moved(pair: tuple[str, str]) -> None:
+    home, away = pair
+    there = memory.STORES[home].runs.items()
+    (wanted,) = (ref.run_id for ref, run in there if run.key.run_id == "run2")
+    assert counts(migrate(home, away, Query(run_ids=[wanted]))) == (1, 0, 0, 0)
+    assert [run.key.run_id for run in memory.STORES[away].runs.values()] == ["run2"]
+    assert counts(migrate(home, away)) == (2, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "query", [Query(projects=["nope"]), Query(run_ids=["nope"]), Query(projects=["p", "nope"])]
+)
+def test_a_project_or_run_that_is_named_in_vain_is_an_error(
+    pair: tuple[str, str], query: Query
+) -> None:
+    home, away = pair
+    with pytest.raises(NotFoundError, match=r"no (project|run) 'nope'.*`trackbridge ls`"):
+        migrate(home, away, query)
+    with pytest.raises(NotFoundError, match="nope"):
+        trackbridge.verify(f"memory:{home}", f"memory:{away}", query)
+    assert not memory.STORES[away].runs
+
+
+def test_a_time_that_no_run_started_after_means_no_run(pair: tuple[str, str]) -> None:
+    later = Query(since=datetime.now(timezone.utc) + timedelta(days=9_000))
+    report = migrate(*pair, later)
+    assert report.total == 0
+    assert report.verified
+
+
+def test_a_store_is_not_migrated_into_itself(pair: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match="source and target are the same store"):
+        migrate(pair[0], pair[0])
+
+
+def test_runs_of_equal_names_from_two_instances_are_kept_apart() -> None:
+    with stores(NOTHING_CHANGES, POOR, NOTHING_CHANGES) as (home, away, back):
+        twins = [
+            sample("run1", instance=host, metrics=points("loss", value=float(n)))
+            for n, host in enumerate(["a", "b", "c"])
+        ]
+        seed(home, twins)
+        assert counts(migrate(home, away)) == (3, 0, 0, 0)
+        assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+        assert counts(migrate(away, back)) == (3, 0, 0, 0)
+        assert peek(back) == peek(home)
+
+
+def test_one_store_collects_the_runs_of_several(pair: tuple[str, str]) -> None:
+    home, away = pair
+    with stores(NOTHING_CHANGES) as (other,):
+        seed(other, [sample("run1", instance="elsewhere"), sample("run9")])
+        assert counts(migrate(home, away)) == (3, 0, 0, 0)
+        assert counts(migrate(other, away)) == (2, 0, 0, 0)
+        for source in (home, other):
+            assert trackbridge.verify(f"memory:{source}", f"memory:{away}").holds
+
+
+# Faults
+
+
+@pytest.fixture
+def faulty(pair: tuple[str, str]) -> tuple[str, str]:
+    """The addresses of a faulty source and a sound target."""
+    return f"faulty:{pair[0]}", f"memory:{pair[1]}"
+
+
+def _only(run_id: str, error: Exception) -> Any:
+    def fault(what: Any) -> None:
+        refs = what if isinstance(what, (list, tuple)) and not hasattr(what, "run") else [what.run]
+        if any(ref.run_id.endswith(run_id) for ref in refs):
+            raise error
+
+    return fault
+
+
+@pytest.mark.parametrize("method", ["read_runs", "open_file"])
+def test_one_run_that_fails_does_not_stop_the_others(
+    faulty: tuple[str, str], wrong: Faults, method: str
+) -> None:
+    wrong.of[method] = _only("run2", IntegrityError("its file is torn"))
+    report = trackbridge.migrate(*faulty)
+    assert counts(report) == (2, 0, 0, 1)
+    assert not report.verified
+    assert report.failures == [Failure("p/x//p/run2", "its file is torn")]
+    del wrong.of[method]
+    assert counts(trackbridge.migrate(*faulty)) == (1, 0, 2, 0)
+
+
+def test_one_run_that_the_target_refuses_does_not_stop_the_others(
+    pair: tuple[str, str], wrong: Faults
+) -> None:
+    wrong.of["open"] = lambda keys: _refuse([key.run_id for key in keys])
+    report = trackbridge.migrate(f"memory:{pair[0]}", f"faulty:{pair[1]}")
+    assert counts(report) == (2, 0, 0, 1)
+    assert report.failures == [Failure("p/x//p/run3", "taken by another run")]
+
+
+def _refuse(run_ids: list[str]) -> None:
+    if "run3" in run_ids:
+        raise IntegrityError("taken by another run")
+
+
+def test_a_run_that_did_not_arrive_as_promised_fails_and_gets_no_receipt(
+    pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may report success while it loses data: only reading back can tell."""
+    home, away = pair
+    write = memory.MemorySink.write
+
+    def lossy(self: memory.MemorySink, batch: Batch) -> None:
+        if batch.table == "metrics":
+            batch = Batch(batch.table, batch.data.slice(1))
+        write(self, batch)
+
+    monkeypatch.setattr(memory.MemorySink, "write", lossy)
+    report = migrate(home, away)
+    assert report.copied < 3
+    assert not report.verified
+    assert "read back from the target, it is not what was written: metrics" in (
+        report.failures[0].error
+    )
+    monkeypatch.undo()
+    assert migrate(home, away).verified
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+READING = ("list_runs", "read_runs", "read_shared", "open_file")
+WRITING = ("open", "write", "put_file", "commit")
+
+
+@pytest.mark.parametrize(
+    ("side", "method"),
+    [*(("source", name) for name in READING), *(("target", name) for name in READING + WRITING)],
+)
+def test_faults_that_pass_are_waited_for(
+    pair: tuple[str, str], wrong: Faults, waits: list[float], side: str, method: str
+) -> None:
+    home, away = pair
+    source = f"{'faulty' if side == 'source' else 'memory'}:{home}"
+    target = f"{'faulty' if side == 'target' else 'memory'}:{away}"
+    seed(home, [], {"projects": [{"project": "p", "notes": "shared"}]})
+    wrong.first(method, TransientError("429"), TransientError("503", retry_after=7))
+    report = trackbridge.migrate(source, target)
+    assert counts(report) == (3, 0, 0, 0)
+    assert report.verified
+    assert len(waits) == 2
+    assert waits[1] == 7
+    wrong.first(method, TransientError("429"))
+    assert trackbridge.verify(source, target).holds
+
+
+def test_a_fault_that_does_not_pass_fails_the_chunk_after_some_attempts(
+    pair: tuple[str, str], wrong: Faults, waits: list[float]
+) -> None:
+    home, away = pair
+
+    def down() -> None:
+        raise TransientError("the server is down")
+
+    wrong.of["commit"] = down
+    report = trackbridge.migrate(f"memory:{home}", f"faulty:{away}")
+    assert counts(report) == (0, 0, 0, 3)
+    assert {failure.error for failure in report.failures} == {"the server is down"}
+    assert wrong.calls["commit"] <= 6, "a dead server is not asked once more for every run"
+    assert not memory.STORES[away].runs
+
+
+@pytest.mark.parametrize("method", ["read_runs", "open_file", "open", "write", "commit"])
+def test_a_mistake_in_the_call_stops_the_job_with_nothing_half_written(
+    pair: tuple[str, str], wrong: Faults, state: Path, method: str
+) -> None:
+    home, away = pair
+
+    def refuse(*args: Any) -> None:
+        raise ConfigError("no such option")
+
+    wrong.of[method] = refuse
+    with pytest.raises(ConfigError, match="no such option"):
+        trackbridge.migrate(f"faulty:{home}", f"faulty:{away}")
+    assert not memory.STORES[away].runs
+    assert not memory.STORES[away].files
+    assert not receipts(state)
+
+
+def test_an_unforeseen_error_is_not_swallowed(pair: tuple[str, str], wrong: Faults) -> None:
+    wrong.first("read_runs", ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        trackbridge.migrate(f"faulty:{pair[0]}", f"memory:{pair[1]}")
+    assert not memory.STORES[pair[1]].runs
+    assert migrate(*pair).verified
+
+
+def test_receipts_are_kept_chunk_by_chunk(
+    pair: tuple[str, str], wrong: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done before a job was stopped is not done again."""
+    monkeypatch.setattr(plan, "CHUNK_RUNS", 1)
+    home, away = pair
+    calls = iter(range(9))
+
+    def third(*args: Any) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+
+    wrong.of["commit"] = third
+    with pytest.raises(KeyboardInterrupt):
+        trackbridge.migrate(f"memory:{home}", f"faulty:{away}")
+    assert len(memory.STORES[away].runs) == 2
+    assert counts(trackbridge.migrate(f"memory:{home}", f"faulty:{away}")) == (1, 0, 2, 0)
+
+
+def test_an_unwritable_state_folder_is_named_with_the_way_out(
+    pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("TRACKBRIDGE_STATE", str(tmp_path / "file" / "state"))
+    with pytest.raises(ConfigError, match="TRACKBRIDGE_STATE to another folder") as caught:
+        migrate(*pair)
+    assert "\n" not in str(caught.value)
+    assert "None" not in str(caught.value)
+
+
+def test_a_state_address_that_makes_no_sense_is_named(
+    pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKBRIDGE_STATE", "nosuchprotocol://x")
+    with pytest.raises(ConfigError, match="TRACKBRIDGE_STATE=nosuchprotocol://x"):
+        migrate(*pair)
+
+
+def test_no_temporary_file_of_receipts_is_left(pair: tuple[str, str], state: Path) -> None:
+    migrate(*pair)
+    assert [path.suffix for path in state.rglob("*") if path.is_file()] == [".json"]
+
+
+def test_a_receipt_says_what_was_proven(pair: tuple[str, str], state: Path) -> None:
+    migrate(*pair)
+    (path,) = receipts(state)
+    document = json.loads(path.read_text())
+    assert (document["source"], document["target"]) == tuple(f"memory:{n}" for n in pair)
+    assert [run["key"] for run in document["runs"]] == [f"x//p/{name}" for name in RUNS]
+    assert set(document["runs"][0]["digests"]) >= {"runs", "params", "metrics", "files", "logs"}
+
+
+def test_damage_in_the_source_is_reported_and_stops_nothing() -> None:
+    damage = ["run-1.wandb at byte 77: torn record"]
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample(runs=[{"name": "n", "extra": json.dumps({"damage": damage})}])])
+        report = migrate(home, away)
+        assert report.damage == damage
+        assert report.verified
+
+
+class _Watcher:
+    """Progress as a test sees it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def begin(self, runs: int, points: int) -> None:
+        self.told.append(("begin", runs * 1000 + points))
+
+    def points(self, count: int) -> None:
+        self.told.append(("points", count))
+
+    def runs(self, count: int) -> None:
+        self.told.append(("runs", count))
+
+
+def test_progress_is_told_of_every_run_and_point(pair: tuple[str, str]) -> None:
+    watcher = _Watcher()
+    migrate(*pair, progress=watcher)
+    assert watcher.told[0] == ("begin", 3045)
+    assert sum(count for what, count in watcher.told if what == "points") == 45
+    assert sum(count for what, count in watcher.told if what == "runs") == 3
+
+
+def test_a_report_is_verified_only_if_every_run_is_accounted_for() -> None:
+    assert Report(total=3, copied=1, updated=1, skipped=1).verified
+    assert not Report(total=3, copied=2).verified
+    assert not Report(total=1, copied=1, failures=[Failure("r", "why")]).verified
+
+
+def test_errors_are_one_family() -> None:
+    for error in (ConfigError, NotFoundError, IntegrityError, TransientError):
+        assert issubclass(error, BridgeError)
+    assert TransientError("x", retry_after=3.0).retry_after == 3.0
+
+
+def test_a_chunk_with_one_bad_run_writes_the_good_ones_once(
+    pair: tuple[str, str], wrong: Faults
+) -> None:
+    wrong.of["read_runs"] = _only("run2", IntegrityError("torn"))
+    trackbridge.migrate(f"faulty:{pair[0]}", f"memory:{pair[1]}")
+    assert len(native(pair[1], "runs")) == 2
