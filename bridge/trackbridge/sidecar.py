@@ -17,14 +17,13 @@ import pyarrow.parquet as pq
 
 from trackbridge.adapter import ORIGIN, Batch, FileRef, Reader, Row, RunInfo, RunRef
 from trackbridge.columns import batches, relabel, sliced, split
-from trackbridge.digest import row_identity
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit import holds_everything
 from trackbridge.residual import PointRestoration
+from trackbridge.row_residual import LABELS, KeptRow, RowRestoration
 from trackbridge.schema import TABLES, TIME
 
 FORMAT = 1
-LABELS = ("project", "run_id")
 PATH = f"{ORIGIN}/sidecar.zip"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _DAMAGE = (
@@ -38,28 +37,32 @@ _DAMAGE = (
 class Sidecar:
     """Residuals of one run. `bool()` is false where there are none and no file is needed.
 
-    `add` are rows of small tables that the store does not show as they are, `hide` the identities
-    of native rows that stand in their place; `names` maps native metric names to the original
+    `kept` are rows of small tables that the store does not show as they are, `hide` identities of
+    native rows that stand for none of the run's; `names` maps native metric names to the original
     ones, `files` the (owner, path) of a file to where the store has it.
     """
 
     hide: dict[str, set[str]] = field(default_factory=dict)
-    add: dict[str, list[Row]] = field(default_factory=dict)
+    kept: dict[str, list[KeptRow]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     streams: dict[str, pa.Table] = field(default_factory=dict)
     """By name: `moves`, `points`, `hidden` (see `residual`) and `logs`."""
 
     def __bool__(self) -> bool:
-        return any((self.hide, self.add, self.names, self.files, self.streams))
+        return any((self.hide, self.kept, self.names, self.files, self.streams))
 
     def dumps(self) -> bytes:
         """A zip of `sidecar.json` and a Parquet file per stream; the same for the same content."""
         document = {
             "format": FORMAT,
             "hide": {table: sorted(identities) for table, identities in self.hide.items()},
-            "add": {
-                table: [plain_row(row, LABELS) for row in rows] for table, rows in self.add.items()
+            "kept": {
+                table: [
+                    [None if row is None else plain_row(row, LABELS) for row in item]
+                    for item in rows
+                ]
+                for table, rows in self.kept.items()
             },
             "names": self.names,
             "files": [[*here, *there] for here, there in self.files.items()],
@@ -92,7 +95,7 @@ class Sidecar:
                 }
             return cls(
                 {table: set(identities) for table, identities in document["hide"].items()},
-                {t: [typed_row(t, row) for row in rows] for t, rows in document["add"].items()},
+                {t: [_kept(t, *item) for item in rows] for t, rows in document["kept"].items()},
                 document["names"],
                 {(a, b): (c, d) for a, b, c, d in document["files"]},
                 streams,
@@ -120,6 +123,14 @@ def typed_row(table: str, row: Row) -> Row:
     }
 
 
+def _plain(item: KeptRow) -> list[Row | None]:
+    return [None if row is None else plain_row(row, LABELS) for row in item]
+
+
+def _kept(table: str, row: Row, shown: Row | None) -> KeptRow:
+    return KeptRow(typed_row(table, row), None if shown is None else typed_row(table, shown))
+
+
 class Overlay:
     """A chunk of runs as they were where they were born, whatever store they are read from."""
 
@@ -131,6 +142,7 @@ class Overlay:
         bare = holds_everything(reader.capabilities)
         carried = [] if bare else [info.ref for info in infos if info.carried]
         self._sidecars = dict(self._load(carried))
+        self._rows: dict[RunRef, RowRestoration] = {}
         self._points = {ref: _restoration(side) for ref, side in self._sidecars.items()}
         self._moved = {ref: origin for ref, origin in self._labels.items() if ref != origin}
 
@@ -140,6 +152,9 @@ class Overlay:
         native: Callable[[Batch], object] | None = None,
     ) -> Iterator[Batch]:
         """Batches labelled with the runs' origins; `native` sees each one as the store has it."""
+        self._rows = {
+            ref: RowRestoration(side.kept, side.hide) for ref, side in self._sidecars.items()
+        }
         for batch in self.reader.read_runs(self.refs, tables):
             if native is not None:
                 native(batch)
@@ -182,19 +197,20 @@ class Overlay:
                     part = _renamed(part, self._sidecars[ref].names)
                 yield self._relabelled(Batch("metrics", part))
         else:
-            rows = [row for row in batch.data.to_pylist() if not self._hidden(batch.table, row)]
-            for small in batches(batch.table, rows):
+            for small in batches(batch.table, self._restored(batch)):
                 yield self._relabelled(small)
 
-    def _hidden(self, table: str, row: Row) -> bool:
-        side = self._sidecars.get(RunRef(row["project"], row["run_id"]))
-        return side is not None and row_identity(table, row) in side.hide.get(table, ())
+    def _restored(self, batch: Batch) -> Iterator[Row]:
+        for row in batch.data.to_pylist():
+            restoration = self._rows.get(RunRef(row["project"], row["run_id"]))
+            yield from restoration.apply(batch.table, [row]) if restoration else [row]
 
     def _rest(self, ref: RunRef, tables: Collection[str] | None) -> Iterator[Batch]:
         side, origin = self._sidecars[ref], self._labels[ref]
         wanted = set(TABLES if tables is None else tables)
-        for table in wanted & set(side.add):
-            yield from batches(table, ({**row, **origin._asdict()} for row in side.add[table]))
+        for table in wanted & set(side.kept):
+            rows = self._rows[ref].rest(table)
+            yield from batches(table, ({**row, **origin._asdict()} for row in rows))
         streams = {"metrics": self._points[ref].rest(), "logs": _logs(side)}
         for table in wanted & set(streams):
             for data in streams[table]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,15 +22,14 @@ from trackbridge.adapter import (
     Writer,
 )
 from trackbridge.columns import batches, codes, relabel, sliced, split
-from trackbridge.digest import point_hashes, row_digest, row_identity
+from trackbridge.digest import point_hashes
 from trackbridge.fit import Mask, fit_name, fit_points, fit_rows, holds_everything
 from trackbridge.losses import Losses
 from trackbridge.residual import PointResidual
+from trackbridge.row_residual import KEYED, LABELS, keep, name
 from trackbridge.rows import lay_run
 from trackbridge.schema import TABLES
 from trackbridge.sidecar import Sidecar
-
-LABELS = ("project", "run_id")
 
 
 def translation(
@@ -181,7 +180,7 @@ class Translation:
     def sidecars(self) -> Iterator[tuple[RunRef, bytes]]:
         """After `finish`: the sidecar of each run that needs one."""
         for run in self._runs.values():
-            side = _sidecar(run)
+            side = _sidecar(run, self._caps)
             if side:
                 yield run.target, side.dumps()
 
@@ -311,17 +310,23 @@ def _place(row: Row) -> tuple[str, str]:
     return row.get("owner") or "", row["path"]
 
 
-def _sidecar(run: _Run) -> Sidecar:
+def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
+    def native_name(table: str, row: Row) -> Hashable:
+        if table == "files":
+            return run.shown.files.get(_place(row), _place(row))
+        if table in KEYED and table in caps.names and row.get("key") is not None:
+            return fit_name(row["key"], caps.names[table])
+        return name(table, row)
+
     side = Sidecar(names=run.names, files=_moved_files(run))
     native = run.shown.tables
     for table in sorted(set(run.rows) | set(native)):
         before, after = run.rows.get(table, []), native.get(table, [])
-        same = _equal_rows(table, before, after)
-        side.add[table] = [row for row in before if row_digest(table, row) not in same]
-        others = [row for row in after if row_digest(table, row) not in same]
-        side.hide[table] = {row_identity(table, row) for row in others}
-    side.add = {table: rows for table, rows in side.add.items() if rows}
-    side.hide = {table: rows for table, rows in side.hide.items() if rows}
+        kept, hide = keep(table, before, after, native_name)
+        if kept:
+            side.kept[table] = kept
+        if hide:
+            side.hide[table] = hide
     moves, whole, hidden = run.residual.moves(), run.residual.whole(), run.residual.hidden()
     streams = {"moves": moves, "points": whole, "hidden": hidden}
     side.streams = {n: t for n, t in streams.items() if t is not None and t.num_rows}
@@ -333,13 +338,6 @@ def _sidecar(run: _Run) -> Sidecar:
 
 def _moved_files(run: _Run) -> dict[tuple[str, str], tuple[str, str]]:
     return {here: there for here, there in run.shown.files.items() if here != there}
-
-
-def _equal_rows(table: str, before: list[Row], after: list[Row]) -> set[str]:
-    """Digests of the rows that are in both as many times."""
-    counts = Counter(row_digest(table, row) for row in before)
-    others = Counter(row_digest(table, row) for row in after)
-    return {digest for digest, count in counts.items() if others[digest] == count}
 
 
 def _same_places(before: pa.RecordBatch, after: pa.RecordBatch) -> bool:
