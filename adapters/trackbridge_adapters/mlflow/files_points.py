@@ -101,8 +101,9 @@ class MetricFile:
                 continue
             if is_cut:
                 self._report(line, "no line end, so it may be cut off")
-            for column, number in zip((times, values, steps), point):
-                column.append(number)
+            times.append(point[0])
+            values.append(point[1])
+            steps.append(point[2])
         return Columns(
             np.array(times, np.int64), np.array(values, np.float64), np.array(steps, np.int64)
         )

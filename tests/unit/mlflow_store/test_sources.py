@@ -1,0 +1,159 @@
+"""Sources are never altered, and read consistently whatever their writers do."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from trackbridge.adapter import Batch, Query, Reader
+from trackbridge.errors import ConfigError, TransientError, UnsupportedError
+from trackbridge_adapters.mlflow import ADAPTER, database
+from trackbridge_adapters.mlflow.database import Database
+
+DATABASE = Path(__file__).parents[3] / "fixtures" / "mlflow-2.22" / "mlflow.db"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    shutil.copyfile(DATABASE, tmp_path / "mlflow.db")
+    return tmp_path / "mlflow.db"
+
+
+def points(reader: Reader) -> int:
+    refs = [info.ref for info in reader.list_runs(Query())]
+    return sum(batch.data.num_rows for batch in reader.read_runs(refs, ["metrics"]))
+
+
+def add_point(connection: sqlite3.Connection, step: int) -> None:
+    connection.execute(
+        "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)"
+        " SELECT 'added', 1.0, 5, run_uuid, ?, 0 FROM runs LIMIT 1",
+        [step],
+    )
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def logged(source: Path) -> Iterator[Path]:
+    """A database with a write-ahead log that its writer has not closed."""
+    connection = sqlite3.connect(source)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    add_point(connection, 1)
+    connection.commit()
+    yield source
+    connection.close()
+
+
+def test_what_is_in_a_write_ahead_log_is_read_and_the_log_stays_as_it_is(logged: Path) -> None:
+    before = snapshot(logged.parent)
+    assert points(ADAPTER.reader(str(logged), {})) == 1 + points(ADAPTER.reader(str(DATABASE), {}))
+    assert snapshot(logged.parent) == before
+
+
+def test_a_log_without_its_index_is_read_and_no_index_is_made(logged: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copied"
+    copy.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{logged}{suffix}", copy / f"mlflow.db{suffix}")
+    before = snapshot(copy)
+    reader = ADAPTER.reader(str(copy / "mlflow.db"), {})
+    assert points(reader) == 1 + points(ADAPTER.reader(str(DATABASE), {}))
+    assert snapshot(copy) == before
+
+
+def test_a_transaction_that_was_killed_halfway_is_not_seen_and_not_rolled_back(
+    source: Path, tmp_path: Path
+) -> None:
+    whole = points(ADAPTER.reader(str(source), {}))
+    connection = sqlite3.connect(source, isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("PRAGMA cache_spill = 1")
+    connection.execute("BEGIN")
+    for step in range(3000):
+        add_point(connection, step)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for suffix in ("", "-journal"):
+        shutil.copyfile(f"{source}{suffix}", killed / f"mlflow.db{suffix}")
+    connection.close()
+    before = snapshot(killed)
+    assert before["mlflow.db"] != DATABASE.read_bytes(), "pages of the transaction are in the file"
+    assert points(ADAPTER.reader(str(killed / "mlflow.db"), {})) == whole
+    assert snapshot(killed) == before
+
+
+def test_a_writer_in_the_midst_of_reading_makes_the_reading_void(source: Path) -> None:
+    reader = ADAPTER.reader(str(source), {})
+    refs = [info.ref for info in reader.list_runs(Query())]
+    reading = reader.read_runs(refs)
+    next(reading)
+    with sqlite3.connect(source) as connection:
+        add_point(connection, 7)
+    connection.close()
+    with pytest.raises(TransientError, match="was written to while it was read"):
+        list(reading)
+    again: list[Batch] = list(reader.read_runs(refs))
+    assert sum(b.data.num_rows for b in again if b.table == "metrics") == points(
+        ADAPTER.reader(str(source), {})
+    )
+
+
+def test_a_source_that_never_rests_is_a_fault_that_may_pass(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, steps = shutil.copyfile, count()
+
+    def copied(here: Path, there: Path) -> None:
+        real(here, there)
+        with sqlite3.connect(source) as connection:
+            add_point(connection, next(steps))
+        connection.close()
+
+    store = Database(source)
+    store._restless = True
+    monkeypatch.setattr(database.shutil, "copyfile", copied)
+    with pytest.raises(TransientError, match="all the time"), store.session():
+        pass
+
+
+def test_reading_goes_on_while_a_training_run_logs(source: Path) -> None:
+    """Each reading sees one state, and the writer never waits for it."""
+    writer = sqlite3.connect(source, timeout=0.1)
+    reader = ADAPTER.reader(str(source), {})
+    first = points(reader)
+    for step in range(20):
+        add_point(writer, step)
+        writer.commit()
+        assert points(reader) == first + step + 1
+    writer.close()
+
+
+def test_a_file_in_a_folder_with_odd_characters_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "a b#c?d%20 ü"
+    folder.mkdir()
+    shutil.copyfile(DATABASE, folder / "ml?flow#1.db")
+    assert points(ADAPTER.reader(str(folder / "ml?flow#1.db"), {})) > 0
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["postgresql://u:p@h/db", "mysql+pymysql://h/db", "http://h:5000", "databricks://profile"],
+)
+def test_stores_that_are_not_supported_yet_are_refused_in_one_line(location: str) -> None:
+    with pytest.raises(UnsupportedError, match="not supported yet") as caught:
+        ADAPTER.reader(location, {})
+    assert "u:p" not in str(caught.value)
+
+
+def test_an_option_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ConfigError, match="no option 'artifact-root'; known: artifact_root"):
+        ADAPTER.reader(str(DATABASE), {"artifact-root": "x"})
