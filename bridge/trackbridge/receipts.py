@@ -46,14 +46,16 @@ class Receipts:
     def __iter__(self) -> Iterator[Receipt]:
         """Every receipt of the job; a torn or foreign file counts as none."""
         try:
-            paths = sorted(self._files.glob(f"{self._folder}/*.json"))
+            paths = sorted(self._files.ls(self._folder, detail=False))
         except FileNotFoundError:
             return
-        for path in paths:
+        except OSError as error:
+            raise self._unusable(error) from error
+        for path in (path for path in paths if path.endswith(".json")):
             try:
                 document = json.loads(self._files.cat_file(path))
                 yield from (Receipt(**item) for item in document["runs"])
-            except (ValueError, KeyError, TypeError, FileNotFoundError):
+            except (ValueError, KeyError, TypeError, OSError):
                 continue
 
     def by_id(self) -> dict[str, Receipt]:
@@ -73,10 +75,13 @@ class Receipts:
             self._files.pipe_file(new, json.dumps(document, sort_keys=True).encode())
             self._files.mv(new, path)
         except OSError as error:
-            raise ConfigError(
-                f"the state of this job cannot be kept in {self._folder}: {error.strerror}; "
-                f"free some room or set {STATE} to another folder"
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the state of this job cannot be kept in {self._folder}: {error.strerror or error}; "
+            f"free some room or set {STATE} to another folder"
+        )
 
 
 def receipt_id(key: str, fingerprint: str) -> str:

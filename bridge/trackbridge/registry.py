@@ -37,11 +37,17 @@ def targets() -> dict[str, str]:
 
 @cache
 def load(name: str) -> Adapter:
-    """The adapter of that scheme; a missing client library is named with its remedy."""
+    """The adapter of that scheme."""
     known = targets()
     if name not in known:
         raise ConfigError(f"no adapter is called {name!r}; known: {', '.join(sorted(known))}")
-    return cast("Adapter", EntryPoint(name, known[name], GROUP).load())
+    try:
+        return cast("Adapter", EntryPoint(name, known[name], GROUP).load())
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the adapter {name} ({known[name]}) cannot be loaded: {error}; "
+            "install what it needs, or uninstall its package"
+        ) from error
 
 
 def resolve(address: str) -> tuple[Adapter, str]:
