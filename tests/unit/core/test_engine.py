@@ -364,6 +364,15 @@ def test_an_unwritable_state_folder_is_named_with_the_way_out(
     assert "None" not in str(caught.value)
 
 
+def test_a_state_folder_may_have_any_name(
+    pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKBRIDGE_STATE", str(tmp_path / "a [b] *? ü"))
+    monkeypatch.setattr("trackbridge.engine.compare_apart", None)  # nothing is proven again
+    assert counts(migrate(*pair)) == (3, 0, 0, 0)
+    assert counts(migrate(*pair)) == (0, 0, 3, 0)
+
+
 def test_a_state_address_that_makes_no_sense_is_named(
     pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
