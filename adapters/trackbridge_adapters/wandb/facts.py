@@ -12,6 +12,8 @@ from trackbridge_adapters.wandb.records import CLASSES
 
 INTERNAL = "_wandb"
 """Entry of config and summary that belongs to the tracker."""
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Of the years 1 to 9999, which is what a protobuf timestamp may hold."""
 OUR_DIGEST = f"{ORIGIN}:digest"
 """Marks, as its uuid, a record of an artifact whose digest had to be computed anew."""
 
@@ -156,10 +158,10 @@ def origin_key(facts: Facts) -> RunKey | None:
 
 
 def timestamp_us(message: Any, field: str) -> int | None:
-    """A message's timestamp in microseconds, rounded; None where it is not set."""
-    if not message.HasField(field):
-        return None
+    """A message's timestamp in microseconds, rounded; None where it is not set, or no time."""
     time = getattr(message, field)
+    if not message.HasField(field) or not FIRST_SECOND <= time.seconds <= LAST_SECOND:
+        return None
     return int(time.seconds) * 1_000_000 + (int(time.nanos) + 500) // 1000
 
 

@@ -7,6 +7,7 @@ type, and in which NaN and infinities stand bare. So leaves stay as they are wri
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from json.decoder import JSONDecoder
@@ -145,4 +146,4 @@ def quote_object(texts: Mapping[str, str]) -> str:
 
 def number(value: float) -> str:
     """A float as W&B writes it: NaN and infinities stand bare."""
-    return json.dumps(value)
+    return repr(value) if math.isfinite(value) else json.dumps(value)

@@ -19,12 +19,11 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.schema import BATCH_ROWS, CODE, TABLES, TIME
 from trackbridge_adapters.wandb import jsontext, names
+from trackbridge_adapters.wandb.facts import FIRST_SECOND, LAST_SECOND
 from trackbridge_adapters.wandb.jsontext import Node, Path, Tree
 
 FLUSH_BYTES = 16 * 1024**2
 EXACT = 2.0**53
-LATEST = 2.0**43
-"""Seconds; a timestamp beyond it does not fit into microseconds."""
 NUMERIC = np.zeros(256, np.bool_)
 NUMERIC[[ord(c) for c in "-0123456789NI"]] = True
 
@@ -109,7 +108,7 @@ class Places:
         items.left[at[good]] = False
         at = items.where("_timestamp")
         seconds, good = _cast(items.texts.take(pa.array(at)), pa.float64())
-        good &= np.abs(seconds) < LATEST  # NaN is not
+        good &= (seconds >= FIRST_SECOND) & (seconds < LAST_SECOND)  # NaN is not
         self.times[items.call[at[good]]] = np.rint(seconds[good] * 1e6)
         self.has_time[items.call[at[good]]] = True
         items.left[at[good]] = False

@@ -59,6 +59,7 @@ CAPABILITIES = Capabilities(
     nan=True,
     largest=None,
     rows=True,
+    parallel_writers=True,
 )
 
 

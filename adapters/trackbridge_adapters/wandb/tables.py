@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from trackbridge.adapter import ORIGIN, Row
 from trackbridge_adapters.wandb import jsontext
 from trackbridge_adapters.wandb.artifacts import Version
-from trackbridge_adapters.wandb.facts import INTERNAL, Facts
+from trackbridge_adapters.wandb.facts import INTERNAL, LAST_SECOND, Facts
 from trackbridge_adapters.wandb.jsontext import Tree
 from trackbridge_adapters.wandb.records import CLASSES
 
@@ -163,7 +163,9 @@ def _runtime(facts: Facts) -> int | None:
 
 
 def _datetime(micros: int | None) -> datetime | None:
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+    if micros is None or micros >= (LAST_SECOND + 1) * 1_000_000:
+        return None
+    return EPOCH + timedelta(microseconds=micros)
 
 
 def run_extra(facts: Facts) -> dict[str, Any]:
