@@ -68,9 +68,13 @@ def verify(
         result += compare_apart(reader, other, matched, writer)
         progress.points(chunk.points)
         progress.runs(len(chunk.runs))
-    here, there = (shared.Origins((i.ref, i.key) for i in infos) for infos in (runs, others))
-    rows = persist(lambda: shared.read(reader, query, here))
-    lacking = shared.lacking(rows, persist(lambda: shared.read(other, EVERY_RUN, there)))
+    here = persist(lambda: shared.births(reader, query, runs))
+    there = [(info.ref, info.key) for info in others]
+    if writer is not None:
+        there += [(writer.target(key), key) for _, key in here]
+    rows = persist(lambda: shared.read(reader, query, shared.Origins(here)))
+    theirs = persist(lambda: shared.read(other, EVERY_RUN, shared.Origins(there)))
+    lacking = shared.lacking(rows, theirs)
     result.differences += [
         Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
         for table, name in lacking

@@ -164,7 +164,7 @@ class _Job:
         self, reader: Reader, query: Query, runs: Iterable[RunInfo]
     ) -> tuple[shared.Rows, shared.Origins, shared.Origins]:
         """Shared rows of the source, and the origins of what is here and will be there."""
-        here = [(info.ref, info.key) for info in runs]
+        here = shared.births(reader, query, runs)
         there = [*self._listed, *((self._writer.target(key), key) for _, key in here)]
         origins = shared.Origins(here)
         return shared.read(reader, query, origins), origins, shared.Origins(there)

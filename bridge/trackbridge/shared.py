@@ -12,7 +12,18 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from trackbridge.adapter import ORIGIN, STORE, FileRef, Query, Reader, Row, RunKey, RunRef, Writer
+from trackbridge.adapter import (
+    ORIGIN,
+    STORE,
+    FileRef,
+    Query,
+    Reader,
+    Row,
+    RunInfo,
+    RunKey,
+    RunRef,
+    Writer,
+)
 from trackbridge.columns import batches
 from trackbridge.digest import row_digest
 from trackbridge.errors import IntegrityError, NotFoundError
@@ -44,6 +55,12 @@ class Origins:
 
     def run(self, native: str) -> str:
         return self.runs[native].run_id if native in self.runs else native
+
+
+def births(reader: Reader, query: Query, runs: Iterable[RunInfo]) -> list[tuple[RunRef, RunKey]]:
+    """Where every run of a store was born, though just some are meant: shared rows name any."""
+    every = runs if query == Query() else reader.list_runs(Query())
+    return [(info.ref, info.key) for info in every]
 
 
 def read(reader: Reader, query: Query, origins: Origins) -> Rows:
