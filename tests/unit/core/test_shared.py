@@ -1,0 +1,195 @@
+"""Projects, registered models, sweeps and reports arrive too, and come home as they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from unit.core.samples import POOR, moment, sample
+from unit.core.stores import NOTHING_CHANGES, Sample, native, seed, stores
+
+import trackbridge
+from trackbridge.adapter import STORE, Capabilities, FileRef, Query, Row
+from trackbridge.errors import IntegrityError
+from trackbridge.schema import LOCAL, SHARED
+from trackbridge_adapters import memory
+
+KEPT = FileRef(STORE, "", "trackbridge/shared.json")
+SHARED_ROWS: dict[str, list[Row]] = {
+    "projects": [
+        {"project": "p", "notes": "about p", "tags": '{"a": "b"}', "created": moment(1)},
+        {"project": "empty", "notes": "no runs", "deleted": True},
+    ],
+    "models": [{"name": "m", "description": "a model", "aliases": '{"best": "2"}'}],
+    "model_versions": [
+        {"name": "m", "version": "1", "run_id": "x//p/run1", "stage": "Production"},
+        {"name": "m", "version": "2", "run_id": "x//p/run2", "created": moment(2)},
+        {"name": "m", "version": "3", "run_id": None},
+    ],
+    "sweeps": [{"project": "p", "sweep_id": "s", "name": "grid", "definition": "{}"}],
+    "reports": [{"project": "p", "report_id": "r", "title": "why", "definition": "{}"}],
+}
+
+
+def shared(name: str) -> dict[str, list[Row]]:
+    """Every shared row of a store, without what is true of one store only."""
+    return {
+        table: sorted(
+            (
+                {n: v for n, v in row.items() if (table, n) not in LOCAL and v not in (None, False)}
+                for row in native(name, table)
+            ),
+            key=str,
+        )
+        for table in SHARED
+    }
+
+
+def home_store() -> list[Sample]:
+    return [sample("run1"), sample("run2"), sample("run3", project="q")]
+
+
+@pytest.fixture(params=["everything", "poor", "next to nothing"])
+def trio(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
+    nothing = Capabilities(holds={"runs": (), "files": ("owner", "path", "size", "sha256")})
+    claims = {"everything": NOTHING_CHANGES, "poor": POOR, "next to nothing": nothing}
+    with stores(NOTHING_CHANGES, claims[request.param], NOTHING_CHANGES) as (home, away, back):
+        seed(home, home_store(), SHARED_ROWS)
+        yield home, away, back
+
+
+def test_shared_rows_come_home_through_any_store(trio: tuple[str, str, str]) -> None:
+    home, away, back = trio
+    report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+    assert report.failures == []
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+    assert trackbridge.migrate(f"memory:{away}", f"memory:{back}").failures == []
+    assert trackbridge.verify(f"memory:{home}", f"memory:{back}").holds
+    assert shared(back) == shared(home)
+
+
+def test_what_the_target_holds_is_shown_there(trio: tuple[str, str, str]) -> None:
+    home, away, _ = trio
+    trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+    held = memory.STORES[away].capabilities.holds
+    assert len(native(away, "projects")) == (2 if "projects" in held else 0)
+    assert len(native(away, "model_versions")) == (3 if "model_versions" in held else 0)
+    if "models" in held:
+        assert native(away, "models")[0]["description"] == "a model"
+
+
+def test_a_second_call_writes_nothing_again(trio: tuple[str, str, str]) -> None:
+    home, away, _ = trio
+    trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+    before = dict(memory.STORES[away].files)
+    contents = memory.STORES[away]
+    contents.shared = {t: dict(rows) for t, rows in contents.shared.items()}
+    snapshot = {t: {n: dict(r) for n, r in rows.items()} for t, rows in contents.shared.items()}
+    assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
+    assert contents.files == before
+    assert contents.shared == snapshot
+
+
+def test_what_changed_in_the_source_is_brought_up_to_date(trio: tuple[str, str, str]) -> None:
+    home, away, back = trio
+    trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+    seed(home, [], {"models": [{"name": "m", "description": "a better model"}]})
+    assert not trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+    assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+    trackbridge.migrate(f"memory:{away}", f"memory:{back}")
+    assert shared(back) == shared(home)
+
+
+def test_shared_rows_of_the_target_itself_are_left_alone(trio: tuple[str, str, str]) -> None:
+    home, away, _ = trio
+    seed(away, [], {"models": [{"name": "theirs", "description": "not ours"}]})
+    there = [row for row in native(away, "models") if row["name"] == "theirs"]
+    trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+    assert [row for row in native(away, "models") if row["name"] == "theirs"] == there
+
+
+@pytest.mark.parametrize("claims", [NOTHING_CHANGES, POOR], ids=["everything", "poor"])
+def test_a_shared_row_that_was_changed_in_the_target_is_named(claims: Capabilities) -> None:
+    with stores(NOTHING_CHANGES, claims) as (home, away):
+        seed(home, home_store(), SHARED_ROWS)
+        trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        memory.STORES[away].shared["models"]["m",]["description"] = "vandalised"
+        found = trackbridge.verify(f"memory:{home}", f"memory:{away}")
+        assert not found.holds
+        assert [(d.run, d.table, d.key) for d in found.differences] == [("", "models", "m")]
+
+
+def test_a_shared_row_that_is_gone_from_the_target_is_named() -> None:
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES) as (home, away):
+        seed(home, home_store(), SHARED_ROWS)
+        trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        del memory.STORES[away].shared["sweeps"]
+        found = trackbridge.verify(f"memory:{home}", f"memory:{away}")
+        assert [(d.table, d.key) for d in found.differences] == [("sweeps", "p s")]
+
+
+@pytest.mark.parametrize("run_id", ["x//p/run1", "x//q/run3"])
+def test_a_selection_of_runs_compares_equal_after_everything_was_moved(
+    trio: tuple[str, str, str], run_id: str
+) -> None:
+    """Model versions name runs; which runs are meant must not change what they are compared to."""
+    home, away, _ = trio
+    trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+    found = trackbridge.verify(f"memory:{home}", f"memory:{away}", Query(run_ids=[run_id]))
+    assert found.differences == []
+
+
+def test_a_selection_of_runs_is_moved_with_the_shared_rows(trio: tuple[str, str, str]) -> None:
+    home, away, _ = trio
+    query = Query(run_ids=["x//p/run1"])
+    assert trackbridge.migrate(f"memory:{home}", f"memory:{away}", query).failures == []
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}", query).holds
+    assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").failures == []
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+def test_a_project_that_is_not_meant_is_not_moved() -> None:
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES) as (home, away):
+        seed(home, home_store(), SHARED_ROWS)
+        trackbridge.migrate(f"memory:{home}", f"memory:{away}", Query(projects=["p"]))
+        assert [row["project"] for row in native(away, "projects")] == ["p"]
+
+
+def test_two_sources_share_a_target_without_harm(trio: tuple[str, str, str]) -> None:
+    home, away, _ = trio
+    with stores(NOTHING_CHANGES) as (other,):
+        more = {"models": [{"name": "n", "description": "another", "aliases": "{}"}]}
+        seed(other, [sample("run7", project="z")], more)
+        for source in (home, other):
+            assert trackbridge.migrate(f"memory:{source}", f"memory:{away}").failures == []
+        for source in (home, other):
+            assert trackbridge.verify(f"memory:{source}", f"memory:{away}").holds
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 1, "rows": {"models": [5]}}', b"5"])
+def test_a_damaged_file_of_shared_rows_is_named(content: bytes) -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, home_store(), SHARED_ROWS)
+        trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        memory.STORES[away].files[KEPT] = content
+        with pytest.raises(IntegrityError, match=r"trackbridge/shared\.json is damaged"):
+            trackbridge.verify(f"memory:{home}", f"memory:{away}")
+
+
+def test_a_newer_file_of_shared_rows_is_refused() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, home_store(), SHARED_ROWS)
+        trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        memory.STORES[away].files[KEPT] = json.dumps({"format": 99}).encode()
+        with pytest.raises(IntegrityError, match="newer Trackbridge"):
+            trackbridge.verify(f"memory:{home}", f"memory:{away}")
+
+
+def test_losses_of_shared_rows_are_reported(trio: tuple[str, str, str]) -> None:
+    home, away, _ = trio
+    kinds = {loss.kind for loss in trackbridge.migrate(f"memory:{home}", f"memory:{away}").losses}
+    held = memory.STORES[away].capabilities.holds
+    for table in SHARED:
+        assert (f"{table} not shown" in kinds) == (table not in held)
