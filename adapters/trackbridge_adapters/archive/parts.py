@@ -86,14 +86,17 @@ class PartWriter:
         self._file.close()
 
     def _flush(self, *, last: bool) -> None:
-        """Write a row group of the usual length, so that its end does not depend on batches."""
+        """Write row groups of the usual length, so that their ends do not depend on batches."""
         rows = pa.Table.from_batches(self._held, self._schema).unify_dictionaries()
-        end = rows.num_rows if last or self._held_rows < GROUP_ROWS else GROUP_ROWS
-        for data in rows.slice(0, end).combine_chunks().to_batches():
-            if self._labelled:
-                self.counts.update(_counts(data))
-            with self._errors():
-                self._file.write_batch(data, row_group_size=end)
+        whole = last or rows.num_rows < GROUP_ROWS
+        end = rows.num_rows if whole else rows.num_rows - rows.num_rows % GROUP_ROWS
+        for start in range(0, end, GROUP_ROWS):
+            group = rows.slice(start, min(GROUP_ROWS, end - start)).combine_chunks()
+            for data in group.to_batches():
+                if self._labelled:
+                    self.counts.update(_counts(data))
+                with self._errors():
+                    self._file.write_batch(data, row_group_size=data.num_rows)
         self._rows += end
         rest = rows.slice(end)
         self._held = rest.to_batches()
