@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 CORE = ROOT / "bridge" / "trackbridge"
 ADAPTERS = ROOT / "adapters" / "trackbridge_adapters"
-BACK_ENDS = re.compile(r"mlflow|wandb|w&b|tensorboard|neptune|comet_ml|aim\b", re.IGNORECASE)
+BACK_ENDS = re.compile(r"mlflow|wandb|w&b|tensorboard|neptune", re.IGNORECASE)
 FOR_ADAPTERS = {"adapter", "columns", "digest", "errors", "fit", "losses", "schema"}
 """Modules of the core that an adapter may use; the rest are steps of a job that it is part of."""
 
@@ -104,9 +104,8 @@ def test_adapters_do_not_reach_into_the_job_that_they_are_part_of(path: Path) ->
 @pytest.mark.parametrize("path", modules(ADAPTERS), ids=lambda p: str(p.relative_to(ADAPTERS)))
 def test_no_adapter_imports_another_one(path: Path) -> None:
     own = path.relative_to(ADAPTERS).parts[0].removesuffix(".py")
-    used = {
-        name.split(".")[1] for name in imports(path) if name.startswith("trackbridge_adapters.")
-    }
+    named = (name.split(".") for name in imports(path))
+    used = {parts[1] for parts in named if parts[0] == "trackbridge_adapters"}
     assert used <= {own}
 
 
@@ -169,16 +168,7 @@ def _fresh(code: str) -> list[str]:
 def test_importing_the_package_loads_next_to_nothing() -> None:
     """Training jobs import it: modules are counted, since time depends on the machine."""
     loaded = _fresh("import trackbridge")
-    heavy = {
-        "pyarrow",
-        "numpy",
-        "pandas",
-        "click",
-        "fsspec",
-        "joblib",
-        "asyncio",
-        "typing_extensions",
-    }
+    heavy = {"pyarrow", "numpy", "pandas", "click", "fsspec", "joblib", "asyncio", "logging"}
     assert not heavy & {name.partition(".")[0] for name in loaded}
     assert len(loaded) <= 15, loaded
 
@@ -209,12 +199,13 @@ def test_nothing_is_left_undone_in_the_code() -> None:
 
 
 def test_errors_are_not_caught_wholesale() -> None:
-    """Only the reading thread catches everything, to hand it over to who waits for it."""
+    """What is caught so is raised again, or handed over to who waits for the reading thread."""
     found = {
         path.name
         for path in ALL
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
+        and ast.unparse(node.body[-1]) != "raise"
     }
     assert found <= {"prefetch.py"}
