@@ -252,7 +252,8 @@ def test_loading_the_adapter_loads_no_pyarrow() -> None:
     heavy = "{'pyarrow', 'fsspec'}"
     code = f"import sys, trackbridge_adapters.archive; assert not {heavy} & {{*sys.modules}}"
     paths = [path for path in sys.path if path]
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(paths)})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_a_second_run_of_the_same_name_but_another_origin_is_refused(tmp_path: Path) -> None:
