@@ -14,8 +14,8 @@ from trackbridge_adapters.mlflow.entities import (
     native_extra,
     native_tags,
 )
+from trackbridge_adapters.mlflow.locked import Transaction
 from trackbridge_adapters.mlflow.sql_list import experiments
-from trackbridge_adapters.mlflow.transaction import Transaction
 
 EXTRA = ("last_update_time",)
 LARGEST_ID = 2**63 - 1

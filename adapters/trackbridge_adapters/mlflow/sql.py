@@ -10,7 +10,8 @@ from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import artifacts, sql_list
 from trackbridge_adapters.mlflow.capabilities import SQL
-from trackbridge_adapters.mlflow.database import Database, Session
+from trackbridge_adapters.mlflow.database import Database
+from trackbridge_adapters.mlflow.session import Session
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Batch

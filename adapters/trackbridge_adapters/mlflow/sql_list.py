@@ -6,13 +6,12 @@ import hashlib
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from trackbridge.adapter import Query, RunInfo, RunRef
 from trackbridge_adapters.mlflow import artifacts
-from trackbridge_adapters.mlflow.database import Session
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     RUN_NAME,
@@ -22,6 +21,7 @@ from trackbridge_adapters.mlflow.entities import (
     status,
     text,
 )
+from trackbridge_adapters.mlflow.session import IN, Session
 
 COLUMNS = (
     "run_uuid",
@@ -47,20 +47,12 @@ COUNTED = (
 )
 
 
-class Rows(Protocol):
-    """What can select rows: a session, or a transaction with what it has written."""
-
-    def select(
-        self, table: str, columns: Sequence[str], rest: str = "", values: Sequence[Any] = ()
-    ) -> list[tuple[Any, ...]]: ...
-
-
 def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
     """Every run that the query means, by experiment and start."""
     projects, deleted = experiments(session)
     where, values = "", []
     if query.run_ids:
-        where = "IN (SELECT value FROM json_each(?))"
+        where = IN
         values = [json.dumps(list(query.run_ids))]
     points = _points(session, where, values)
     states = _states(session, where, values)
@@ -76,7 +68,7 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
             yield _info(ref, native, state, artifacts.local(native["artifact_uri"], home))
 
 
-def experiments(session: Rows) -> tuple[dict[str, str], set[str]]:
+def experiments(session: Session) -> tuple[dict[str, str], set[str]]:
     """The project label of each experiment's id, and the ids that are marked as deleted."""
     columns = ("experiment_id", "name", "creation_time", "lifecycle_stage")
     rows = [
@@ -117,10 +109,8 @@ def _info(ref: RunRef, native: dict[str, Any], state: list[Any], folder: Path | 
 def _points(session: Session, where: str, values: list[str]) -> dict[str, int]:
     """Points of each run; the index on runs covers the query."""
     restriction = f"WHERE run_uuid {where} GROUP BY run_uuid" if where else "GROUP BY run_uuid"
-    rows = session.connection.execute(
-        f"SELECT run_uuid, count(*) FROM metrics {restriction}", values
-    )
-    return defaultdict(int, rows.fetchall())
+    query = f"SELECT run_uuid, count(*) FROM metrics {restriction}"
+    return defaultdict(int, session.fetch(query, values))
 
 
 def _states(session: Session, where: str, values: list[str]) -> dict[str, list[Any]]:
@@ -129,7 +119,7 @@ def _states(session: Session, where: str, values: list[str]) -> dict[str, list[A
         if table in session.tables:
             restriction = f"WHERE {column} {where}" if where else ""
             query = f"SELECT {column}, {aggregates} FROM {table} {restriction} GROUP BY {column}"
-            for run, *numbers in session.connection.execute(query, values):
+            for run, *numbers in session.fetch(query, values):
                 found[run].append([table, *numbers])
     return found
 

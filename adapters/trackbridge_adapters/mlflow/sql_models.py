@@ -12,10 +12,10 @@ from typing import Any
 from trackbridge.adapter import Row
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.mlflow import models
-from trackbridge_adapters.mlflow.database import Session
 from trackbridge_adapters.mlflow.entities import milliseconds, native_tags, unpacked
 from trackbridge_adapters.mlflow.experiments import Experiment
-from trackbridge_adapters.mlflow.transaction import IN, Transaction
+from trackbridge_adapters.mlflow.locked import Transaction
+from trackbridge_adapters.mlflow.session import IN, Session
 
 COLUMNS = {
     "model_id": "model_id",

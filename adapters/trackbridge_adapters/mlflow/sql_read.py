@@ -11,7 +11,6 @@ from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import artifacts, models, sql_models, sql_points
-from trackbridge_adapters.mlflow.database import Session, native_errors
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     EXTRA,
@@ -23,6 +22,7 @@ from trackbridge_adapters.mlflow.entities import (
     status,
     text,
 )
+from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
 
 RUN_COLUMNS = (
@@ -42,7 +42,6 @@ GROUP = 1000
 """Runs whose small tables are in memory at a time."""
 
 SMALL = ("params", "tags", "inputs", "artifacts", "files", "runs")
-IN = "IN (SELECT value FROM json_each(?))"
 
 
 class Chunk:
@@ -128,7 +127,7 @@ class Chunk:
         query = f"WHERE input_uuid IN ({edges})"
         for edge, name, value in self.session.select("input_tags", columns, query, [self.ids]):
             tags[edge][name] = value
-        found = self.session.connection.execute(
+        found = self.session.fetch(
             "SELECT i.input_uuid, i.destination_id, d.name, d.digest, d.dataset_source_type,"
             " d.dataset_source, d.dataset_schema, d.dataset_profile FROM inputs i"
             " JOIN datasets d ON d.dataset_uuid = i.source_id"
@@ -181,28 +180,27 @@ def runs(
 ) -> Iterator[Batch]:
     """The rows of some runs, `runs` last: only then is known what of them is damaged."""
     wanted = {"metrics", *SMALL} if tables is None else set(tables)
-    with native_errors(session.path):
-        _check(session, refs)
-        projects = {ref.run_id: ref.project for ref in refs}
-        doubtful = True
-        if "metrics" in wanted:
-            points = sql_points.Points(session, projects)
-            for data in points:
-                yield Batch("metrics", data)
-            doubtful = points.irregular
-        if not wanted & set(SMALL):
-            return
-        damage: dict[str, list[str]] = defaultdict(list)
-        if doubtful and "runs" in wanted:
-            for run_id, line in sql_points.damage(session, projects):
-                damage[run_id].append(line)
-        for start in range(0, len(refs), GROUP):
-            chunk = Chunk(session, refs[start : start + GROUP], home, damage)
-            for table in SMALL:
-                if table in wanted or "runs" in wanted:
-                    rows = chunk.rows(table)
-                    if table in wanted:
-                        yield from batches(table, rows)
+    _check(session, refs)
+    projects = {ref.run_id: ref.project for ref in refs}
+    doubtful = True
+    if "metrics" in wanted:
+        points = sql_points.Points(session, projects)
+        for data in points:
+            yield Batch("metrics", data)
+        doubtful = points.irregular
+    if not wanted & set(SMALL):
+        return
+    damage: dict[str, list[str]] = defaultdict(list)
+    if doubtful and "runs" in wanted:
+        for run_id, line in sql_points.damage(session, projects):
+            damage[run_id].append(line)
+    for start in range(0, len(refs), GROUP):
+        chunk = Chunk(session, refs[start : start + GROUP], home, damage)
+        for table in SMALL:
+            if table in wanted or "runs" in wanted:
+                rows = chunk.rows(table)
+                if table in wanted:
+                    yield from batches(table, rows)
 
 
 def _check(session: Session, refs: Sequence[RunRef]) -> None:
@@ -210,7 +208,7 @@ def _check(session: Session, refs: Sequence[RunRef]) -> None:
     labels, _ = experiments(session)
     ids = json.dumps([ref.run_id for ref in refs])
     columns = ("run_uuid", "experiment_id")
-    found = dict(session.select("runs", columns, f"WHERE run_uuid {IN}", [ids]))
+    found: dict[str, int] = dict(session.select("runs", columns, f"WHERE run_uuid {IN}", [ids]))
     for ref in refs:
         number = str(found.get(ref.run_id))
         if ref.run_id not in found or labels.get(number, number) != ref.project:

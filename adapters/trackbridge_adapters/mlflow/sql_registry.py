@@ -14,7 +14,7 @@ from trackbridge_adapters.mlflow.entities import (
     native_tags,
     unpacked,
 )
-from trackbridge_adapters.mlflow.transaction import Transaction
+from trackbridge_adapters.mlflow.locked import Transaction
 
 WHERE = "WHERE workspace = 'default' AND name = ?"
 

@@ -18,7 +18,8 @@ from trackbridge_adapters.mlflow.entities import (
     unpacked,
 )
 from trackbridge_adapters.mlflow.experiments import Experiment, Experiments
-from trackbridge_adapters.mlflow.transaction import IN, Transaction
+from trackbridge_adapters.mlflow.locked import Transaction
+from trackbridge_adapters.mlflow.session import IN
 
 DATASET = {
     "kind": "dataset_source_type",

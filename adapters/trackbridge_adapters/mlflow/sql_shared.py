@@ -9,7 +9,6 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
-from trackbridge_adapters.mlflow.database import Session, native_errors
 from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
     NOTE,
@@ -21,6 +20,7 @@ from trackbridge_adapters.mlflow.entities import (
     read_extra,
     text,
 )
+from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
 
 DELETED_STAGE = "Deleted_Internal"
@@ -50,29 +50,28 @@ def read(session: Session, query: Query) -> Iterator[Batch]:
 
     Where nothing is asked for in particular, every model.
     """
-    with native_errors(session.path):
-        labels, deleted = experiments(session)
-        meant = {
-            number
-            for number, label in labels.items()
-            if (not query.projects or label in query.projects)
-            and (query.include_deleted or number not in deleted)
-        }
-        if query.run_ids:
-            meant &= set(_experiments_of_runs(session, query))
-        runs: set[str] | None = None
-        if query.projects or query.run_ids:
-            runs = set(_runs_of(session, meant))
-        yield from batches("projects", _projects(session, labels, meant))
-        versions = [row for row in _versions(session) if runs is None or row["run_id"] in runs]
-        names = {row["name"] for row in versions}
-        models = (row for row in _models(session) if runs is None or row["name"] in names)
-        yield from batches("models", models)
-        yield from batches("model_versions", versions)
+    labels, deleted = experiments(session)
+    meant = {
+        number
+        for number, label in labels.items()
+        if (not query.projects or label in query.projects)
+        and (query.include_deleted or number not in deleted)
+    }
+    if query.run_ids:
+        meant &= set(_experiments_of_runs(session, query))
+    runs: set[str] | None = None
+    if query.projects or query.run_ids:
+        runs = set(_runs_of(session, meant))
+    yield from batches("projects", _projects(session, labels, meant))
+    versions = [row for row in _versions(session) if runs is None or row["run_id"] in runs]
+    names = {row["name"] for row in versions}
+    models = (row for row in _models(session) if runs is None or row["name"] in names)
+    yield from batches("models", models)
+    yield from batches("model_versions", versions)
 
 
 def _experiments_of_runs(session: Session, query: Query) -> Iterator[str]:
-    rest = "WHERE run_uuid IN (SELECT value FROM json_each(?))"
+    rest = f"WHERE run_uuid {IN}"
     values = [json.dumps(list(query.run_ids))]
     for (number,) in session.select("runs", ["experiment_id"], rest, values):
         yield str(number)
@@ -124,7 +123,7 @@ def _traces(session: Session) -> dict[int, int]:
     if "trace_info" not in session.tables:
         return {}
     query = "SELECT experiment_id, count(*) FROM trace_info GROUP BY experiment_id"
-    return dict(session.cursor(query, []).fetchall())
+    return dict(session.fetch(query))
 
 
 def _models(session: Session) -> Iterator[Row]:

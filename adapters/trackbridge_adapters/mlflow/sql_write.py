@@ -36,14 +36,15 @@ from trackbridge_adapters.mlflow import (
 from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.entities import KEY_TAG
 from trackbridge_adapters.mlflow.experiments import Experiments
+from trackbridge_adapters.mlflow.locked import Transaction
+from trackbridge_adapters.mlflow.session import IN
 from trackbridge_adapters.mlflow.sql import SqlReader
 from trackbridge_adapters.mlflow.sql_points_write import Points
 from trackbridge_adapters.mlflow.staging import Staging
-from trackbridge_adapters.mlflow.transaction import IN, Transaction
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-PROJECT = Names(256)
-"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17)."""
+PROJECT = Names(256, "\x01-\U0010ffff")
+"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
 OF_STORE = ("", "")
 """Stands for the files that belong to no run where those of runs have its id and their owner."""
@@ -67,7 +68,7 @@ class SqlWriter(SqlReader):
         run_id = key.run_id
         if not RUN_ID.fullmatch(run_id):
             run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
-        return RunRef(fit_name(key.project.replace("\0", "") or "_", PROJECT), run_id)
+        return RunRef(fit_name(key.project, PROJECT), run_id)
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)

@@ -1,0 +1,89 @@
+"""Databases are made by MLflow and written only at the revision that it knows."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from mlflow.store.db.utils import _get_latest_schema_revision
+from mlflow.tracking import MlflowClient
+
+from trackbridge.adapter import RunKey
+from trackbridge.errors import ConfigError
+from trackbridge_adapters.mlflow import ADAPTER, head
+
+FIXTURES = Path(__file__).parents[3] / "fixtures"
+KEY = RunKey("toy", "", "p", "r")
+
+
+def test_the_head_that_is_read_out_of_the_scripts_is_the_one_that_mlflow_names() -> None:
+    assert head.revision() == _get_latest_schema_revision()
+
+
+def test_a_new_database_is_as_mlflow_makes_it(template: Path) -> None:
+    (experiment,) = MlflowClient(f"sqlite:///{template}").search_experiments()
+    assert experiment.name == "Default"
+    assert experiment.artifact_location == f"{template.parent}/mlruns/0"
+    assert sorted(path.name for path in template.parent.iterdir()) == ["empty.db"]
+
+
+def test_a_database_of_another_revision_is_refused_with_the_way_to_upgrade_it(
+    template: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.db"
+    path.write_bytes((FIXTURES / "mlflow-2.9" / "mlflow.db").read_bytes())
+    before = path.read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        ADAPTER.writer(str(path), {}).open([KEY])
+    message = str(caught.value)
+    assert head.revision() in message
+    assert f"mlflow db upgrade sqlite:///{path}" in message
+    with sqlite3.connect(path) as database:
+        (found,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    database.close()
+    assert found in message
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_of_mlflow_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE t (a)")
+    database.close()
+    with pytest.raises(ConfigError, match="without MLflow's tables"):
+        ADAPTER.writer(str(path), {}).open([KEY])
+
+
+def test_without_mlflow_the_extra_to_install_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head.revision.cache_clear()
+    monkeypatch.setattr(head.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'trackbridge\[mlflow\]'"):
+        head.revision()
+    monkeypatch.undo()
+    assert head.revision()
+
+
+def test_a_database_that_cannot_be_made_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real `create`
+    monkeypatch.setattr(head, "_CREATE", "import sys; open(sys.argv[1][10:], 'w'); sys.exit('no')")
+    with pytest.raises(ConfigError, match="MLflow could not create the database: no"):
+        head.create(tmp_path / "new.db", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("location", ["mlruns", "somewhere/store"])
+def test_file_stores_are_not_written(location: str, tmp_path: Path) -> None:
+    from trackbridge.errors import UnsupportedError
+
+    with pytest.raises(UnsupportedError, match="file stores are only read"):
+        ADAPTER.writer(str(tmp_path / location), {})
+
+
+def test_new_stores_are_suggested_by_their_name() -> None:
+    assert ADAPTER.suggests("new.db") and ADAPTER.suggests("sqlite:///x")
+    assert not ADAPTER.suggests("out") and not ADAPTER.suggests("wandb")
