@@ -54,7 +54,7 @@ class _Group(click.Group):
 
 
 def _fail(error: BridgeError, code: int) -> None:
-    click.echo(f"Error: {error}", err=True)
+    _line(f"Error: {error}", err=True)
     sys.exit(code)
 
 
@@ -289,11 +289,11 @@ def _print_report(report: Report, target: str, as_json: bool) -> None:
         )
         _print_losses(report.losses)
         if report.verified:
-            click.echo(f"verified: every run was read back from {target} and is equal")
+            _line(f"verified: every run was read back from {target} and is equal")
     for text in report.damage:
-        click.echo(f"damaged: {text}", err=True)
+        _line(f"damaged: {text}", err=True)
     for failure in report.failures:
-        click.echo(f"failed: run {failure.run}: {failure.error}", err=True)
+        _line(f"failed: run {failure.run}: {failure.error}", err=True)
 
 
 def _report_document(report: Report) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
         click.echo(json.dumps(document))
         return
     for difference in result.differences:
-        click.echo(str(difference))
+        _line(str(difference))
     click.echo(
         f"{result.total} runs: {result.equal} equal, {result.different} different, "
         f"{result.missing} missing; {result.series} metric series: {result.series_equal} equal"
@@ -383,6 +383,11 @@ def _described(info: RunInfo) -> dict[str, Any]:
         "files": info.files,
         "bytes": info.size,
     }
+
+
+def _line(text: str, *, err: bool = False) -> None:
+    """One line, whatever is in the names and messages that it quotes."""
+    click.echo(_visible(text), err=err)
 
 
 def _table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:

@@ -44,7 +44,10 @@ def _installation() -> Iterator[Finding]:
 
 def _extras() -> list[str]:
     """Extras that are named after the package that they bring."""
-    needed = requires("trackbridge") or []
+    try:
+        needed = requires("trackbridge") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        needed = []
     return sorted(
         {
             name
