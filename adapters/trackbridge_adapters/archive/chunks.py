@@ -197,7 +197,7 @@ class Index:
                 data = self._folder.read(path)
             except NotFoundError:
                 return False
-            self._settle(Chunk.loads(name, data, f"{self._folder.address}/{path}"))
+            self.add(Chunk.loads(name, data, f"{self._folder.address}/{path}"))
         return True
 
     def _forget(self, names: Iterable[str]) -> None:
@@ -206,9 +206,10 @@ class Index:
         if any(self.living(chunk) for chunk in gone.values()):
             there, self.chunks, self.homes, self.outdated = self.chunks, {}, {}, {}
             for chunk in there.values():
-                self._settle(chunk)
+                self.add(chunk)
 
-    def _settle(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk) -> None:
+        """Take note of a chunk that is committed."""
         self.chunks[chunk.name] = chunk
         for entry in chunk.entries:
             home = self.homes.setdefault(entry.info.ref, Home(chunk, entry))

@@ -70,7 +70,7 @@ class PartWriter:
         """Add rows. They stay in memory until there are enough of them for a row group."""
         self._held.append(data)
         self._held_rows += data.num_rows
-        self._held_bytes += 0 if self._coded else data.nbytes
+        self._held_bytes += 0 if self._coded else _size(data)
         if self._held_rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
             self._flush(last=False)
 
@@ -113,14 +113,22 @@ def _counts(data: pa.RecordBatch) -> dict[RunRef, int]:
         raise IntegrityError("a row was given without the project and run it belongs to")
     project, run = (c if c.type == CODE else c.dictionary_encode() for c in labels)
     projects, runs = project.dictionary.to_pylist(), run.dictionary.to_pylist()
-    pairs = project.indices.to_numpy().astype(np.int64) * len(runs) + run.indices.to_numpy()
-    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    pairs = run.indices.to_numpy()
+    if len(projects) > 1:
+        pairs = pairs + project.indices.to_numpy().astype(np.int64) * len(runs)
+    starts = np.concatenate([[0], np.flatnonzero(pairs[1:] != pairs[:-1]) + 1])
     found, stretch = np.unique(pairs[starts], return_inverse=True)
     counts = np.bincount(stretch.reshape(-1), np.diff(starts, append=len(pairs)))
     return {
         RunRef(projects[pair // len(runs)], runs[pair % len(runs)]): int(count)
         for pair, count in zip(found.tolist(), counts.tolist())
     }
+
+
+def _size(data: pa.RecordBatch) -> int:
+    """Bytes in memory; exact for large batches only, since looking closely takes a while."""
+    bound: int = data.get_total_buffer_size()
+    return bound if bound < 1 << 16 else int(data.nbytes)
 
 
 def read_part(path: Path, table: str, refs: Collection[RunRef] | None) -> Iterator[pa.RecordBatch]:

@@ -49,7 +49,7 @@ class ArchiveSink:
         self._targets = targets
         self._stack = ExitStack()
         self._id = chunk_id(str(key) for key in targets.values())
-        self._shown: list[Shown] = []
+        self._rows: list[pa.RecordBatch] = []
         self._contents: dict[FileRef, tuple[str, int]] = {}
         self._names: set[Name] = set()
         self._refuse_strangers()
@@ -72,7 +72,7 @@ class ArchiveSink:
             self._shared.write(batch.table, batch.data)
             return
         if batch.table == "runs":
-            self._shown.extend(_shown(batch.data))
+            self._rows.append(batch.data)
         self._runs.write(batch.table, batch.data)
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
@@ -125,6 +125,7 @@ class ArchiveSink:
             parts,
         )
         self._runs.publish(chunk)
+        index.add(chunk)
         index.refresh()
         for old in list(index.outdated.values()):
             if any(entry.info.ref in self._targets for entry in old.entries):
@@ -190,7 +191,7 @@ class ArchiveSink:
             if file.run != STORE:
                 sizes[file.run].append(size)
         points = self._runs.counts("metrics") + self._runs.counts("series")
-        for row in sorted(self._shown, key=lambda row: self._targets[row.ref]):
+        for row in sorted(_shown(self._rows), key=lambda row: self._targets[row.ref]):
             info = RunInfo(
                 row.ref,
                 self._targets[row.ref],
@@ -206,7 +207,8 @@ class ArchiveSink:
             yield Entry(info, bool(row.deleted))
 
 
-def _shown(data: pa.RecordBatch) -> Iterator[Shown]:
+def _shown(batches: list[pa.RecordBatch]) -> Iterator[Shown]:
+    data = pa.Table.from_batches(batches, SCHEMAS["runs"])
     columns = {name: data.column(name) for name in ("project", "run_id", *Shown._fields[1:])}
     columns["started"] = columns["started"].cast(pa.int64())
     for project, run_id, *rest in zip(*(column.to_pylist() for column in columns.values())):
