@@ -65,8 +65,10 @@ class Draft:
                 f"run {self.ref.run_id}: the file {file.path!r} would lie outside of its run; "
                 "rename it at the source"
             )
+        place = self._staging if file.owner else self._folder / runfiles.FOLDER
+        place.mkdir(parents=True, exist_ok=True)
         if not file.owner:
-            copy(data, self._folder / runfiles.FOLDER / file.path)
+            copy(data, place / file.path)
             return
         number = f"{len(self._staged):06d}"
         size, digest = copy(data, self._staging / number)

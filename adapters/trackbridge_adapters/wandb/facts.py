@@ -95,6 +95,8 @@ class Facts:
         if self.moved:
             self.environment.Clear()
             self.moved = False
+        if timestamp_us(record, "started_at") is None:
+            record.ClearField("started_at")
         self.environment.MergeFrom(record)
 
     def _exit(self, record: Any) -> None:
@@ -160,7 +162,8 @@ def origin_key(facts: Facts) -> RunKey | None:
 def timestamp_us(message: Any, field: str) -> int | None:
     """A message's timestamp in microseconds, rounded; None where it is not set, or no time."""
     time = getattr(message, field)
-    if not message.HasField(field) or not FIRST_SECOND <= time.seconds <= LAST_SECOND:
+    valid = FIRST_SECOND <= time.seconds <= LAST_SECOND and 0 <= time.nanos < 10**9
+    if not valid or not message.HasField(field):
         return None
     return int(time.seconds) * 1_000_000 + (int(time.nanos) + 500) // 1000
 

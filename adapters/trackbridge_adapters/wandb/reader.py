@@ -89,7 +89,7 @@ class RunFolders:
                 continue
             if query.run_ids and ref.run_id not in query.run_ids:
                 continue
-            with self._native_errors():
+            with native_errors(self.address, "read"):
                 info = _info(run)
             if not query.since or (info.started and info.started >= query.since):
                 yield info
@@ -101,7 +101,7 @@ class RunFolders:
         rows: dict[str, list[Row]] = defaultdict(list)
         for ref in refs:
             run = self._run(ref)
-            with self._native_errors():
+            with native_errors(self.address, "read"):
                 scan = Scan(run, ref, wanted)
                 yield from scan.batches()
                 contents = self._keep(ref, _contents(run, scan))
@@ -142,7 +142,7 @@ class RunFolders:
 
     def _runs(self) -> dict[RunRef, Run]:
         if self._known is None:
-            with self._native_errors():
+            with native_errors(self.address, "read"):
                 self._known = {run.ref: run for run in find_runs(self._location)}
         return self._known
 
@@ -156,7 +156,7 @@ class RunFolders:
     def _contents_of(self, run: Run) -> Contents:
         if run.ref not in self._contents:
             scan = Scan(run, run.ref, {"files"})
-            with self._native_errors():
+            with native_errors(self.address, "read"):
                 for _ in scan.batches():
                     pass
                 self._keep(run.ref, _contents(run, scan))
@@ -169,13 +169,15 @@ class RunFolders:
         self._contents[ref] = contents
         return contents
 
-    @contextmanager
-    def _native_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = f"{error.filename}: {error.strerror}"
-            raise ConfigError(f"{self.address}: cannot be read: {reason}") from error
+
+@contextmanager
+def native_errors(address: str, deed: str) -> Iterator[None]:
+    """Errors of the file system, as what they mean for a store that is `deed`."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        raise ConfigError(f"{address}: cannot be {deed}: {reason}") from error
 
 
 def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:

@@ -27,7 +27,7 @@ from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.draft import HIDDEN, Draft, copy, sync
 from trackbridge_adapters.wandb.facts import origin_key
 from trackbridge_adapters.wandb.folders import FOLDER, Folder, open_folder
-from trackbridge_adapters.wandb.reader import RunFolders
+from trackbridge_adapters.wandb.reader import RunFolders, native_errors
 
 PROJECT = Names(length=128, alphabet=r" -\"$&-.0-9;->@-\[\]-~\u0080-\U0010ffff")
 """Of projects: anything but `/\\#?%:` and control characters, as the client checks (wandb 0.31)."""
@@ -83,7 +83,8 @@ class RunFolderSink:
         self._writer, self._out, self._runs = writer, out, runs
         self._drafts = {ref: Draft(out, key, ref) for key, ref in runs.items()}
         self._shared: dict[str, Path] = {}
-        self._old = {ref: self._written_before(key, ref) for key, ref in runs.items()}
+        with native_errors(writer.address, "read"):
+            self._old = {ref: self._written_before(key, ref) for key, ref in runs.items()}
 
     def __enter__(self) -> RunFolderSink:
         return self
@@ -104,25 +105,27 @@ class RunFolderSink:
             self._drafts[ref].write(batch.table, part)
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
-        if file.run != STORE:
-            self._drafts[file.run].put_file(file, data)
-            return
-        if not is_inside(file.path):
+        if file.run == STORE and not is_inside(file.path):
             raise IntegrityError(f"{self._writer.address}: {file.path!r} would lie outside of it")
-        place = self._out / file.path
-        self._shared[file.path] = place.with_name(f"{HIDDEN}{place.name}")
-        copy(data, self._shared[file.path])
+        with native_errors(self._writer.address, "written"):
+            if file.run != STORE:
+                self._drafts[file.run].put_file(file, data)
+                return
+            place = self._out / file.path
+            self._shared[file.path] = place.with_name(f"{HIDDEN}{place.name}")
+            copy(data, self._shared[file.path])
 
     def commit(self) -> Mapping[RunKey, RunRef]:
-        self._out.mkdir(parents=True, exist_ok=True)
-        for draft in self._drafts.values():
-            draft.complete()
-        for ref, draft in self._drafts.items():
-            draft.place(self._old[ref])
-        sync(self._out)
-        for path, made in self._shared.items():
-            made.replace(self._out / path)
-            sync((self._out / path).parent)
+        with native_errors(self._writer.address, "written"):
+            self._out.mkdir(parents=True, exist_ok=True)
+            for draft in self._drafts.values():
+                draft.complete()
+            for ref, draft in self._drafts.items():
+                draft.place(self._old[ref])
+            for path, made in self._shared.items():
+                made.replace(self._out / path)
+                sync((self._out / path).parent)
+            sync(self._out)
         self._shared = {}
         self._writer.forget()
         return dict(self._runs)

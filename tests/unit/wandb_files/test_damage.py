@@ -12,7 +12,7 @@ from unit.wandb_files.folders import REF, log, read_one, run_record, write
 from unit.wandb_files.stores import STORES, damage, open_store, read, refs
 
 from trackbridge.adapter import Query, Row, RunRef
-from trackbridge_adapters.wandb.framing import BLOCK
+from trackbridge_adapters.wandb.framing import BLOCK, RecordWriter, read_records
 
 REUSED = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -135,3 +135,31 @@ def test_a_manifest_in_a_file_of_its_own_may_be_missing(tmp_path: Path) -> None:
     assert damage(read_one(tmp_path)) == [
         "artifact large:v0: the manifest /nonexistent/artifacts/manifest.jl.gz is missing"
     ]
+
+
+@REUSED
+@given(data=st.data())
+def test_records_with_any_content_are_read_without_an_error(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    """Behind a right checksum, too, there may be anything."""
+    store = data.draw(st.sampled_from(STORES))
+    part = data.draw(st.sampled_from(["config01", "artifacts01", "stats01", "defined01"]))
+    [path] = store.glob(f"wandb/*-{part}/*.wandb")
+    with path.open("rb") as stream:
+        records = [bytearray(record) for _, record in read_records(stream, [])]
+    for record in data.draw(st.lists(st.sampled_from(range(len(records))), max_size=6)):
+        content = records[record]
+        place = data.draw(st.integers(0, max(0, len(content) - 1)))
+        content[place : place + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    folder = tmp_path / "run-20240101_000000-abc"
+    folder.mkdir(exist_ok=True)
+    with (folder / "run-abc.wandb").open("wb") as stream:
+        writer = RecordWriter(stream)
+        for content in records:
+            writer.write(bytes(content))
+    reader = open_store(tmp_path)
+    for info in reader.list_runs(Query()):
+        for batch in reader.read_runs([info.ref]):
+            batch.data.validate(full=True)
+            batch.data.to_pylist()

@@ -348,3 +348,10 @@ def test_manifest_digests_are_those_that_wandb_computes(tmp_path: Path) -> None:
         path: entry.digest for path, entry in theirs.manifest.entries.items()
     }
     assert hashlib.md5(b"hello").digest().hex()[:8] == "5d41402a"
+
+
+def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    writer = open_writer(tmp_path / "file" / "wandb")
+    with pytest.raises(ConfigError, match=r"cannot be written: .*file"):
+        put(writer, {}, {("", "a.txt"): b"x"})
