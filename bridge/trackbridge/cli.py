@@ -289,11 +289,21 @@ def _print_report(report: Report, target: str, as_json: bool) -> None:
         )
         _print_losses(report.losses)
         if report.verified:
-            _line(f"verified: every run was read back from {target} and is equal")
+            _line(_proof(report, target))
     for text in report.damage:
         _line(f"damaged: {text}", err=True)
     for failure in report.failures:
         _line(f"failed: run {failure.run}: {failure.error}", err=True)
+
+
+def _proof(report: Report, target: str) -> str:
+    if not report.skipped:
+        return f"verified: every run was read back from {target} and is equal"
+    moved = report.copied + report.updated
+    return (
+        f"verified: {moved} runs were read back from {target} and are equal; {report.skipped} were "
+        "proven before and have not changed at the source (`trackbridge verify` compares again)"
+    )
 
 
 def _report_document(report: Report) -> dict[str, Any]:

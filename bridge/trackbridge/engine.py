@@ -15,7 +15,7 @@ from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
 from trackbridge.receipts import Receipt, Receipts, receipt_id
-from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
+from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
 from trackbridge.transfer import Moved, move
 
@@ -67,9 +67,11 @@ def migrate(
     (`ConfigError`, `NotFoundError`) are raised.
     """
     begun = time.monotonic()
+    if same_place(source, target):
+        raise ConfigError(f"{target}: source and target are the same store")
     reader = open_reader(source, source_options)
     writer = open_writer(target, target_options)
-    if reader.address == writer.address:
+    if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
     runs = persist(lambda: found(reader, query))
     job = _Job(reader, writer, progress or Silence())

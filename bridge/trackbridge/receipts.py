@@ -13,6 +13,7 @@ import platformdirs
 
 from trackbridge import __version__
 from trackbridge.errors import ConfigError
+from trackbridge.registry import identity
 
 STATE = "TRACKBRIDGE_STATE"
 """Environment variable: folder or fsspec address for the state of all jobs."""
@@ -34,7 +35,8 @@ class Receipts:
     """
 
     def __init__(self, source: str, target: str) -> None:
-        job = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:16]
+        places = f"{identity(source)}\n{identity(target)}"
+        job = hashlib.sha256(places.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         root = os.environ.get(STATE) or platformdirs.user_state_path("trackbridge").as_posix()
         try:
             self._files, path = fsspec.core.url_to_fs(root)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from trackbridge.errors import ConfigError, NotFoundError
@@ -93,9 +95,33 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
 
 
-def _exists(address: str) -> bool:
-    from pathlib import Path
+def identity(address: str) -> str:
+    """The same text for every spelling of a store's place: links, `..` and the scheme resolved.
 
+    A folder on the way that does not exist yet counts like one that does, since making it must
+    not make two places one. Addresses of other machines are their own identity.
+    """
+    scheme, colon, location = address.partition(":")
+    if not colon or scheme not in targets():
+        location = address
+    url, slashes, path = location.partition(":///")
+    if slashes:
+        location = f"/{path}" if url == "file" else path
+    if "://" in location or scheme == "memory":
+        return address
+    return os.path.realpath(location)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two addresses mean one store, hard links included."""
+    places = identity(one), identity(other)
+    if places[0] == places[1]:
+        return True
+    here, there = map(Path, places)
+    return here.exists() and there.exists() and here.samefile(there)
+
+
+def _exists(address: str) -> bool:
     path = Path(address)
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
