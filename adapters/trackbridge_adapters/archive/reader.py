@@ -101,7 +101,7 @@ class ArchiveReader:
             with self.folder.fetch(path) as local:
                 self._prove(local, path, chunk.parts[table])
                 yield from read_part(local, table, refs)
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:
             self.index.refresh()
             if self.index.needs(chunk.name):
                 raise IntegrityError(f"{self.address}/{path} is missing; restore it") from error

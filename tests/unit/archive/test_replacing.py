@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copytree
@@ -236,3 +237,22 @@ def test_a_run_without_its_row_is_refused(tmp_path: Path) -> None:
         target.open([key("a")]) as sink,
     ):
         sink.commit()
+
+
+def test_many_writers_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Each of them replaces runs of chunks that others replace runs of at the same time."""
+    names = [f"{number:02}" for number in range(12)]
+    store(writer(tmp_path), [samples.simple(name) for name in names])
+
+    def replace(worker: int) -> None:
+        for turn in range(3):
+            own = [name for name in names if int(name) % 4 == worker]
+            store(writer(tmp_path), [samples.simple(name, loss=turn + 1.0) for name in own[turn:]])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(replace, range(4)))
+    expected = {name: 1.0 + int(name) // 4 for name in names}
+    assert contents(tmp_path) == expected
+    writer(tmp_path).sweep()
+    assert contents(tmp_path) == expected
+    assert tables(tmp_path) == referred(tmp_path)
