@@ -22,7 +22,7 @@ class RunFolderAdapter:
         return "://" not in location and recognizes(Path(location))
 
     def suggests(self, location: str) -> bool:
-        return Path(location).name == "wandb"
+        return Path(location).name.startswith("wandb")
 
     def reader(self, location: str, options: Mapping[str, str]) -> RunFolders:
         from trackbridge_adapters.wandb.reader import RunFolders
@@ -30,6 +30,11 @@ class RunFolderAdapter:
         _check(options)
         if not Path(location).exists():
             raise NotFoundError(f"wandb-files:{location}: no such folder")
+        if not self.recognizes(location):
+            raise ConfigError(
+                f"wandb-files:{location}: no run folders in it (run-*, offline-run-*), "
+                "nor a .wandb file; name the folder that holds them"
+            )
         return RunFolders(location)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:

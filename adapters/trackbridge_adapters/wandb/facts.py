@@ -38,6 +38,7 @@ class Facts:
         self.artifacts: list[Any] = []
         self.used: list[Any] = []
         self.saved: dict[str, tuple[int, int]] = {}
+        self.placed: set[str] = set()  # files that Trackbridge has put beside the run
         self.boards: list[Any] = []
         self.preempted = False
         self.unknown = 0
@@ -48,6 +49,7 @@ class Facts:
         Records that Trackbridge has added for W&B's own use are no facts of the run.
         """
         if record.uuid == ORIGIN:
+            self.placed |= {item.path for item in record.files.files}
             return
         if kind is None:
             self.unknown += 1

@@ -209,7 +209,7 @@ def _info(run: Run) -> RunInfo:
 def _contents(run: Run, scan: Scan) -> Contents:
     staging = Staging(folder.path for folder in run.folders)
     found = versions(scan.facts.artifacts, staging, scan.damage)
-    return Contents(run_files(run, scan.facts.saved), found, staging)
+    return Contents(run_files(run, scan.facts), found, staging)
 
 
 def _place(contents: Contents, file: FileRef) -> Path | None:

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from trackbridge.adapter import ORIGIN
 from trackbridge_adapters.wandb.artifacts import is_inside
-from trackbridge_adapters.wandb.facts import origin_key
+from trackbridge_adapters.wandb.facts import Facts
 from trackbridge_adapters.wandb.folders import Folder, Run
 
 FOLDER = "files"
+MADE_BY_SYNC = ("config.yaml", "output.log", "wandb-metadata.json", "wandb-summary.json")
+"""What `wandb sync` (0.31) leaves in a run folder beside the files that it found there."""
 
 
 class RunFile(NamedTuple):
@@ -25,27 +27,25 @@ class RunFile(NamedTuple):
     damage: str | None = None
 
 
-def run_files(run: Run, saved: Collection[str]) -> list[RunFile]:
-    """Files of the run itself; `saved` are names and patterns that the run recorded as saved.
+def run_files(run: Run, facts: Facts) -> list[RunFile]:
+    """Files of the run itself, in order.
 
     Where a later folder has another file of the same path, the earlier one is shown below the
-    name of its folder.
+    name of its folder. Files that the run recorded as saved and that are not there are damage.
     """
     found: dict[str, RunFile] = {}
+    written_by_us = bool(facts.origin())
     for folder in run.folders:
-        for file in _of_folder(folder, saved):
+        for file in _of_folder(folder, facts.saved):
+            if written_by_us and file.path in MADE_BY_SYNC and file.path not in facts.placed:
+                continue
             other = found.get(file.path)
             if other is not None and not _same(other, file):
                 earlier = f"{_owner(run, other)}/{other.path}"
                 found[earlier] = other._replace(path=earlier)
             found[file.path] = file
-    for path in () if origin_key(run.folders[-1].facts) else saved:
-        if (
-            is_inside(path)
-            and path not in found
-            and not _is_pattern(path)
-            and not _is_folder(run, path)
-        ):
+    for path in () if written_by_us else facts.saved:
+        if path not in found and _is_lost(run, path):
             found[path] = RunFile(path, None, None, "the file is missing")
     return sorted(found.values())
 
@@ -101,8 +101,11 @@ def _is_pattern(path: str) -> bool:
     return any(mark in path for mark in "*?[")
 
 
-def _is_folder(run: Run, path: str) -> bool:
-    return any((folder.path / FOLDER / path).is_dir() for folder in run.folders)
+def _is_lost(run: Run, path: str) -> bool:
+    """Whether a path that was saved, and is not there, was that of one file."""
+    if not is_inside(path) or _is_pattern(path):
+        return False
+    return not any((folder.path / FOLDER / path).is_dir() for folder in run.folders)
 
 
 def _same(one: RunFile, other: RunFile) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -489,3 +491,43 @@ def test_the_console_is_read_in_order_with_its_streams(tmp_path: Path) -> None:
 def test_helpers_write_what_wandb_would(tmp_path: Path) -> None:
     folder = folders.write(tmp_path, run_record(), exit_with(0))
     assert [path.name for path in sorted(folder.iterdir())] == ["files", "run-abc.wandb"]
+
+
+def test_a_large_manifest_is_read_from_its_own_file_in_a_moved_tree(tmp_path: Path) -> None:
+    staging = tmp_path / "data" / "artifacts" / "staging"
+    staging.mkdir(parents=True)
+    (staging / "tmp1").write_bytes(b"bytes")
+    entries = [
+        {"path": "a.bin", "digest": "x", "size": 5, "local_path": "/gone/artifacts/staging/tmp1"},
+        {"path": "b", "digest": "etag", "ref": "s3://bucket/b", "extra": {"versionID": "1"}},
+    ]
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (staging / "m.jl.gz").write_bytes(gzip.compress(lines.encode()))
+
+    def artifact(made: Any) -> None:
+        made.artifact.name = "large"
+        made.artifact.manifest.manifest_file_path = "/gone/artifacts/staging/m.jl.gz"
+
+    write(tmp_path / "wandb", run_record(), record(artifact))
+    reader = open_store(tmp_path / "wandb")
+    tables = read(reader, REF)
+    assert damage(tables) == []
+    rows = {row["path"]: row for row in tables["files"]}
+    assert rows["b"]["reference"] == "s3://bucket/b"
+    assert json.loads(rows["b"]["extra"]) == {"digest": "etag", "versionID": "1"}
+    with reader.open_file(FileRef(REF, "large:v0", "a.bin")) as data:
+        assert data.read() == b"bytes"
+
+
+def test_times_of_no_year_are_no_times(tmp_path: Path) -> None:
+    start = run_record(started=2**60)
+
+    def environment(made: Any) -> None:
+        made.environment.started_at.nanos = -1
+        made.environment.username = "me"
+
+    write(tmp_path, start, record(environment), log(0, _timestamp="1e15", x="1"), exit_with(0, 5))
+    tables = read_one(tmp_path)
+    [row] = tables["runs"]
+    assert (row["started"], row["ended"], row["user"]) == (None, None, "me")
+    assert {row["time"] for row in tables["metrics"]} == {None}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from unit.wandb_files.server import Received, Server
-from unit.wandb_files.stores import FIXTURES, expected_runs, open_store
+from unit.wandb_files.stores import FIXTURES, expected_runs, open_store, read, refs
 
 from trackbridge.adapter import Query, RunKey
 from trackbridge.testing import samples
@@ -124,8 +124,13 @@ def test_a_run_from_elsewhere_arrives_whole(tmp_path: Path) -> None:
     run.key = RunKey("mlflow", "", "an experiment", "0123456789abcdef0123456789abcdef")
     store(ADAPTER.writer(str(tmp_path / "wandb"), {"entity": "team"}), [run])
     [folder] = tmp_path.glob("wandb/offline-run-*")
+    reader = open_store(tmp_path / "wandb")
+    [ref] = refs(reader)
+    before = read(reader, ref)
     received = sync(folder, tmp_path / "home")
     first = received.operations["UpsertBucket"][0]
+    assert list(folder.glob("*.synced"))
+    assert str(read(reader, ref)) == str(before)  # NaN is not equal to itself
     assert (first["entity"], first["project"], first["name"]) == (
         "team",
         "an experiment",
