@@ -66,19 +66,18 @@ class Points:
                 yield self._batch(_without_bad(data))
 
     def _batch(self, data: pa.RecordBatch) -> pa.RecordBatch:
-        """Columns of the table as rows of the run model."""
+        """Columns of the table as rows of the run model; points without a run are left out."""
         key, run, value, timestamp, step, is_nan = data.columns
         odd = is_nan.cast(pa.bool_())
         if pc.any(odd).as_py():
             value = pc.if_else(odd, math.nan, value)
         keys, system = self._split_system(key.dictionary_encode())
         runs = run.dictionary_encode()
-        labels = [self._projects[run_id] for run_id in runs.dictionary.to_pylist()]
+        labels = [self._projects.get(run_id) for run_id in runs.dictionary.to_pylist()]
         projects = pa.array(labels, pa.string()).dictionary_encode()
+        index = projects.indices.take(runs.indices)
         columns = [
-            pa.DictionaryArray.from_arrays(
-                projects.indices.take(runs.indices), projects.dictionary
-            ),
+            pa.DictionaryArray.from_arrays(index, projects.dictionary),
             runs,
             keys,
             step,
@@ -87,7 +86,8 @@ class Points:
             value,
             system,
         ]
-        return pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"])
+        rows = pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"])
+        return rows.filter(index.is_valid()) if None in labels else rows
 
     def _split_system(self, keys: pa.DictionaryArray) -> tuple[pa.DictionaryArray, pa.Array]:
         """Names without the prefix of system metrics, and which rows had it."""
@@ -127,12 +127,16 @@ def damage(session: Session, projects: Mapping[str, str]) -> Iterator[tuple[str,
 
 def _rest(session: Session, projects: Mapping[str, str]) -> tuple[str, list[str]]:
     """The end of a query, with an order that is the same each time: it may be resumed."""
+    ((runs,),) = session.fetch("SELECT count(*) FROM runs")
+    if runs == len(projects):
+        return "FROM metrics ORDER BY rowid", []
     values = [json.dumps(list(projects))]
     if session.has_index(RUN_INDEX):
         ((total,),) = session.fetch("SELECT max(rowid) FROM metrics")
-        count = f"SELECT count(*) FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid {IN}"
-        ((asked,),) = session.fetch(count, values)
-        if asked < SCAN_SHARE * (total or 0):
+        many = int(SCAN_SHARE * (total or 0))
+        asked = f"SELECT 1 FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid {IN} LIMIT {many}"
+        ((count,),) = session.fetch(f"SELECT count(*) FROM ({asked})", values)
+        if count < many:
             return f"FROM metrics WHERE run_uuid {IN} ORDER BY run_uuid, rowid", values
     return f"FROM metrics WHERE +run_uuid {IN} ORDER BY rowid", values
 
