@@ -198,6 +198,8 @@ def _reason(unlike: list[tuple[str, str | None]], unrestored: list[tuple[str, st
 def _damage(batch: Batch) -> Iterator[str]:
     import json
 
-    for extra in batch.data.column("extra").to_pylist():
+    columns = (batch.data.column(name).to_pylist() for name in ("project", "run_id", "extra"))
+    for project, run_id, extra in zip(*columns):
         if extra and '"damage"' in extra:
-            yield from json.loads(extra).get("damage", [])
+            damage = json.loads(extra).get("damage", [])
+            yield from (f"run {project}/{run_id}: {text}" for text in damage)
