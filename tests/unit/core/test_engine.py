@@ -400,7 +400,7 @@ def test_damage_in_the_source_is_reported_and_stops_nothing() -> None:
     with stores(NOTHING_CHANGES, POOR) as (home, away):
         seed(home, [sample(runs=[{"name": "n", "extra": json.dumps({"damage": damage})}])])
         report = migrate(home, away)
-        assert report.damage == damage
+        assert report.damage == [f"run p/run1: {damage[0]}"]
         assert report.verified
 
 

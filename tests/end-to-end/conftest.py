@@ -1,0 +1,75 @@
+"""Real stores on copies, and targets of every kind."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from trackbridge_adapters.mlflow import head
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Path], None]:
+    """Makes databases like `head.create`, which takes seconds, from one that was made so."""
+    home = tmp_path_factory.mktemp("mlflow")
+    template, root = home / "empty.db", home / "no-such-root"
+    head.create(template, root)
+
+    def create(path: Path, artifact_root: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(template, path)
+        with sqlite3.connect(path) as database:
+            database.execute(
+                "update experiments set artifact_location = replace(artifact_location, ?, ?)",
+                (str(root), str(artifact_root)),
+            )
+        database.close()
+
+    return create
+
+
+@pytest.fixture
+def quick_databases(
+    empty_database: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow is asked for one empty database in all tests."""
+    monkeypatch.setattr(head, "create", empty_database)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Copies a store with all that lies beside it; it must be the same when the test ends."""
+    before: dict[Path, dict[str, str]] = {}
+
+    def copy(name: str) -> Path:
+        store = FIXTURES / name
+        folder = tmp_path / "source"
+        shutil.copytree(store.parent, folder, symlinks=True)
+        before[folder] = tree(folder)
+        return folder / store.name
+
+    yield copy
+    for folder, state in before.items():
+        assert tree(folder) == state, "the source was touched"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything below a folder: links by where they lead, files by their bytes and time."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found[name] = f"link to {path.readlink()}"
+        elif path.is_dir():
+            found[name] = "folder"
+        else:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = f"{path.stat().st_mtime_ns} {digest}"
+    return found
