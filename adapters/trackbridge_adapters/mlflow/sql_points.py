@@ -117,8 +117,7 @@ def damage(session: Session, projects: Mapping[str, str]) -> Iterator[tuple[str,
         for run, count, example in found:
             line = f"metrics.{column}: {count} values cannot be read, e.g. {example[:40]!r}"
             yield run, line
-    source = "latest_metrics" if "latest_metrics" in session.tables else "metrics"
-    keys = f"SELECT DISTINCT run_uuid, key FROM {source} WHERE run_uuid {IN}"
+    keys = f"SELECT DISTINCT run_uuid, key FROM metrics WHERE run_uuid {IN}"
     for run, key in session.fetch(keys, runs):
         garbled: list[str] = []
         text(key, "metrics.key", garbled)
