@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trackbridge.adapter import ORIGIN
 from trackbridge.errors import ConfigError, NotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class RunFolderAdapter:
         _check(options)
         if not Path(location).exists():
             raise NotFoundError(f"wandb-files:{location}: no such folder")
-        if not self.recognizes(location):
+        if not _may_hold_runs(Path(location)):
             raise ConfigError(
                 f"wandb-files:{location}: no run folders in it (run-*, offline-run-*), "
                 "nor a .wandb file; name the folder that holds them"
@@ -44,6 +45,17 @@ class RunFolderAdapter:
         if Path(location).is_file():
             raise UnsupportedError(f"wandb-files:{location}: is a file; name a folder to write to")
         return WritableRunFolders(location, options.get("entity", ""))
+
+
+def _may_hold_runs(location: Path) -> bool:
+    """Whether there is a run folder, or what is there before the first one is written."""
+    from trackbridge_adapters.wandb.folders import run_folders
+
+    if location.is_file():
+        return location.suffix == ".wandb"
+    ours = (entry.name.startswith((".", ORIGIN)) for entry in location.iterdir())
+    named = location.name.startswith("wandb")
+    return named or any(True for _ in run_folders(location)) or any(ours)
 
 
 def _check(options: Mapping[str, str]) -> None:
