@@ -48,6 +48,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TRACKBRIDGE_STATE", str(home / "state"))
+    monkeypatch.chdir(home)  # where clients put what they are not told to put elsewhere
 
 
 @pytest.fixture
