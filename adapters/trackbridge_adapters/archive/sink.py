@@ -80,12 +80,10 @@ class ArchiveSink:
             raise IntegrityError(f"{self._store.address}: {file.run} was not opened for writing")
         staged = self._scratch / "content"
         digest, size = hashlib.sha256(), 0
-        with staged.open("wb") as out:
+        with storage_errors(str(staged), passing=False), staged.open("wb") as out:
             for block in blocks(data):
                 digest.update(block)
-                with storage_errors(str(staged), passing=False):
-                    size += out.write(block)
-                    out.flush()
+                size += out.write(block)
         path = content_path(digest.hexdigest())
         if self._store.folder.size(path) != size:
             self._store.folder.publish(staged, path)
