@@ -40,6 +40,15 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where clients put what they are not told to put elsewhere; never the checkout."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("working"))
+    yield
+    os.chdir(before)
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Receipts and the files of clients go into folders that no other test sees."""
@@ -48,7 +57,6 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TRACKBRIDGE_STATE", str(home / "state"))
-    monkeypatch.chdir(home)  # where clients put what they are not told to put elsewhere
 
 
 @pytest.fixture
