@@ -17,10 +17,10 @@ def adbc_to_parquet(work: Path) -> float:
     import pyarrow.parquet as pq
 
     begun = time.perf_counter()
-    with adbc_driver_sqlite.dbapi.connect(f"file:{work}/points.db?mode=ro") as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(SELECT)
-            table = cursor.fetch_arrow_table()
+    address = f"file:{work}/points.db?mode=ro"
+    with adbc_driver_sqlite.dbapi.connect(address) as connection, connection.cursor() as cursor:
+        cursor.execute(SELECT)
+        table = cursor.fetch_arrow_table()
     pq.write_table(table, work / "bare.parquet", compression="zstd")
     return time.perf_counter() - begun
 
