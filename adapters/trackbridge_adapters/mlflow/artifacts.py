@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from trackbridge.adapter import ORIGIN
@@ -102,6 +102,14 @@ def _is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def opened(folder: Path | None, path: str) -> BinaryIO | None:
+    """A file below a folder; None where there is none, or a link that leaves the folder."""
+    file = None if folder is None else inside(folder, path)
+    if folder is None or file is None or not _stays(file, folder):
+        return None
+    return file.open("rb")
 
 
 def thumbnail(path: str) -> str | None:

@@ -64,10 +64,10 @@ class FileReader:
             folder = self._model_folder(file)
         elif file.run != STORE:
             folder = self._run(file.run).artifacts(self.home)
-        path = folder and artifacts.inside(folder, file.path)
-        if path is None or not path.is_file():
+        data = artifacts.opened(folder, file.path)
+        if data is None:
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
-        return path.open("rb")
+        return data
 
     def _model_folder(self, file: FileRef) -> Path | None:
         """Where the files of a model lie that the run has made."""

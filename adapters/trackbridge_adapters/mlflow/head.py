@@ -29,21 +29,30 @@ def revision() -> str:
 
     Read out of its scripts: importing MLflow takes seconds, and this needs milliseconds.
     """
+    known: set[str] = set()
+    followed: set[str] = set()
+    for script in _scripts():
+        known |= set(re.findall(r"^revision\s*(?::.*?)?=\s*[\"'](\w+)[\"']", script, re.M))
+        for down in re.findall(r"^down_revision\s*(?::.*?)?=\s*(.+)$", script, re.M):
+            followed |= set(re.findall(r"[\"'](\w+)[\"']", down))
+    heads = known - followed
+    if len(heads) != 1:
+        raise ConfigError("the installed version of MLflow is not known to Trackbridge")
+    return heads.pop()
+
+
+@lru_cache(maxsize=1)
+def has_models() -> bool:
+    """Whether the installed MLflow knows logged models, as MLflow 3 does."""
+    return any("logged_models" in script for script in _scripts())
+
+
+def _scripts() -> list[str]:
     found = importlib.util.find_spec("mlflow")
     if found is None or not found.submodule_search_locations:
         raise ConfigError("writing to MLflow needs MLflow: pip install 'trackbridge[mlflow]'")
     folder = Path(found.submodule_search_locations[0], *MIGRATIONS)
-    known: set[str] = set()
-    followed: set[str] = set()
-    for script in folder.glob("*.py"):
-        text = script.read_text("utf-8")
-        known |= set(re.findall(r"^revision\s*(?::.*?)?=\s*[\"'](\w+)[\"']", text, re.M))
-        for down in re.findall(r"^down_revision\s*(?::.*?)?=\s*(.+)$", text, re.M):
-            followed |= set(re.findall(r"[\"'](\w+)[\"']", down))
-    heads = known - followed
-    if len(heads) != 1:
-        raise ConfigError(f"{folder}: this version of MLflow is not known to Trackbridge")
-    return heads.pop()
+    return [script.read_text("utf-8") for script in sorted(folder.glob("*.py"))]
 
 
 def create(path: Path, artifact_root: Path) -> None:

@@ -116,9 +116,9 @@ class Transaction(LockedSession):
             raise
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
-        """Add rows, which all have the same columns, to a table."""
+        """Add rows, which all have the same columns, to a table, as far as it has these."""
         if rows:
-            names = list(rows[0])
+            names = [name for name in rows[0] if name in self.columns(table)]
             self.ingest(table, pa.table({n: [row[n] for row in rows] for n in names}))
 
     def ingest(self, table: str, data: pa.Table | pa.RecordBatch) -> None:

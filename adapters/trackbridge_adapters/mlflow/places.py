@@ -38,10 +38,10 @@ class Layout:
     """Rows of `artifacts` that are logged models of MLflow's own."""
 
 
-def layout(kind: str, tables: Mapping[str, list[Row]]) -> Layout:
+def layout(kind: str, tables: Mapping[str, list[Row]], *, has_models: bool) -> Layout:
     """The files of a run in MLflow; references to files elsewhere are listed in `contents`."""
     result = Layout()
-    if kind == KIND:
+    if kind == KIND and has_models:
         result.models = [row for row in tables.get("artifacts", []) if models.is_native(row)]
     made = [models.owner(r["collection"], r["version"]) for r in result.models if models.is_made(r)]
     media = {} if kind == KIND else _media(tables.get("series", []))
@@ -103,13 +103,13 @@ def paths(row: Row) -> Iterator[str]:
     if row.get("path"):
         yield row["path"]
     elif row["kind"] == "image" and row.get("value"):
-        value: Any = json.loads(row["value"])
+        value = parsed(row["value"])
         names = value.get("filenames") if isinstance(value, dict) else None
         yield from (name for name in names or () if isinstance(name, str))
 
 
 def _contents(tables: Mapping[str, list[Row]]) -> Iterator[tuple[Place, bytes]]:
-    alerts = [json.loads(row["definition"] or "{}") for row in tables.get("alerts", [])]
+    alerts = [parsed(row["definition"]) for row in tables.get("alerts", [])]
     if alerts:
         yield ("", "alerts.json"), _json(alerts)
     references: dict[str, dict[str, str]] = {}
@@ -123,6 +123,14 @@ def _contents(tables: Mapping[str, list[Row]]) -> Iterator[tuple[Place, bytes]]:
     ]
     if listed or references:
         yield ("", "artifacts.json"), _json({"artifacts": listed, "references": references})
+
+
+def parsed(content: str | None) -> Any:
+    """JSON as what it says; what is none as the text that it is."""
+    try:
+        return json.loads(content or "null")
+    except ValueError:
+        return content
 
 
 def _json(value: Any) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +113,7 @@ class FileSession(Session):
         self._connection.close()
 
 
-_written: set[str] = set()
+_written: Counter[str] = Counter()
 
 
 def begin_writing(path: Path) -> None:
@@ -122,16 +123,16 @@ def begin_writing(path: Path) -> None:
     "How to corrupt", 2.2). So until `end_writing` nothing here opens the file but ADBC's SQLite,
     which knows of the lock because it holds it.
     """
-    _written.add(os.path.realpath(path))
+    _written[os.path.realpath(path)] += 1
 
 
 def end_writing(path: Path) -> None:
-    _written.discard(os.path.realpath(path))
+    _written[os.path.realpath(path)] -= 1
 
 
 def is_written(path: Path) -> bool:
     """Whether this process holds the write lock of a database."""
-    return os.path.realpath(path) in _written
+    return _written[os.path.realpath(path)] > 0
 
 
 @contextmanager

@@ -50,10 +50,10 @@ class SqlReader:
 
     def open_file(self, file: FileRef) -> BinaryIO:
         folder = self._model_folder(file) if file.owner else self._folder(file)
-        path = folder and artifacts.inside(folder, file.path)
-        if path is None or not path.is_file():
+        data = artifacts.opened(folder, file.path)
+        if data is None:
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
-        return path.open("rb")
+        return data
 
     def artifact_root(self, session: Session) -> Path:
         """Where new experiments get their folders: beside that of the default experiment.

@@ -38,7 +38,9 @@ METRIC = {
     "dataset_name": "dataset_name",
     "dataset_digest": "dataset_digest",
 }
-TABLES = ("logged_models", "logged_model_params", "logged_model_tags", "logged_model_metrics")
+TABLES = frozenset(
+    {"logged_models", "logged_model_params", "logged_model_tags", "logged_model_metrics"}
+)
 
 
 def read(session: Session, runs: str, label: Callable[[str], Row]) -> Iterator[Row]:
@@ -108,11 +110,9 @@ def write(
 
 def delete(transaction: Transaction, runs: Sequence[str]) -> list[Path]:
     """Remove the models that these runs have made, and what they say of others; their folders."""
-    asked = [json.dumps(list(runs))]
-    found = transaction.fetch(
-        f"SELECT model_id, artifact_location FROM logged_models WHERE source_run_id {IN}", asked
-    )
-    for table in TABLES:
+    columns, where = ["model_id", "artifact_location"], f"WHERE source_run_id {IN}"
+    found = transaction.select("logged_models", columns, where, [json.dumps(list(runs))])
+    for table in transaction.tables & TABLES:
         transaction.delete(table, "model_id", [model for model, _ in found])
     edges = "AND source_type IN ('RUN_INPUT', 'RUN_OUTPUT')"
     transaction.delete("inputs", "source_id", runs, edges)
@@ -184,5 +184,6 @@ def _add_edge(new: dict[str, list[Row]], row: Row) -> None:
 
 
 def _known(transaction: Transaction, ids: Sequence[str]) -> list[str]:
-    query = f"SELECT model_id FROM logged_models WHERE model_id {IN}"
-    return [row[0] for row in transaction.fetch(query, [json.dumps(list(ids))])]
+    where = f"WHERE model_id {IN}"
+    rows = transaction.select("logged_models", ["model_id"], where, [json.dumps(list(ids))])
+    return [row[0] for row in rows]

@@ -16,8 +16,6 @@ from trackbridge_adapters.mlflow.entities import (
 )
 from trackbridge_adapters.mlflow.locked import Transaction
 
-WHERE = "WHERE workspace = 'default' AND name = ?"
-
 
 def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Row]) -> None:
     """Give models and versions the values of their rows; others are left alone."""
@@ -31,7 +29,7 @@ def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Ro
 
 def _write_model(transaction: Transaction, row: Row) -> None:
     name = row["name"]
-    transaction.execute(f"DELETE FROM registered_models {WHERE}", [name])
+    transaction.execute(f"DELETE FROM registered_models {_where(transaction)}", [name])
     transaction.insert(
         "registered_models",
         [
@@ -46,17 +44,18 @@ def _write_model(transaction: Transaction, row: Row) -> None:
     )
     _, hidden = native_extra(row["extra"], ())
     tags = {**native_tags(row["tags"]), **hidden}
-    transaction.execute(f"DELETE FROM registered_model_tags {WHERE}", [name])
+    transaction.execute(f"DELETE FROM registered_model_tags {_where(transaction)}", [name])
     _insert_tags(transaction, "registered_model_tags", tags, name=name)
 
 
 def _write_version(transaction: Transaction, row: Row) -> None:
     name = row["name"]
-    if not transaction.fetch(f"SELECT 1 FROM registered_models {WHERE}", [name]):
+    if not transaction.fetch(f"SELECT 1 FROM registered_models {_where(transaction)}", [name]):
         transaction.insert("registered_models", [{"name": name, "workspace": "default"}])
     number = _number(transaction, name, row["version"])
     for table in ("model_versions", "model_version_tags"):
-        transaction.execute(f"DELETE FROM {table} {WHERE} AND version = ?", [name, number])
+        where = f"{_where(transaction)} AND version = ?"
+        transaction.execute(f"DELETE FROM {table} {where}", [name, number])
     own, hidden = native_extra(row["extra"], VERSION_EXTRA)
     transaction.insert(
         "model_versions",
@@ -86,7 +85,7 @@ def _write_version(transaction: Transaction, row: Row) -> None:
 def _write_aliases(transaction: Transaction, row: Row) -> None:
     name, aliases = row["name"], unpacked(row["aliases"])
     numbers = _numbers(transaction, name)
-    transaction.execute(f"DELETE FROM registered_model_aliases {WHERE}", [name])
+    transaction.execute(f"DELETE FROM registered_model_aliases {_where(transaction)}", [name])
     transaction.insert(
         "registered_model_aliases",
         [
@@ -110,13 +109,19 @@ def _number(transaction: Transaction, name: str, version: str) -> int:
 
 def _numbers(transaction: Transaction, name: str) -> dict[str, int]:
     """Version as it is reported -> number in MLflow."""
-    rows = transaction.fetch(
-        "SELECT v.version, t.value FROM model_versions v LEFT JOIN model_version_tags t"
-        " ON t.workspace = v.workspace AND t.name = v.name AND t.version = v.version"
-        f" AND t.key = '{VERSION_TAG}' WHERE v.workspace = 'default' AND v.name = ?",
-        [name],
+    where = _where(transaction)
+    rows = transaction.select("model_versions", ["version"], where, [name])
+    where += f" AND key = '{VERSION_TAG}'"
+    told: dict[int, str] = dict(
+        transaction.select("model_version_tags", ["version", "value"], where, [name])
     )
-    return {text or str(number): number for number, text in rows}
+    return {told.get(number) or str(number): number for (number,) in rows}
+
+
+def _where(transaction: Transaction) -> str:
+    """Condition on a name in the default workspace; older revisions know no workspaces."""
+    has_workspaces = "workspace" in transaction.columns("registered_models")
+    return "WHERE workspace = 'default' AND name = ?" if has_workspaces else "WHERE name = ?"
 
 
 def _places(transaction: Transaction, row: Row) -> Row:

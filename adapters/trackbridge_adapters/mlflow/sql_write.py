@@ -7,6 +7,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -33,6 +34,7 @@ from trackbridge_adapters.mlflow import (
     sql_rows,
     translate,
 )
+from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.entities import KEY_TAG
 from trackbridge_adapters.mlflow.experiments import Experiments
@@ -57,6 +59,9 @@ class SqlWriter(SqlReader):
 
     def __init__(self, path: Path, artifact_root: Path | None = None) -> None:
         super().__init__(Database(path, owned=True), artifact_root)
+        if not head.has_models():
+            holds = {table: held for table, held in SQL.holds.items() if table != "artifacts"}
+            self.capabilities = replace(SQL, holds=holds)
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         return super().list_runs(query) if self.database.exists() else iter(())
@@ -74,7 +79,7 @@ class SqlWriter(SqlReader):
         parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
         if parent is not None:
             parent = self.target(key._replace(run_id=parent)).run_id
-        return translate.present(key, tables, parent)
+        return translate.present(key, tables, parent, has_models=head.has_models())
 
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
         path = self.database.path

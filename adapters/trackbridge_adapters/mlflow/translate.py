@@ -16,14 +16,16 @@ from trackbridge_adapters.mlflow.entities import (
     EPOCH,
     EXTRA,
     KIND,
+    SOURCES,
+    STATES,
     derive,
     packed,
     short_hash,
     unpacked,
 )
 
-STATES = {"crashed": "failed", None: "finished"}
-"""MLflow has no word for these; a run whose end nobody knows is not going on any more."""
+OTHER_STATES = {"crashed": "failed"}
+"""For states that MLflow has no word for; others are shown as finished."""
 
 TAG_LENGTH = SQL.value_length["tags"]
 TABLES_TAG = "mlflow.loggedArtifacts"
@@ -43,14 +45,16 @@ INFO = {
 Tags = dict[str, str | None]
 
 
-def present(key: RunKey, tables: Mapping[str, list[Row]], parent: str | None) -> Presentation:
+def present(
+    key: RunKey, tables: Mapping[str, list[Row]], parent: str | None, *, has_models: bool
+) -> Presentation:
     """MLflow's own runs as they are; others with params, tags, metrics and files as in MLflow.
 
-    `parent` is the id that the run's parent has in MLflow.
+    `parent` is the id that the run's parent has in MLflow; `has_models`: it knows logged models.
     """
     run = (tables.get("runs") or [{}])[0]
     shown = {name: list(rows) for name, rows in tables.items()}
-    layout = places.layout(key.kind, tables)
+    layout = places.layout(key.kind, tables, has_models=has_models)
     tags = _tags(key, run, tables, layout)
     run = _run(key, run, tags, parent)
     shown["runs"] = [run] if tables.get("runs") else []
@@ -78,16 +82,24 @@ def _run(key: RunKey, run: Row, tags: Tags, parent: str | None) -> Row:
         tags[name] = None if value is None else fit_value(value, TAG_LENGTH)
     columns = {name: wanted[name] for name in DERIVED}
     extra = unpacked(run.get("extra")) if key.kind == KIND else {}
+    if extra.get("source_type") not in SOURCES.values():
+        extra.pop("source_type", None)
     return {
         **run,
         **dict.fromkeys(set(INFO.values()) - {"status"}),
         **derive(columns, tags),
-        "status": STATES.get(run.get("status"), run.get("status")),
+        "status": _state(run.get("status")),
         # MLflow cannot show a run without a start (entities/run_info.py, 3.17)
         "started": _floor(run.get("started") or run.get("ended") or EPOCH),
         "ended": _floor(run.get("ended")),
         "extra": packed({name: extra[name] for name in EXTRA if name in extra}),
     }
+
+
+def _state(status: str | None) -> str:
+    if status in STATES.values():
+        return str(status)
+    return OTHER_STATES.get(status or "", "finished")
 
 
 def _tags(key: RunKey, run: Row, tables: Mapping[str, list[Row]], layout: places.Layout) -> Tags:

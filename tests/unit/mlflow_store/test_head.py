@@ -9,8 +9,15 @@ import pytest
 from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.tracking import MlflowClient
 
-from trackbridge.adapter import RunKey
-from trackbridge.errors import ConfigError
+from trackbridge.adapter import Query, RunKey
+from trackbridge.columns import batches
+from trackbridge.errors import ConfigError, UnsupportedError
+from trackbridge.fit import fit_rows
+from trackbridge.losses import Losses
+from trackbridge.testing import MadeRun, samples
+from trackbridge.testing.base import rows_of
+from trackbridge.testing.compare import same_rows
+from trackbridge.testing.made import store
 from trackbridge_adapters.mlflow import ADAPTER, head
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -46,6 +53,35 @@ def test_a_database_of_another_revision_is_refused_with_the_way_to_upgrade_it(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("version", ["2.9", "2.22"])
+def test_an_older_mlflow_is_written_at_its_own_revision(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.db"
+    path.write_bytes((FIXTURES / f"mlflow-{version}" / "mlflow.db").read_bytes())
+    with sqlite3.connect(path) as database:
+        (found,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    database.close()
+    monkeypatch.setattr(head, "revision", lambda: found)
+    monkeypatch.setattr(head, "has_models", lambda: False)
+    writer = ADAPTER.writer(str(path), {})
+    assert "artifacts" not in writer.capabilities.holds
+    made = samples.everything()
+    model = {"kind": "model", "version": "m-1", "direction": "logged", "metadata": '{"status": 2}'}
+    native = MadeRun(KEY._replace(kind="mlflow"), {"artifacts": [{**model, "collection": "c"}]})
+    written = store(writer, [made, native])
+    refs = [writer.target(run.key) for run in (made, native)]
+    same_rows(written, ADAPTER.reader(str(path), {}).read_runs(refs), writer)
+    with writer.open([]) as sink:
+        for table, rows in samples.shared("a project", "a", 1).items():
+            for batch in batches(table, fit_rows(table, rows, writer.capabilities, Losses())):
+                sink.write(batch)
+        sink.commit()
+    shared = rows_of(writer.read_shared(Query()))
+    assert "model a" in {row["name"] for row in shared["models"]}
+    assert ("doubler", "3") in {(row["name"], row["version"]) for row in shared["model_versions"]}
+
+
 def test_a_file_that_is_no_database_of_mlflow_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as database:
@@ -78,8 +114,6 @@ def test_a_database_that_cannot_be_made_leaves_nothing_behind(
 
 @pytest.mark.parametrize("location", ["mlruns", "somewhere/store"])
 def test_file_stores_are_not_written(location: str, tmp_path: Path) -> None:
-    from trackbridge.errors import UnsupportedError
-
     with pytest.raises(UnsupportedError, match="file stores are only read"):
         ADAPTER.writer(str(tmp_path / location), {})
 
