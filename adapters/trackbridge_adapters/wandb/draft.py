@@ -45,6 +45,7 @@ class Draft:
         self.key, self.ref = key, ref
         self._out = out
         mark = hashlib.sha256(f"{ref.project}\n{ref.run_id}".encode()).hexdigest()[:8]
+        self._left = f"{HIDDEN}{mark}-*"
         name = f"{HIDDEN}{mark}-{secrets.token_hex(4)}"
         self._folder = out / name
         self._staging = out / "artifacts" / "staging" / name
@@ -106,6 +107,12 @@ class Draft:
         self._folder.rename(target)
         for path in [*aside, old_staging]:
             shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what writers left of this run that were killed."""
+        for place in (self._out, self._staging.parent):
+            for path in place.glob(self._left):
+                shutil.rmtree(path, ignore_errors=True)
 
     def discard(self) -> None:
         for path in (self._folder, self._staging):

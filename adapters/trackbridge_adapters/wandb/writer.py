@@ -85,6 +85,8 @@ class RunFolderSink:
         self._shared: dict[str, Path] = {}
         with native_errors(writer.address, "read"):
             self._old = {ref: self._written_before(key, ref) for key, ref in runs.items()}
+            for draft in self._drafts.values():
+                draft.sweep()
 
     def __enter__(self) -> RunFolderSink:
         return self
