@@ -44,11 +44,11 @@ def layout(kind: str, tables: Mapping[str, list[Row]], *, has_models: bool) -> L
     if kind == KIND and has_models:
         result.models = [row for row in tables.get("artifacts", []) if models.is_native(row)]
     made = [models.owner(r["collection"], r["version"]) for r in result.models if models.is_made(r)]
+    files = [row for row in tables.get("files", []) if not row.get("reference")]
     media = {} if kind == KIND else _media(tables.get("series", []))
-    for row in tables.get("files", []):
-        if row.get("reference"):
-            continue
-        here = (row.get("owner") or "", row["path"])
+    taken: set[Place] = set()
+    for row in sorted(files, key=_place):
+        here = _place(row)
         path = _safe(_plain(*here) if kind != KIND or here[0] else row["path"])
         owner = ""
         if here[0] in made:
@@ -57,7 +57,10 @@ def layout(kind: str, tables: Mapping[str, list[Row]], *, has_models: bool) -> L
             path = media[here]
             result.images |= path.startswith("images/")
             result.tables += [path] if path.startswith("tables/") else []
+        while (owner, path) in taken:
+            path += f"_{short_hash(str(here))}"
         there = (owner, path)
+        taken.add(there)
         if there != here:
             result.moved[here] = there
         size, sha256 = row.get("size"), row.get("sha256")
@@ -65,6 +68,10 @@ def layout(kind: str, tables: Mapping[str, list[Row]], *, has_models: bool) -> L
     if kind != KIND:
         result.contents = dict(_contents(tables))
     return result
+
+
+def _place(row: Row) -> Place:
+    return row.get("owner") or "", row["path"]
 
 
 def _plain(owner: str, path: str) -> str:
