@@ -34,7 +34,7 @@ settings.register_profile(
     "nightly",
     parent=settings.get_profile("normal"),
     derandomize=False,
-    max_examples=3000,
+    max_examples=1000,
     print_blob=True,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
