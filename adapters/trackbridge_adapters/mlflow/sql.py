@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.mlflow import artifacts, sql_list
+from trackbridge_adapters.mlflow import artifacts, models, sql_list
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.session import Session
@@ -27,7 +27,7 @@ class SqlReader:
         self.database = database
         self.home = database.path.absolute().parent
         self._artifact_root = artifact_root
-        self._folders: dict[str, Path | None] = {}
+        self._places: dict[tuple[str, str], str] = {}
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         with self.database.session() as session:
@@ -49,8 +49,7 @@ class SqlReader:
             yield from sql_shared.read(session, query)
 
     def open_file(self, file: FileRef) -> BinaryIO:
-        folder = self._model_folder(file) if file.owner else self._folder(file)
-        data = artifacts.opened(folder, file.path)
+        data = artifacts.opened(self._folder(file), file.path)
         if data is None:
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
         return data
@@ -71,23 +70,21 @@ class SqlReader:
         return self.home / "mlruns"
 
     def _folder(self, file: FileRef) -> Path | None:
-        run_id = file.run.run_id
-        if run_id not in self._folders:
+        """Where the files of the store, of a run or of a model lie."""
+        if file.run == STORE:
             with self.database.session() as session:
-                if file.run == STORE:
-                    return self.artifact_root(session)
-                query = "WHERE run_uuid = ?"
-                found = session.select("runs", ["artifact_uri"], query, [run_id])
-            if not found:
-                raise NotFoundError(f"{self.address}: no run {run_id}")
-            self._folders[run_id] = artifacts.local(found[0][0], self.home)
-        return self._folders[run_id]
+                return self.artifact_root(session)
+        name = (file.run.run_id, file.owner)
+        if name not in self._places:
+            self._places = self._read_places()
+        return artifacts.local(self._places.get(name), self.home)
 
-    def _model_folder(self, file: FileRef) -> Path | None:
-        """Where the files of a model lie that the run has made."""
-        name, _, model_id = file.owner.rpartition(":")
-        query = "WHERE model_id = ? AND name = ? AND source_run_id = ?"
-        values = [model_id, name, file.run.run_id]
+    def _read_places(self) -> dict[tuple[str, str], str]:
+        """Artifact URIs by run and owner, all at once: files are asked for in great numbers."""
+        columns = ("source_run_id", "name", "model_id", "artifact_location")
         with self.database.session() as session:
-            found = session.select("logged_models", ["artifact_location"], query, values)
-        return artifacts.local(found[0][0], self.home) if found else None
+            runs = session.select("runs", ["run_uuid", "artifact_uri"])
+            made = session.select("logged_models", columns)
+        places = {(run_id, ""): uri for run_id, uri in runs}
+        places.update({(run, models.owner(name, id_)): uri for run, name, id_, uri in made})
+        return places

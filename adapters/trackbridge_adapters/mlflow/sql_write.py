@@ -89,7 +89,7 @@ class SqlWriter(SqlReader):
             found = [row[0] for row in session.select("alembic_version", ["version_num"])]
             root = self.artifact_root(session)
         head.check(path, found[0] if found else None)
-        self._folders.clear()
+        self._places.clear()
         return SqlSink(path, root, {self.target(key): key for key in keys})
 
 
