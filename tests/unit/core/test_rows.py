@@ -127,6 +127,30 @@ def test_repeated_steps_are_told_apart_in_the_order_of_time() -> None:
     assert [p["value"] for p in axis] == [3.0, 3.0]
 
 
+def test_rows_are_counted_in_the_order_of_time() -> None:
+    """A resumed run goes back to a step that it was at before."""
+    native, _, axis = laid([_point("a", 5, 0), _point("a", 4, 1), _point("a", 5, 2)])
+    assert [p["row"] for p in native] == [0, 1, 2]
+    assert [p["value"] for p in axis] == [5.0, 4.0, 5.0]
+
+
+def test_rows_of_the_source_are_given_up_where_they_are_no_rows() -> None:
+    negative = [{**_point("a", -2), "row": 0}, {**_point("a", -1, 1), "row": 1}]
+    repeated = [{**_point("a", 1), "row": 0}, {**_point("a", 1), "row": 0}]
+    uneven = [{**_point("a", 1), "row": 0}, {**_point("b", 2), "row": 0}]
+    backwards = [{**_point("a", 2), "row": 0}, {**_point("a", 1, 1), "row": 1}]
+    for points, steps in (
+        (negative, [0, 1]),
+        (repeated, [0, 1]),
+        (uneven, [1, 2]),
+        (backwards, [2, 1]),
+    ):
+        native, _, _ = laid(points)
+        assert sorted(p["step"] for p in native) == sorted(steps)
+        assert len({p["row"] for p in native}) == 2
+        assert all(p["step"] >= 0 for p in native)
+
+
 def test_keys_logged_apart_at_the_same_step_share_a_row() -> None:
     native, _, _ = laid([_point("a", 7, 1), _point("b", 7, 2), _point("a", 8, 3)])
     assert [p["row"] for p in native] == [0, 0, 1]
