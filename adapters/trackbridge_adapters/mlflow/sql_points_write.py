@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.columns import codes, numpy_of
+from trackbridge.schema import BATCH_ROWS
 from trackbridge_adapters.mlflow.entities import SYSTEM
 
 COLUMNS = ("run_uuid", "key", "step", "timestamp", "value", "is_nan")
@@ -22,10 +23,26 @@ class Points:
     """
 
     def __init__(self) -> None:
+        self._waiting: list[pa.RecordBatch] = []
+        self._count = 0
         self._latest: list[pa.Table] = []
 
-    def rows(self, data: pa.RecordBatch) -> pa.Table:
-        """A batch as rows of `metrics`."""
+    def add(self, data: pa.RecordBatch) -> pa.Table | None:
+        """Take a batch; gives rows of `metrics` whenever there are enough for one insertion."""
+        self._waiting.append(data)
+        self._count += data.num_rows
+        return self.rest() if self._count >= BATCH_ROWS else None
+
+    def rest(self) -> pa.Table | None:
+        """Rows of `metrics` for the batches that still wait."""
+        if not self._waiting:
+            return None
+        together = pa.Table.from_batches(self._waiting).unify_dictionaries().combine_chunks()
+        self._waiting, self._count = [], 0
+        parts = [self._rows(batch) for batch in together.to_batches() if batch.num_rows]
+        return pa.concat_tables(parts) if parts else None
+
+    def _rows(self, data: pa.RecordBatch) -> pa.Table:
         value = numpy_of(data.column("value"), np.float64)
         is_nan = np.isnan(value)
         value[is_nan] = 0.0

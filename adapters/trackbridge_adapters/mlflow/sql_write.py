@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from trackbridge.adapter import (
     STORE,
     Batch,
@@ -124,8 +126,7 @@ class SqlSink:
 
     def write(self, batch: Batch) -> None:
         if batch.table == "metrics":
-            if batch.data.num_rows:
-                self._transaction.ingest("metrics", self._points.rows(batch.data))
+            self._insert("metrics", self._points.add(batch.data))
         else:
             self._rows[batch.table] += batch.data.to_pylist()
 
@@ -143,9 +144,8 @@ class SqlSink:
         experiments.write(self._rows["projects"])
         sql_registry.write(self._transaction, self._rows["models"], self._rows["model_versions"])
         folders = sql_rows.write_runs(self._transaction, experiments, self._keys, self._rows)
-        latest = self._points.latest()
-        if latest is not None:
-            self._transaction.ingest("latest_metrics", latest)
+        self._insert("metrics", self._points.rest())
+        self._insert("latest_metrics", self._points.latest())
         for folder in self._old - set(folders.values()):
             self._staging.remove(folder)
         for name, folder in folders.items():
@@ -155,6 +155,10 @@ class SqlSink:
         self._transaction.commit()
         self._staging.forget()
         return {key: ref for ref, key in self._keys.items()}
+
+    def _insert(self, table: str, rows: pa.Table | None) -> None:
+        if rows is not None:
+            self._transaction.ingest(table, rows)
 
     def _check(self) -> None:
         """`IntegrityError` where one of the ids belongs to another run."""

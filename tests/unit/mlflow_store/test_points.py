@@ -215,7 +215,10 @@ def test_the_latest_points_are_those_that_mlflow_would_keep(
 ) -> None:
     writing = Points()
     for start in range(0, len(points), size):
-        writing.rows(_batch(points[start : start + size]))
+        writing.add(_batch(points[start : start + size]))
+        if start % 2:
+            writing.rest()
+    writing.rest()
     latest = writing.latest()
     found = {} if latest is None else {row["key"]: _order(row) for row in latest.to_pylist()}
     expected: dict[str, tuple[int, int, float]] = {}
