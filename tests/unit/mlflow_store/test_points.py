@@ -200,6 +200,38 @@ def test_columns_that_an_old_revision_lacks_are_as_mlflows_migrations_fill_them(
     assert {batch.table for batch in shared} >= {"projects", "models"}
 
 
+def test_the_first_schema_of_all_is_read(tmp_path: Path) -> None:
+    """MLflow keeps that of 0.9 (2019) for its own migrations."""
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from sqlalchemy import create_engine
+
+    path = tmp_path / "first.db"
+    engine = create_engine(f"sqlite:///{path}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO experiments VALUES (1, 'old', './mlruns/1', 'active')")
+        connection.execute(
+            "INSERT INTO runs (run_uuid, name, source_type, source_name, user_id, status,"
+            " start_time, lifecycle_stage, artifact_uri, experiment_id)"
+            " VALUES ('r', 'n', 'LOCAL', 'train.py', 'ann', 'FINISHED', 5, 'active', './a', 1)"
+        )
+        connection.execute(
+            "INSERT INTO metrics (key, value, timestamp, run_uuid) VALUES ('loss', 0.5, 7, 'r')"
+        )
+        connection.execute("INSERT INTO params VALUES ('lr', '0.1', 'r')")
+        connection.execute("INSERT INTO tags VALUES ('t', 'v', 'r')")
+    connection.close()
+    points, damage = read(path)
+    assert [(p["key"], p["value"], p["step"]) for p in points] == [("loss", 0.5, 0)]
+    assert damage == []
+    reader = ADAPTER.reader(str(path), {})
+    (info,) = reader.list_runs(Query())
+    assert (info.ref, info.name, info.status) == (RunRef("old", "r"), "n", "finished")
+    tables = {batch.table for batch in reader.read_runs([info.ref])}
+    assert tables == {"runs", "metrics", "params", "tags"}
+
+
 # Writing
 
 
