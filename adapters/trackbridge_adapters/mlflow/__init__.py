@@ -40,12 +40,13 @@ class MlflowAdapter:
 
     def reader(self, location: str, options: Mapping[str, str]) -> Reader:
         from trackbridge_adapters.mlflow.database import Database, check_header
-        from trackbridge_adapters.mlflow.files import FileReader
         from trackbridge_adapters.mlflow.sql import SqlReader
 
         path = _path(location)
         root = _artifact_root(options)
         if path.is_dir():
+            from trackbridge_adapters.mlflow.files import FileReader
+
             store = _file_store(path)
             if store is None:
                 raise ConfigError(f"{location}: a folder, but without MLflow's experiments")

@@ -71,7 +71,8 @@ class Experiments:
         rows = self._transaction.select("experiments", ["artifact_location"], where, [number])
         for (location,) in rows:
             folder = Path(location or "")
-            if folder.is_absolute():
+            is_here = folder.is_relative_to(self._root) or folder.parent.is_dir()
+            if folder.is_absolute() and is_here:
                 return Experiment(number, folder)
         return Experiment(number, self._root / str(number))
 

@@ -55,13 +55,15 @@ class SqlReader:
         return data
 
     def artifact_root(self, session: Session) -> Path:
-        """Where new experiments get their folders: beside that of the default experiment.
+        """Where new experiments get their folders."""
+        return self._artifact_root or self.store_folder(session)
+
+    def store_folder(self, session: Session) -> Path:
+        """Where the files lie that belong to no run: beside the default experiment's folder.
 
         Where that is not on this machine it is `mlruns` beside the database, as MLflow's client
         makes it when it is started there (store/tracking/__init__.py, 3.17).
         """
-        if self._artifact_root is not None:
-            return self._artifact_root
         query = "WHERE experiment_id = 0"
         for (location,) in session.select("experiments", ["artifact_location"], query):
             folder = artifacts.local(location, self.home)
@@ -73,7 +75,7 @@ class SqlReader:
         """Where the files of the store, of a run or of a model lie."""
         if file.run == STORE:
             with self.database.session() as session:
-                return self.artifact_root(session)
+                return self.store_folder(session)
         name = (file.run.run_id, file.owner)
         if name not in self._places:
             self._places = self._read_places()

@@ -89,17 +89,19 @@ class SqlWriter(SqlReader):
             head.create(path, self._artifact_root or self.home / "mlruns")
         with self.database.session() as session:
             found = [row[0] for row in session.select("alembic_version", ["version_num"])]
-            root = self.artifact_root(session)
+            roots = self.artifact_root(session), self.store_folder(session)
         head.check(path, found[0] if found else None)
         self._places.clear()
-        return SqlSink(path, root, {self.target(key): key for key in keys})
+        return SqlSink(path, *roots, {self.target(key): key for key in keys})
 
 
 class SqlSink:
     """A chunk being written: the database is locked for other writers until it ends."""
 
-    def __init__(self, path: Path, root: Path, keys: Mapping[RunRef, RunKey]) -> None:
-        self._path, self._root, self._keys = path, root, keys
+    def __init__(
+        self, path: Path, root: Path, of_store: Path, keys: Mapping[RunRef, RunKey]
+    ) -> None:
+        self._path, self._root, self._of_store, self._keys = path, root, of_store, keys
         self._points = Points()
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._transaction = Transaction(path)
@@ -150,7 +152,7 @@ class SqlSink:
             self._staging.remove(folder)
         for name, folder in folders.items():
             self._staging.place(name, folder)
-        self._staging.merge(OF_STORE, self._root)
+        self._staging.merge(OF_STORE, self._of_store)
         self._staging.check_all_placed()
         self._transaction.commit()
         self._staging.forget()

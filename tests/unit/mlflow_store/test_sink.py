@@ -336,6 +336,27 @@ def test_an_artifact_root_can_be_chosen(tmp_path: Path) -> None:
     assert len(list((tmp_path / "root").glob("*/*/artifacts/x"))) == 1
 
 
+def test_files_of_the_store_are_found_whatever_artifact_root_was_chosen(
+    writer: Any, tmp_path: Path
+) -> None:
+    write(writer, [run("a")])
+    place = str(writer.database.path)
+    file = FileRef(STORE, "", "trackbridge/shared.json")
+    with ADAPTER.writer(place, {"artifact_root": str(tmp_path / "root")}).open([]) as sink:
+        sink.put_file(file, io.BytesIO(b"{}"))
+        sink.commit()
+    assert ADAPTER.reader(place, {}).open_file(file).read() == b"{}"
+
+
+def test_a_database_that_was_moved_here_gets_its_files_here(writer: Any, tmp_path: Path) -> None:
+    write(writer, [run("a")], x=b"x")
+    with sqlite3.connect(writer.database.path) as database:
+        database.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || name")
+    database.close()
+    write(writer, [run("b")], x=b"x")
+    assert len(list(tmp_path.glob("mlruns/*/*/artifacts/x"))) == 2
+
+
 def test_an_artifact_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BridgeError, match="only local folders"):
         ADAPTER.writer(str(tmp_path / "x.db"), {"artifact_root": "s3://bucket"})
