@@ -262,3 +262,27 @@ def test_nothing_is_kept_of_points_that_fit() -> None:
     point = {"key": "k", "step": 1, "time": 0, "value": 1.0, "system": False}
     residual, _ = residual_of([point], Capabilities.everything())
     assert not residual
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        {"k1": [1_001], "k2": [1_000]},
+        {"k1": [1_000], "k2": [1_001]},
+        {"k1": [1_001], "k2": [1_002], "k3": [1_001]},
+        {"k1": [1_001, 1_002], "k2": [1_000, 1_003]},
+    ],
+    ids=["one stays", "the other stays", "two alike", "keys repeated"],
+)
+def test_points_of_one_native_moment_go_back_to_their_own(moments: dict[str, list[int]]) -> None:
+    points = [
+        {"key": key, "step": 1, "time": time, "value": float(number), "system": False}
+        for key, times in moments.items()
+        for number, time in enumerate(times)
+    ]
+    residual, native = residual_of(points, Capabilities.everything(time_unit_us=1000))
+    side = as_sidecar(residual)
+    restoration = PointRestoration(*(side.streams.get(n) for n in ("moves", "points", "hidden")))
+    restored = [restoration.apply(native), *restoration.rest()]
+    found = [row for part in restored for row in part.to_pylist()]
+    assert _comparable(found, {}) == _comparable(points, {})
