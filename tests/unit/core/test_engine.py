@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from unit.core.faults import Faults
 from unit.core.samples import POOR, points, sample
@@ -266,6 +267,25 @@ def test_a_run_that_did_not_arrive_as_promised_fails_and_gets_no_receipt(
     monkeypatch.undo()
     assert migrate(home, away).verified
     assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+def test_what_stands_in_for_a_value_has_to_arrive_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its sidecar such a run is whole, but its users would see nothing of it."""
+    write = memory.MemorySink.write
+
+    def without_infinities(self: memory.MemorySink, batch: Batch) -> None:
+        if batch.table == "metrics":
+            finite = pa.compute.less(batch.data.column("value"), 1e300)
+            batch = Batch(batch.table, batch.data.filter(finite))
+        write(self, batch)
+
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample(metrics=[*points("a"), *points("b", value=float("inf"))])])
+        monkeypatch.setattr(memory.MemorySink, "write", without_infinities)
+        (failure,) = trackbridge.migrate(f"memory:{home}", f"memory:{away}").failures
+        assert failure.error == (
+            "read back from the target, it is not what was written: metrics 'b'"
+        )
 
 
 READING = ("list_runs", "read_runs", "read_shared", "open_file")
