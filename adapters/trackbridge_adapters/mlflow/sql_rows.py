@@ -96,52 +96,49 @@ def _pairs(rows: Sequence[Row]) -> list[Row]:
 
 def _write_inputs(transaction: Transaction, experiment: int, rows: Sequence[Row]) -> None:
     """Datasets, each once in an experiment, their edges to runs, and the tags of the edges."""
-    known = {
-        (name, digest): (number, values)
-        for number, name, digest, *values in transaction.select(
-            "datasets",
-            ["dataset_uuid", "name", "digest", *DATASET.values()],
-            "WHERE experiment_id = ?",
-            [experiment],
-        )
-    }
+    columns = ["dataset_uuid", "name", "digest", *DATASET.values()]
+    there = transaction.select("datasets", columns, "WHERE experiment_id = ?", [experiment])
+    known = {(name, digest): (number, values) for number, name, digest, *values in there}
     new: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         name, values = (row["name"], row["digest"]), [row[column] for column in DATASET]
         if name not in known:
             known[name] = (uuid.uuid4().hex, values)
-            dataset = dict(zip(DATASET.values(), values))
             new["datasets"].append(
                 {
                     "dataset_uuid": known[name][0],
                     "experiment_id": experiment,
                     "name": row["name"],
                     "digest": row["digest"],
-                    **dataset,
+                    **dict(zip(DATASET.values(), values)),
                 }
             )
-        number, there = known[name]
-        if there != values:
+        number, content = known[name]
+        if content != values:
             raise IntegrityError(
                 f"{transaction.path}: dataset {row['name']!r} with digest {row['digest']!r} is"
                 f" there already with another source, schema or profile (run {row['run_id']})"
             )
-        edge = uuid.uuid4().hex
-        new["inputs"].append(
-            {
-                "input_uuid": edge,
-                "source_type": "DATASET",
-                "source_id": number,
-                "destination_type": "RUN",
-                "destination_id": row["run_id"],
-                "step": 0,
-            }
-        )
-        tags = unpacked(row["extra"])
-        if row["context"] is not None:
-            tags[CONTEXT] = row["context"]
-        new["input_tags"] += [
-            {"input_uuid": edge, "name": tag, "value": value} for tag, value in tags.items()
-        ]
+        _add_edge(new, number, row)
     for table, native in new.items():
         transaction.insert(table, native)
+
+
+def _add_edge(new: dict[str, list[Row]], dataset: str, row: Row) -> None:
+    edge = uuid.uuid4().hex
+    new["inputs"].append(
+        {
+            "input_uuid": edge,
+            "source_type": "DATASET",
+            "source_id": dataset,
+            "destination_type": "RUN",
+            "destination_id": row["run_id"],
+            "step": 0,
+        }
+    )
+    tags = unpacked(row["extra"])
+    if row["context"] is not None:
+        tags[CONTEXT] = row["context"]
+    new["input_tags"] += [
+        {"input_uuid": edge, "name": tag, "value": value} for tag, value in tags.items()
+    ]
