@@ -15,8 +15,10 @@ from trackbridge.schema import BATCH_ROWS, TABLES
 
 def codes(column: pa.DictionaryArray) -> npt.NDArray[np.int64]:
     """Index of each row's value in the column's dictionary; -1 for null."""
-    indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.asarray(indices, np.int64)
+    indices = column.indices
+    if indices.null_count:
+        indices = indices.fill_null(-1)
+    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
 
 
 def numpy_of(column: pa.Array, kind: Any) -> npt.NDArray[Any]:

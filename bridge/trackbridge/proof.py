@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from trackbridge.adapter import Batch, FileRef, Reader, Row, RunInfo, RunRef, Wr
 from trackbridge.columns import batches
 from trackbridge.digest import Digests, RunDigests, point_hashes, row_digest
 from trackbridge.errors import NotFoundError
+from trackbridge.prefetch import prefetched
 from trackbridge.sidecar import Overlay
 from trackbridge.translate import translation
 
@@ -99,7 +100,10 @@ class FileHashes:
         return self._known[file]
 
     def filled(self, batch: Batch, locate: Callable[[Row], FileRef]) -> Iterator[Batch]:
-        """A batch of `files` with the size and hash that its bytes really have."""
+        """A batch of `files` with the size and hash that its bytes really have; others as is."""
+        if batch.table != "files":
+            yield batch
+            return
         rows = batch.data.to_pylist()
         for row in rows:
             found = None if row["reference"] else self.of(locate(row))
@@ -107,7 +111,7 @@ class FileHashes:
                 row["size"], row["sha256"] = found
             elif not row["reference"]:
                 row["sha256"] = None
-        return batches("files", rows)
+        yield from batches("files", rows)
 
 
 @dataclass
@@ -118,53 +122,51 @@ class Digested:
     model: Digests
 
 
-def digest_chunk(
-    reader: Reader,
-    infos: Sequence[RunInfo],
-    *,
-    each: Callable[[Batch], object] | None = None,
-) -> Digested:
-    """Both digests of a chunk in one pass; `each` sees every batch of the model."""
+def digest_chunk(reader: Reader, infos: Sequence[RunInfo]) -> Digested:
+    """Both digests of a chunk in one pass."""
     overlay, files = Overlay(reader, infos), FileHashes(reader)
-    digested = Digested(Digests(), Digests())
+    model = Digests()
+    native = model if overlay.changes_nothing else Digests()
 
-    def native(batch: Batch) -> None:
-        parts: Iterator[Batch] = iter([batch])
-        if batch.table == "files":
-            parts = files.filled(batch, lambda row: FileRef(_ref(row), row["owner"], row["path"]))
-        for part in parts:
-            digested.native.add(part)
+    def note(batch: Batch) -> None:
+        for part in files.filled(batch, lambda row: FileRef(_ref(row), row["owner"], row["path"])):
+            native.add(part)
 
-    for batch in overlay.read(native=native):
-        parts: Iterator[Batch] = iter([batch])
-        if batch.table == "files":
-            parts = files.filled(
-                batch, lambda row: overlay.locate(_ref(row), row["owner"], row["path"])
-            )
-        for part in parts:
-            digested.model.add(part)
-            if each is not None:
-                each(part)
-    return digested
+    with prefetched(_batches(overlay, files, None if native is model else note)) as batches_read:
+        for batch in batches_read:
+            model.add(batch)
+    return Digested(native, model)
 
 
 def promise(
     writer: Writer, infos: Sequence[RunInfo], reader: Reader, *, careful: bool = False
 ) -> tuple[Digests, Digests]:
     """Digests of a chunk at its source, and those that its native form in a store must have."""
-    promised = Digests()
+    model, promised = Digests(), Digests()
     moved = translation(writer, [info.key for info in infos], careful=careful)
-
-    def each(batch: Batch) -> None:
-        for native in moved.feed(batch):
-            promised.add(native)
-
-    source = digest_chunk(reader, infos, each=each)
+    with prefetched(_batches(Overlay(reader, infos), FileHashes(reader))) as batches_read:
+        for batch in batches_read:
+            model.add(batch)
+            for native in moved.feed(batch):
+                promised.add(native)
     moved.present()
     moved.leave_out_missing()
     for native in moved.finish():
         promised.add(native)
-    return source.model, promised
+    return model, promised
+
+
+def _batches(
+    overlay: Overlay,
+    files: FileHashes,
+    native: Callable[[Batch], object] | None = None,
+    tables: Collection[str] | None = None,
+) -> Iterator[Batch]:
+    """The restored batches, those of `files` with what their bytes really are."""
+    for batch in overlay.read(tables, native):
+        yield from files.filled(
+            batch, lambda row: overlay.locate(_ref(row), row["owner"], row["path"])
+        )
 
 
 def compare_digests(expected: RunDigests, found: RunDigests) -> list[tuple[str, str | None]]:
@@ -246,23 +248,15 @@ def _rows(
     """Digest -> (count, row) of the rows of one table of one run."""
     overlay, files = Overlay(reader, [info]), FileHashes(reader)
     rows: dict[str, tuple[int, Row]] = {}
-    for batch in overlay.read([table]):
-        parts: Iterator[Batch] = iter([batch])
-        if table == "files":
-            parts = files.filled(
-                batch, lambda row: overlay.locate(_ref(row), row["owner"], row["path"])
-            )
-        for part in parts:
-            data = part.data
-            if table == "metrics":
-                data = data.filter(
-                    pa.compute.is_in(data.column("key").cast(pa.string()), _set(keys))
-                )
-                digests = [f"{value:016x}" for value in point_hashes(data).tolist()]
-            else:
-                digests = [row_digest(table, row) for row in data.to_pylist()]
-            for digest, row in zip(digests, data.to_pylist()):
-                rows[digest] = (rows.get(digest, (0, row))[0] + 1, row)
+    for batch in _batches(overlay, files, tables=[table]):
+        data = batch.data
+        if table == "metrics":
+            data = data.filter(pa.compute.is_in(data.column("key").cast(pa.string()), _set(keys)))
+            digests = [f"{value:016x}" for value in point_hashes(data).tolist()]
+        else:
+            digests = [row_digest(table, row) for row in data.to_pylist()]
+        for digest, row in zip(digests, data.to_pylist()):
+            rows[digest] = (rows.get(digest, (0, row))[0] + 1, row)
     return rows
 
 

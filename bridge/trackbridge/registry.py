@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from trackbridge.adapter import Adapter, Reader, Writer
 
 GROUP = "trackbridge.adapters"
+IN_PROCESS = "memory"
+"""Scheme of stores that live in this process: no path or URL can mean one."""
 NO_OPTIONS: Mapping[str, str] = {}
 
 
@@ -57,7 +59,7 @@ def resolve(address: str) -> tuple[Adapter, str]:
     scheme, colon, location = address.partition(":")
     if colon and scheme in targets():
         return load(scheme), location
-    found = [adapter for adapter in map(load, sorted(targets())) if adapter.recognizes(address)]
+    found = [adapter for adapter in map(load, _schemes()) if adapter.recognizes(address)]
     if len(found) == 1:
         return found[0], address
     if found:
@@ -88,10 +90,10 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     except NotFoundError:
         if _exists(address):
             raise
-    suggested = [a for a in map(load, sorted(targets())) if a.suggests(address)]
+    suggested = [adapter for adapter in map(load, _schemes()) if adapter.suggests(address)]
     if len(suggested) == 1:
         return suggested[0], address
-    names = ", ".join(f"{name}:{address}" for name in sorted(targets()) if name != "memory")
+    names = ", ".join(f"{name}:{address}" for name in _schemes())
     raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
 
 
@@ -107,7 +109,7 @@ def identity(address: str) -> str:
     url, slashes, path = location.partition(":///")
     if slashes:
         location = f"/{path}" if url == "file" else path
-    if "://" in location or scheme == "memory":
+    if "://" in location or scheme == IN_PROCESS:
         return address
     return os.path.realpath(location)
 
@@ -121,13 +123,18 @@ def same_place(one: str, other: str) -> bool:
     return here.exists() and there.exists() and here.samefile(there)
 
 
+def _schemes() -> list[str]:
+    """Schemes of stores that a person can name."""
+    return sorted(targets().keys() - {IN_PROCESS})
+
+
 def _exists(address: str) -> bool:
     path = Path(address)
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _unknown(address: str) -> str:
-    names = ", ".join(f"{name}:" for name in sorted(targets()) if name != "memory")
+    names = ", ".join(f"{name}:" for name in _schemes())
     if _exists(address):
         return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
     return f"{address}: no such file or folder"

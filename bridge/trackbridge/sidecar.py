@@ -123,10 +123,6 @@ def typed_row(table: str, row: Row) -> Row:
     }
 
 
-def _plain(item: KeptRow) -> list[Row | None]:
-    return [None if row is None else plain_row(row, LABELS) for row in item]
-
-
 def _kept(table: str, row: Row, shown: Row | None) -> KeptRow:
     return KeptRow(typed_row(table, row), None if shown is None else typed_row(table, shown))
 
@@ -145,6 +141,11 @@ class Overlay:
         self._rows: dict[RunRef, RowRestoration] = {}
         self._points = {ref: _restoration(side) for ref, side in self._sidecars.items()}
         self._moved = {ref: origin for ref, origin in self._labels.items() if ref != origin}
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the runs are read natively just as they were where they were born."""
+        return not self._sidecars and not self._moved
 
     def read(
         self,

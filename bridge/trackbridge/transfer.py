@@ -100,8 +100,8 @@ class _Passage:
             files = self._pass(sink)
             self._moved.present()
             self._copy(sink, files)
-            for batch in self._moved.finish():
-                self._write(sink, batch)
+            for batch in self._promises(self._moved.finish()):
+                sink.write(batch)
             for ref, side in self._moved.sidecars():
                 sink.put_file(FileRef(ref, "", PATH), io.BytesIO(side))
             sink.commit()
@@ -110,30 +110,41 @@ class _Passage:
         return self._result
 
     def _pass(self, sink: Sink) -> list[Row]:
-        """Read everything once; gives the files, which are still to be copied."""
+        """Read everything once; gives the files, which are still to be copied.
+
+        Reading, translating and writing each have a thread, since most of it is not Python's work.
+        """
         files: list[Row] = []
-        with prefetched(self._overlay.read()) as batches_read:
-            for batch in batches_read:
-                for native in self._moved.feed(batch):
-                    self._write(sink, native)
-                if batch.table == "files":
-                    files += batch.data.to_pylist()
-                else:
-                    self._note(batch)
+        with (
+            prefetched(self._overlay.read()) as batches_read,
+            prefetched(self._translated(batches_read, files)) as translated,
+        ):
+            for points, natives in translated:
+                for native in natives:
+                    sink.write(native)
+                self._tell(points)
         return files
 
-    def _note(self, batch: Batch) -> None:
-        self._model.add(batch)
-        if batch.table in ("metrics", "series"):
-            self._result.points += batch.data.num_rows
-            self._tell(batch.data.num_rows)
-        if batch.table == "runs":
-            self._result.damage += list(_damage(batch))
+    def _translated(
+        self, batches_read: Iterator[Batch], files: list[Row]
+    ) -> Iterator[tuple[int, list[Batch]]]:
+        """Of each batch, how many points it has and what can be written of it already."""
+        for batch in batches_read:
+            points = batch.data.num_rows if batch.table in ("metrics", "series") else 0
+            self._result.points += points
+            if batch.table == "runs":
+                self._result.damage += list(_damage(batch))
+            if batch.table == "files":
+                files += batch.data.to_pylist()
+            else:
+                self._model.add(batch)
+            yield points, list(self._promises(self._moved.feed(batch)))
 
-    def _write(self, sink: Sink, batch: Batch) -> None:
-        if batch.data.num_rows:
-            self._promised.add(batch)
-            sink.write(batch)
+    def _promises(self, natives: Iterator[Batch]) -> Iterator[Batch]:
+        for native in natives:
+            if native.data.num_rows:
+                self._promised.add(native)
+                yield native
 
     def _copy(self, sink: Sink, files: list[Row]) -> None:
         for row in files:

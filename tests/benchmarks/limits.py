@@ -32,6 +32,8 @@ def adbc_ingest(work: Path) -> float:
 
     target = work / "ingest.db"
     stores.mlflow_database(target, runs=100, points=0)
+    if not (work / "bare.parquet").exists():
+        adbc_to_parquet(work)
     table = pq.read_table(work / "bare.parquet")
     begun = time.perf_counter()
     with adbc_driver_sqlite.dbapi.connect(str(target)) as connection:

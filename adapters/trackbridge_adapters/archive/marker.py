@@ -6,7 +6,6 @@ import json
 from contextlib import suppress
 
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
-from trackbridge.schema import VERSION
 from trackbridge_adapters.archive.folder import Folder
 
 MARKER = "trackbridge.json"
@@ -25,6 +24,8 @@ def is_marker(data: bytes) -> bool:
 
 def check(folder: Folder) -> None:
     """Raises `NotFoundError`, `IntegrityError` or `ConfigError` unless we can read the archive."""
+    from trackbridge.schema import VERSION  # brings Arrow, which recognizing an archive can spare
+
     try:
         data = folder.read(MARKER)
     except NotFoundError as error:
@@ -48,6 +49,8 @@ def check_target(folder: Folder) -> None:
 
 def ensure(folder: Folder) -> None:
     """Make the folder an archive if it is none yet."""
+    from trackbridge.schema import VERSION
+
     if folder.size(MARKER) is None:
         document = {"format": FORMAT, "layout": LAYOUT, "schema": VERSION}
         with folder.scratch("marker") as scratch:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trackbridge.columns import codes, numpy_of
+from trackbridge.columns import codes, groups, numpy_of
 from trackbridge.schema import BATCH_ROWS
 from trackbridge_adapters.mlflow.entities import SYSTEM
 
@@ -16,7 +14,7 @@ COLUMNS = ("run_uuid", "key", "step", "timestamp", "value", "is_nan")
 
 
 class Points:
-    """Turns batches into rows, sorted so that the indexes grow in order, and keeps the latest.
+    """Turns batches into rows, metric by metric for the sake of the indexes, and keeps the latest.
 
     The latest point of a metric is that of the greatest (step, timestamp, value), NaN counting
     as 0 (sqlalchemy_store.py, `_update_latest_metrics_if_necessary`, 3.17).
@@ -25,7 +23,7 @@ class Points:
     def __init__(self) -> None:
         self._waiting: list[pa.RecordBatch] = []
         self._count = 0
-        self._latest: list[pa.Table] = []
+        self._latest: list[pa.RecordBatch] = []
 
     def add(self, data: pa.RecordBatch) -> pa.Table | None:
         """Take a batch; gives rows of `metrics` whenever there are enough for one insertion."""
@@ -46,36 +44,41 @@ class Points:
         value = numpy_of(data.column("value"), np.float64)
         is_nan = np.isnan(value)
         value[is_nan] = 0.0
-        time = numpy_of(data.column("time").cast(pa.int64()), np.int64) // 1000
-        step = numpy_of(data.column("step"), np.int64)
-        run = data.column("run_id")
-        key = _native_keys(data.column("key"), np.array(data.column("system")))
-        order = np.lexsort((value, time, step, codes(key), codes(run)))
-        index = pa.array(order)
-        rows = pa.table(
-            [
-                run.take(index),
-                key.take(index),
-                step[order],
-                time[order],
-                value[order],
-                is_nan[order].astype(np.int8),
-            ],
-            names=COLUMNS,
-        )
-        self._latest.append(rows.take(pa.array(_last(codes(key)[order], codes(run)[order]))))
-        return rows
+        columns = [
+            data.column("run_id"),
+            _native_keys(data.column("key"), np.array(data.column("system"))),
+            data.column("step"),
+            pa.array(numpy_of(data.column("time").cast(pa.int64()), np.int64) // 1000),
+            pa.array(value),
+            pa.array(is_nan.astype(np.int8)),
+        ]
+        rows = pa.RecordBatch.from_arrays(columns, names=COLUMNS)
+        metric, first = groups(rows, "run_uuid", "key")
+        self._latest.append(rows.take(pa.array(_latest(rows, metric, len(first)))))
+        order = np.argsort(metric, kind="stable")
+        return pa.Table.from_batches([rows.take(pa.array(order))])
 
     def latest(self) -> pa.Table | None:
         """Rows of `latest_metrics` for all batches together."""
         if not self._latest:
             return None
-        rows = pa.concat_tables(self._latest).unify_dictionaries().combine_chunks()
-        names = ("value", "timestamp", "step", "key", "run_uuid")
-        columns = [_numbers(rows.column(name).combine_chunks()) for name in names]
-        order = np.lexsort(columns)
-        last = _last(columns[3][order], columns[4][order])
-        return rows.take(pa.array(order[last]))
+        table = pa.Table.from_batches(self._latest).unify_dictionaries().combine_chunks()
+        [rows] = table.to_batches()
+        metric, first = groups(rows, "run_uuid", "key")
+        return pa.Table.from_batches([rows.take(pa.array(_latest(rows, metric, len(first))))])
+
+
+def _latest(
+    rows: pa.RecordBatch, metric: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.int64]:
+    """The latest row of each metric; only those of its greatest step have to be sorted."""
+    step = rows.column("step").to_numpy()
+    greatest = np.full(count, np.iinfo(np.int64).min)
+    np.maximum.at(greatest, metric, step)
+    at = np.flatnonzero(step == greatest[metric])
+    time, value = (rows.column(name).to_numpy()[at] for name in ("timestamp", "value"))
+    at = at[np.lexsort((value, time, metric[at]))]
+    return at[np.flatnonzero(np.diff(metric[at], append=-1))]
 
 
 def _native_keys(keys: pa.DictionaryArray, system: npt.NDArray[np.bool_]) -> pa.DictionaryArray:
@@ -85,20 +88,3 @@ def _native_keys(keys: pa.DictionaryArray, system: npt.NDArray[np.bool_]) -> pa.
     both = pa.array(names + [SYSTEM + name for name in names])
     indices = codes(keys) + system * len(names)
     return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), both)
-
-
-def _last(*sorted_codes: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Rows after which one of the sorted columns changes."""
-    size = len(sorted_codes[0])
-    ends = np.zeros(size, np.bool_)
-    if size:
-        ends[-1] = True
-    for column in sorted_codes:
-        ends[:-1] |= column[1:] != column[:-1]
-    return np.flatnonzero(ends)
-
-
-def _numbers(column: pa.Array) -> npt.NDArray[Any]:
-    if pa.types.is_dictionary(column.type):
-        return codes(column)
-    return np.asarray(column.to_numpy())

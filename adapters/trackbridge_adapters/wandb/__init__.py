@@ -18,7 +18,7 @@ class RunFolderAdapter:
     name = "wandb-files"
 
     def recognizes(self, location: str) -> bool:
-        from trackbridge_adapters.wandb.folders import recognizes
+        from trackbridge_adapters.wandb.finding import recognizes
 
         return "://" not in location and recognizes(Path(location))
 
@@ -49,7 +49,7 @@ class RunFolderAdapter:
 
 def _may_hold_runs(location: Path) -> bool:
     """Whether there is a run folder, or what is there before the first one is written."""
-    from trackbridge_adapters.wandb.folders import run_folders
+    from trackbridge_adapters.wandb.finding import run_folders
 
     if location.is_file():
         return location.suffix == ".wandb"

@@ -7,7 +7,7 @@ from typing import Any
 from trackbridge.adapter import ORIGIN, RunKey
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.wandb import jsontext
-from trackbridge_adapters.wandb.jsontext import Tree
+from trackbridge_adapters.wandb.jsontext import Path, Tree
 from trackbridge_adapters.wandb.records import CLASSES
 
 INTERNAL = "_wandb"
@@ -31,7 +31,8 @@ class Facts:
         self.started: int | None = None  # us; of the first process, if the run was resumed
         self.resumed: int | None = None  # us; of the last one
         self.config: Tree = {}
-        self.summary: Tree = {}
+        self._entries: Tree = {}
+        self._told: dict[str | Path, str] = {}
         self.removed: set[str] = set()  # from the summary, by name
         self.metrics: dict[tuple[str, str], Any] = {}
         self.alerts: list[Any] = []
@@ -82,8 +83,25 @@ class Facts:
         _update(self.config, record)
 
     def _summary(self, record: Any) -> None:
-        _update(self.summary, record)
-        self.removed |= {_path(item)[0] for item in record.remove if len(_path(item)) == 1}
+        told = self._told
+        for item in record.update:
+            path = item.key or tuple(item.nested_key) or ""
+            told.pop(path, None)  # the order of the last ones is what counts
+            told[path] = item.value_json
+        if record.remove:
+            _remove(self.summary, record)
+            self.removed |= {_path(item)[0] for item in record.remove if len(_path(item)) == 1}
+
+    @property
+    def summary(self) -> Tree:
+        """The entries of the summary.
+
+        Most log calls name all of them anew, so just the last text of each is ever parsed.
+        """
+        for path, text in self._told.items():
+            _put(self._entries, (path,) if isinstance(path, str) else path, text)
+        self._told.clear()
+        return self._entries
 
     def _telemetry(self, record: Any) -> None:
         """Each record says all that is known by then, but for the versions."""
@@ -170,16 +188,24 @@ def timestamp_us(message: Any, field: str) -> int | None:
     return int(time.seconds) * 1_000_000 + (int(time.nanos) + 500) // 1000
 
 
-def _path(item: Any) -> tuple[str, ...]:
+def _path(item: Any) -> Path:
     return (item.key,) if item.key or not item.nested_key else tuple(item.nested_key)
 
 
 def _update(tree: Tree, record: Any) -> None:
     for item in record.update:
-        try:
-            node = jsontext.parse(item.value_json)
-        except ValueError:
-            node = jsontext.quote(item.value_json)
-        jsontext.put(tree, _path(item), node)
+        _put(tree, _path(item), item.value_json)
+    _remove(tree, record)
+
+
+def _remove(tree: Tree, record: Any) -> None:
     for item in record.remove:
         jsontext.drop(tree, _path(item))
+
+
+def _put(tree: Tree, path: Path, text: str) -> None:
+    try:
+        node = jsontext.parse(text)
+    except ValueError:
+        node = jsontext.quote(text)
+    jsontext.put(tree, path, node)

@@ -1,10 +1,9 @@
-"""Finds run folders, and which of them are one run."""
+"""Run folders: which of them are one run, and what it says of itself up front."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from google.protobuf.message import DecodeError
 
 from trackbridge.adapter import RunKey, RunRef
 from trackbridge_adapters.wandb.facts import Facts, origin_key
+from trackbridge_adapters.wandb.finding import FOLDER, run_folders, time_order, wandb_file
 from trackbridge_adapters.wandb.framing import BLOCK, Damage, read_records
 from trackbridge_adapters.wandb.records import Record, peek
 
-FOLDER = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(.+)")
 LOOK_AHEAD = 1024 * 1024
 """Bytes within which the server's answer to an online run is looked for."""
 
@@ -78,51 +77,15 @@ class Run:
 def find_runs(location: Path) -> list[Run]:
     """The runs of a location, ordered by project and id."""
     runs: dict[RunRef, Run] = {}
-    for path in sorted(run_folders(location), key=_time_order):
+    for path in sorted(run_folders(location), key=time_order):
         folder = open_folder(path)
         runs.setdefault(folder.ref, Run([])).folders.append(folder)
     return [runs[ref] for ref in sorted(runs)]
 
 
-def run_folders(location: Path) -> Iterator[Path]:
-    """Run folders, or the one `.wandb` file, that a location stands for."""
-    if location.is_file():
-        named = location.suffix == ".wandb" and FOLDER.fullmatch(location.parent.name)
-        yield location.parent if named else location
-    elif _is_run_folder(location):
-        yield location
-    else:
-        for parent in (location, location / "wandb", location / ".wandb"):
-            if parent.is_dir():
-                yield from filter(_is_run_folder, parent.iterdir())
-
-
-def recognizes(location: Path) -> bool:
-    """Whether there is a `.wandb` file where one belongs."""
-    if location.is_file():
-        return location.suffix == ".wandb"
-    return location.is_dir() and any(_wandb_file(path) for path in run_folders(location))
-
-
-def _is_run_folder(path: Path) -> bool:
-    named = FOLDER.fullmatch(path.name) is not None
-    return named and path.is_dir() and not path.is_symlink()
-
-
-def _time_order(path: Path) -> tuple[str, str]:
-    match = FOLDER.fullmatch(path.name)
-    return (match.group(1) if match else "", path.name)
-
-
-def _wandb_file(folder: Path) -> Path | None:
-    if folder.is_file():
-        return folder
-    return min(folder.glob("run-*.wandb"), default=None)
-
-
 def open_folder(path: Path) -> Folder:
     """A run folder with what its file says up to the run record."""
-    wandb = _wandb_file(path)
+    wandb = wandb_file(path)
     match = FOLDER.fullmatch(path.name)
     stem = wandb.stem.removeprefix("run-") if wandb else ""
     folder = Folder(path, wandb, stem or (match.group(2) if match else path.name))

@@ -265,10 +265,10 @@ def test_a_store_to_compare_with_that_is_not_there_is_one_line(
 def test_a_path_that_could_be_several_stores_is_one_line_with_the_addresses(
     places: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("memory", "archive"):
+    for name in ("mlflow", "archive"):
         monkeypatch.setattr(registry.load(name), "recognizes", lambda location: True)
     line = _one_line(run("migrate", str(tmp_path / "both"), f"archive:{tmp_path}/out"))
-    assert f"archive:{tmp_path}/both, memory:{tmp_path}/both" in line
+    assert f"archive:{tmp_path}/both, mlflow:{tmp_path}/both" in line
 
 
 def test_a_new_target_that_could_be_anything_asks_what_it_shall_be(
