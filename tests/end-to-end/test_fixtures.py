@@ -29,7 +29,7 @@ EXTREMES = [f"wandb-{version}/wandb" for version in ("0.12", "0.31")] + [
     f"mlflow-{version}/{kind}" for version in ("1.30", "3.17") for kind in ("mlflow.db", "mlruns")
 ]
 """The oldest and the newest of each kind."""
-UNHARMED = {"mlruns-ds-store", "mlruns-duplicate-metric-line", "wandb-header-only"}
+UNHARMED = {"mlruns-ds-store", "mlruns-duplicate-metric-line"}
 """What was done to these is no damage to speak of, or leaves nothing to tell it by."""
 
 Copied = Callable[[str], Path]

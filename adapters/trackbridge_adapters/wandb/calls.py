@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -97,9 +97,12 @@ class Calls:
         return list(texts)
 
 
-def history(calls: Calls, *, flat: bool) -> Iterator[Any]:
-    """A history record per call; numbers without calls have records without values."""
-    plain = [_key_fields(name, flat=flat) for name in calls.names]
+def history(calls: Calls, special: Mapping[str, names.Path] | None) -> Iterator[Any]:
+    """A history record per call; numbers without calls have records without values.
+
+    Names are those of nested keys, but for `special` ones; without that they are keys themselves.
+    """
+    plain = [_key_fields(name, special) for name in calls.names]
     row = 0
     for call in calls:
         for _ in range(row, call.row):
@@ -119,8 +122,8 @@ def history(calls: Calls, *, flat: bool) -> Iterator[Any]:
 
 
 def flat_needed(found: list[str]) -> bool:
-    """Whether there are names that nested keys, joined and marked, cannot stand for."""
-    return any(names.join(names.split(name)) != name or name in names.RESERVED for name in found)
+    """Whether there are names that nested keys cannot stand for: those with a meaning to W&B."""
+    return any(name in names.RESERVED or name.endswith("._type") for name in found)
 
 
 def stats(points: pa.Table) -> Iterator[Any]:
@@ -164,10 +167,10 @@ def output(logs: pa.Table) -> Iterator[Any]:
             yield record
 
 
-def _key_fields(name: str, *, flat: bool) -> dict[str, Any]:
-    if flat:
+def _key_fields(name: str, special: Mapping[str, names.Path] | None) -> dict[str, Any]:
+    if special is None:
         return {"key": names.reserve(name)}
-    path = names.split(name)
+    path = special.get(name) or names.parts(name)
     return {"key": path[0]} if len(path) == 1 else {"nested_key": path}
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from trackbridge.adapter import ORIGIN, FileRef, Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
-from trackbridge_adapters.wandb import calls, encode, runfiles
+from trackbridge_adapters.wandb import calls, encode, names, runfiles
 from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.framing import RecordWriter
 from trackbridge_adapters.wandb.records import Record
@@ -139,9 +139,10 @@ class Draft:
             points.filter(pc.invert(system)), calls.table_of("series", self._streams["series"])
         )
         flat = self.key.kind != "wandb" or calls.flat_needed(own.names)
+        special = encode.extra_of(self._rows["runs"][0]).get("special_names", {})
         yield from encode.opening(self.key, self.ref, self._rows, flat=flat)
         yield self._files()
-        yield from calls.history(own, flat=flat)
+        yield from calls.history(own, None if flat else names.checked(special))
         yield from calls.stats(points.filter(system))
         yield from calls.output(calls.table_of("logs", self._streams["logs"]))
         if self.key.kind != "wandb":

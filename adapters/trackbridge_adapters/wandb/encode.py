@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from trackbridge.adapter import ORIGIN, Row, RunKey, RunRef
-from trackbridge_adapters.wandb import jsontext
+from trackbridge_adapters.wandb import jsontext, names
 from trackbridge_adapters.wandb.facts import INTERNAL, OUR_DIGEST
 from trackbridge_adapters.wandb.jsontext import Tree
 from trackbridge_adapters.wandb.records import CLASSES, Record
@@ -165,16 +165,18 @@ def _run(
     tree = tree_of(tables.get("params", ()))
     if INTERNAL in extra:
         tree[INTERNAL] = jsontext.parse(json.dumps(extra[INTERNAL]))
-    tree[ORIGIN] = jsontext.parse(json.dumps(_entry(key, row, flat=flat)))
+    tree[ORIGIN] = jsontext.parse(json.dumps(_entry(key, row, extra, flat=flat)))
     for name, node in tree.items():
         run.config.update.add(key=name, value_json=jsontext.dump(node))
     return record
 
 
-def _entry(key: RunKey, row: Row, *, flat: bool) -> dict[str, str]:
+def _entry(key: RunKey, row: Row, extra: dict[str, Any], *, flat: bool) -> dict[str, Any]:
     """Our own entry in the config: the run's key, and what has no place in a run record."""
-    entry = {"run_key": str(key)}
+    entry: dict[str, Any] = {"run_key": str(key)}
     entry |= {name: row[name] for name in ("user", "program") if row.get(name)}
+    if "special_names" in extra:
+        entry["special_names"] = names.checked(extra["special_names"])
     return entry | ({"keys": "flat"} if flat else {})
 
 

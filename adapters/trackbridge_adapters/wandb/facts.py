@@ -6,7 +6,7 @@ from typing import Any
 
 from trackbridge.adapter import ORIGIN, RunKey
 from trackbridge.errors import IntegrityError
-from trackbridge_adapters.wandb import jsontext
+from trackbridge_adapters.wandb import jsontext, names
 from trackbridge_adapters.wandb.jsontext import Path, Tree
 from trackbridge_adapters.wandb.records import CLASSES
 
@@ -43,6 +43,7 @@ class Facts:
         self.boards: list[Any] = []
         self.preempted = False
         self.unknown = 0
+        self.special_names: dict[str, Path] = {}  # that were met; see `names.Given`
 
     def apply(self, kind: str | None, record: Any) -> None:
         """Takes a record that is neither history nor stats nor output.
@@ -157,6 +158,13 @@ class Facts:
     def project(self) -> str:
         """The label in the `project` column."""
         return project_label(self.run.entity, self.run.project)
+
+    def told_names(self) -> dict[str, Path]:
+        """Special names that Trackbridge has written down; see `names.Given`."""
+        try:
+            return names.checked(self.origin().get("special_names", {}))
+        except ValueError:  # an entry of the run's own that only looks like ours
+            return {}
 
     def origin(self) -> dict[str, Any]:
         """Our own entry in the config; empty for runs that Trackbridge has not written."""

@@ -1,36 +1,68 @@
-"""Names of metrics and series: the parts of nested keys joined by dots, so that they stay apart."""
+"""Names of metrics and series for the nested keys of log calls, so that two keys stay two names."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+Path = tuple[str, ...]
 RESERVED = ("_step", "_timestamp")
 """Keys of a log call that are its step and its time."""
 _NESTED = "\0"
 
 
-def escape(key: str) -> str:
-    """One part of a nested key; a dot or backslash of its own is marked, as W&B marks them."""
-    return key.replace("\\", "\\\\").replace(".", "\\.")
+class Given:
+    """The names of one run: the parts of a key joined by dots, as W&B's pages show them.
+
+    Where another key of the run has that name already (`a.b` and `b` within `a`), a short hash is
+    appended. `special` are names whose key is not what is between their dots.
+    """
+
+    def __init__(self, special: Mapping[str, Sequence[str]]) -> None:
+        self.special = {name: tuple(path) for name, path in special.items()}
+        self._names = {path: name for name, path in self.special.items()}
+        self._taken = set(self.special)
+
+    def of(self, path: Path) -> str:
+        if path not in self._names:
+            name, tries = ".".join(path), 0
+            while name in self._taken:
+                tries += 1
+                name = _marked(path, tries)
+            self._names[path] = name
+            self._taken.add(name)
+            if path != parts(name):
+                self.special[name] = path
+        return self._names[path]
 
 
-def join(path: Sequence[str]) -> str:
-    return ".".join(map(escape, path))
+def parts(name: str) -> Path:
+    """The nested key that a name stands for if it is not special."""
+    return tuple(name.split("."))
 
 
-def split(name: str) -> list[str]:
-    """The inverse of `join`."""
-    parts, part, characters = [], "", iter(name)
-    for character in characters:
-        if character == "\\":
-            part += next(characters, "\\")
-        elif character == ".":
-            parts.append(part)
-            part = ""
-        else:
-            part += character
-    return [*parts, part]
+def checked(special: object) -> dict[str, Path]:
+    """Special names out of a run's extra fields; `ValueError` unless `Given` can have made them."""
+    if not isinstance(special, Mapping):
+        raise ValueError(f"not names of keys: {special!r}")
+    paths = {name: tuple(path) for name, path in special.items()}
+    for name, path in paths.items():
+        if not all(isinstance(part, str) for part in path):
+            raise ValueError(f"not a key: {path!r}")
+        plain = ".".join(path)
+        named = name == plain or name.startswith(f"{plain}_")
+        needed = path != parts(name) and (path != parts(plain) or plain in paths)
+        if not (named and needed):
+            raise ValueError(f"{name!r} is not what {path!r} is called")
+    if len(set(paths.values())) < len(paths):
+        raise ValueError("two names of one key")
+    return paths
+
+
+def _marked(path: Path, tries: int) -> str:
+    raw = json.dumps([path, tries]).encode()
+    return f"{'.'.join(path)}_{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 def reserve(name: str) -> str:
@@ -50,7 +82,7 @@ def pack(path: Sequence[str]) -> str:
     return _NESTED + json.dumps(list(path))
 
 
-def unpack(packed: str) -> tuple[str, ...]:
+def unpack(packed: str) -> Path:
     """The inverse of `pack`."""
     if packed.startswith(_NESTED):
         try:

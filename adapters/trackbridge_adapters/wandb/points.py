@@ -122,14 +122,21 @@ class Places:
 class PointDecoder:
     """Gathers the log calls of one run, or its samples of the system; gives batches.
 
-    `flat` leaves the names of keys as they are, with no marks that tell nested ones apart.
+    `names_given` are those of the run's keys; without them keys are names already, maybe reserved.
     """
 
-    def __init__(self, ref: RunRef, damage: list[str], *, system: bool, flat: bool) -> None:
+    def __init__(
+        self,
+        ref: RunRef,
+        damage: list[str],
+        *,
+        system: bool,
+        names_given: names.Given | None = None,
+    ) -> None:
         self._ref = ref
         self._damage = damage
         self._system = system
-        self._flat = flat
+        self._given = names_given
         self._first = 0  # ordinal of the first call that is gathered
         self._clear()
 
@@ -182,9 +189,10 @@ class PointDecoder:
 
     def _name(self, key: str) -> str:
         path = names.unpack(key)
-        if self._system:
-            return ".".join(path)
-        return names.unreserve(".".join(path)) if self._flat else names.join(path)
+        if self._given is not None:
+            return self._given.of(path)
+        name = ".".join(path)
+        return name if self._system else names.unreserve(name)
 
     def _metrics(
         self, items: Items, at: npt.NDArray[np.intp], numbers: Any, places: Places

@@ -34,9 +34,12 @@ class Scan:
         self.damage: list[str] = []
         self._run = run
         self._tables = tables
-        flat = run.folders[-1].facts.origin().get("keys") == "flat"
-        self._history = PointDecoder(ref, self.damage, system=False, flat=flat)
-        self._stats = PointDecoder(ref, self.damage, system=True, flat=flat)
+        told = run.folders[-1].facts
+        flat = told.origin().get("keys") == "flat"
+        given = None if flat else names.Given(told.told_names())
+        self._history = PointDecoder(ref, self.damage, system=False, names_given=given)
+        self._stats = PointDecoder(ref, self.damage, system=True)
+        self._given = given
         self._logs = LogDecoder(ref)
         # What is damaged stands in `runs`: where that is wanted, nothing may be skipped.
         self._skipped = (
@@ -60,10 +63,14 @@ class Scan:
                     if batch.table in self._tables and batch.data.num_rows:
                         yield batch
             self.damage += [f"{where}: offset {at}: {reason}" for at, reason in found]
+            if not found and not self.facts.run.run_id:
+                self.damage.append(f"{where}: no record says which run it is")
         for decoder in (self._history, self._stats, self._logs):
             for batch in decoder.flush():
                 if batch.table in self._tables and batch.data.num_rows:
                     yield batch
+        if self._given is not None:
+            self.facts.special_names = self._given.special
 
     def _read(self, records: Iterator[tuple[int, bytes]], damage: list[Damage]) -> Iterator[Batch]:
         skipped = self._skipped

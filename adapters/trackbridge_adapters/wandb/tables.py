@@ -184,6 +184,8 @@ def run_extra(facts: Facts) -> dict[str, Any]:
     extra["saved"] = {path: list(how) for path, how in facts.saved.items()}
     extra["tensorboard"] = [_fields(record) for record in facts.boards]
     extra["preempted"] = facts.preempted
+    special = facts.special_names or facts.told_names()
+    extra["special_names"] = {name: list(path) for name, path in special.items()}
     extra["unknown_records"] = facts.unknown
     for name, tree in (("_wandb", facts.config), ("summary_wandb", facts.summary)):
         internal = tree.get(INTERNAL)

@@ -1,4 +1,4 @@
-"""The state of a run after its records: what is parsed late is what parsing each would have given."""
+"""The state of a run after its records."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from unit.wandb_files.stores import STORES, damage, expected_runs, open_store, r
 
 from trackbridge.adapter import FileRef, Row, RunRef
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.wandb import names
 
 PARTS = sorted(expected_runs(STORES[0]))
 FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -59,7 +58,7 @@ def number(value: Any) -> Any:
 
 def points_given(run: dict[str, Any]) -> dict[tuple[int, str], Any]:
     return {
-        (step, names.join(path)): number(value)
+        (step, ".".join(path)): number(value)
         for step, key, whole in run["rows"]
         for path, value in leaves(whole, (key,))
         if not key.startswith("_")

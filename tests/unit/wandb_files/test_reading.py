@@ -25,9 +25,20 @@ MISSING = Path("/nonexistent")
 # Names
 
 
-@given(st.lists(st.text(), min_size=1))
-def test_nested_keys_are_joined_so_that_they_can_be_split(path: list[str]) -> None:
-    assert names.split(names.join(path)) == path
+paths: st.SearchStrategy[names.Path] = st.lists(
+    st.text(alphabet="ab._\\"), min_size=1, max_size=3
+).map(tuple)
+
+
+@given(st.lists(paths, unique=True))
+def test_every_key_has_a_name_of_its_own_that_leads_back_to_it(keys: list[names.Path]) -> None:
+    given_names = names.Given({})
+    found = {given_names.of(key): key for key in keys}
+    special = names.checked(given_names.special)
+    assert len(found) == len(keys)
+    assert {name: special.get(name, names.parts(name)) for name in found} == found
+    again = names.Given(special)
+    assert {again.of(key): key for key in reversed(keys)} == found
 
 
 @given(st.lists(st.text(), min_size=1))
@@ -47,7 +58,45 @@ def test_nested_and_dotted_keys_stay_apart(tmp_path: Path) -> None:
     call.history.item.add(key="a.b", value_json="3")
     write(tmp_path, run_record(), call)
     found = {row["key"]: row["value"] for row in read_one(tmp_path)["metrics"]}
-    assert found == {"a.b": 1.0, "loss": 2.0, "a\\.b": 3.0}
+    marked = next(name for name in found if name.startswith("a.b_"))
+    assert found == {"a.b": 1.0, "loss": 2.0, marked: 3.0}
+
+
+def test_a_key_with_a_dot_keeps_its_name(tmp_path: Path) -> None:
+    call = log(0)
+    call.history.item.add(key="train.loss", value_json="3")
+    write(tmp_path, run_record(), call)
+    tables = read_one(tmp_path)
+    assert [row["key"] for row in tables["metrics"]] == ["train.loss"]
+    [row] = tables["runs"]
+    assert json.loads(row["extra"])["special_names"] == {"train.loss": ["train.loss"]}
+
+
+def test_a_name_that_a_mark_would_make_is_no_trap() -> None:
+    first = names.Given({})
+    first.of(("a.b",))
+    trap = first.of(("a", "b"))
+    given_names = names.Given({})
+    found = [given_names.of(key) for key in ((trap,), ("a.b",), ("a", "b"))]
+    assert len(set(found)) == 3
+    assert names.checked(given_names.special) == given_names.special
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        5,
+        {"a": 1},
+        {"a.b": [1, 2]},
+        {"a": ["b"]},
+        {"a.b": ["a", "b"]},
+        {"a.b_x": ["a", "b"]},
+        {"a.b": ["a.b"], "a.b_x": ["a.b"]},
+    ],
+)
+def test_special_names_that_no_reader_gives_are_refused(special: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        names.checked(special)
 
 
 # JSON texts
@@ -150,7 +199,7 @@ def test_a_plain_object_is_taken_apart(tmp_path: Path) -> None:
         tmp_path, run_record(), log(0, a='{"b": {"c": 1, "d.e": 2}, "f": {"_type": "x"}, "g": {}}')
     )
     tables = read_one(tmp_path)
-    assert {r["key"]: r["value"] for r in tables["metrics"]} == {"a.b.c": 1.0, "a.b.d\\.e": 2.0}
+    assert {r["key"]: r["value"] for r in tables["metrics"]} == {"a.b.c": 1.0, "a.b.d.e": 2.0}
     assert {r["key"]: r["kind"] for r in tables["series"]} == {"a.f": "json", "a.g": "json"}
 
 
