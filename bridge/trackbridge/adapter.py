@@ -82,8 +82,7 @@ class RunInfo:
     """What a listing says of a run, cheaply.
 
     `fingerprint` changes whenever anything of the run changes (sizes, times and counts will do);
-    `points` counts the rows of `metrics` and `series`, `size` the bytes of its files: both
-    may be estimates.
+    `points` counts the rows of `metrics` and `series`, `size` the bytes of its files.
     """
 
     ref: RunRef
@@ -97,6 +96,8 @@ class RunInfo:
     size: int = 0
     carried: bool = False
     """The key was written by Trackbridge: the run was brought here and may have a sidecar."""
+    estimated: bool = False
+    """`points` is a guess, since counting would take reading them."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+MOST_LINES = 20
+"""Lines about damage, and about failures, that are printed; `--json` has all."""
+
 EXAMPLES = """\b
 Examples:
   trackbridge ls ./wandb                          look before you move
@@ -187,9 +190,10 @@ def verify(source: str, target: str, as_json: bool, **selection: Any) -> None:
 @_json
 def ls(store: str, as_json: bool, **selection: Any) -> None:
     """List the runs of STORE."""
+    from trackbridge.compare import found
     from trackbridge.registry import open_reader
 
-    runs = list(open_reader(store).list_runs(_query(**selection)))
+    runs = found(open_reader(store), _query(**selection))
     if as_json:
         click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
         return
@@ -290,10 +294,15 @@ def _print_report(report: Report, target: str, as_json: bool) -> None:
         _print_losses(report.losses)
         if report.verified:
             _line(_proof(report, target))
-    for text in report.damage:
-        _line(f"damaged: {text}", err=True)
-    for failure in report.failures:
-        _line(f"failed: run {failure.run}: {failure.error}", err=True)
+    _lines("damaged", report.damage)
+    _lines("failed", [f"run {failure.run}: {failure.error}" for failure in report.failures])
+
+
+def _lines(what: str, texts: list[str]) -> None:
+    for text in texts[:MOST_LINES]:
+        _line(f"{what}: {text}", err=True)
+    if len(texts) > MOST_LINES:
+        _line(f"{what}: and {len(texts) - MOST_LINES} more; `--json` lists them all", err=True)
 
 
 def _proof(report: Report, target: str) -> str:
@@ -378,7 +387,8 @@ def _time(text: str) -> datetime:
 def _columns(info: RunInfo) -> tuple[str, ...]:
     started = f"{info.started:%Y-%m-%d %H:%M}" if info.started else "-"
     status = info.status or "-"
-    return (info.ref.project, info.ref.run_id, status, started, f"{info.points:,}", info.name or "")
+    points = f"{'~' if info.estimated else ''}{info.points:,}"
+    return (info.ref.project, info.ref.run_id, status, started, points, info.name or "")
 
 
 def _described(info: RunInfo) -> dict[str, Any]:
@@ -390,6 +400,7 @@ def _described(info: RunInfo) -> dict[str, Any]:
         "status": info.status,
         "started": info.started.isoformat() if info.started else None,
         "points": info.points,
+        "estimated": info.estimated,
         "files": info.files,
         "bytes": info.size,
     }

@@ -14,6 +14,7 @@ from trackbridge.compare import EVERY_RUN, Progress, Silence, compare_apart, fou
 from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
+from trackbridge.proof import Comparison
 from trackbridge.receipts import Receipt, Receipts, receipt_id
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
@@ -77,9 +78,10 @@ def migrate(
     job = _Job(reader, writer, progress or Silence())
     report = job.report
     report.total = len(runs)
-    waiting = list(job.sort_out(runs))
-    job.progress.begin(len(waiting), sum(info.points for info in waiting))
-    waiting = list(job.adopt(reader, waiting))
+    waiting, doubtful = job.sort_out(runs)
+    ahead = [*waiting, *doubtful]
+    job.progress.begin(len(ahead), sum(info.points for info in ahead))
+    waiting += job.examine(reader, doubtful)
     rows, here, there = persist(lambda: job.shared(reader, query, runs))
     # before the runs that lie in them
     persist(lambda: shared.move(rows, here, writer, there, ("projects",)))
@@ -160,7 +162,7 @@ class _Job:
         self._writer = writer
         listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
         self._listed = [(info.ref, info.key) for info in listed]
-        self._there = {str(key) for _, key in self._listed}
+        self._there = {str(info.key): info.fingerprint for info in listed}
 
     def shared(
         self, reader: Reader, query: Query, runs: Iterable[RunInfo]
@@ -171,34 +173,51 @@ class _Job:
         origins = shared.Origins(here)
         return shared.read(reader, query, origins), origins, shared.Origins(there)
 
-    def sort_out(self, runs: Iterable[RunInfo]) -> Iterator[RunInfo]:
-        """The runs that are not proven to be in the target in their present state."""
-        for info in runs:
-            proven = receipt_id(str(info.key), info.fingerprint) in self._known
-            if proven and str(info.key) in self._there:
-                self.report.skipped += 1
-            else:
-                yield info
+    def sort_out(self, runs: Iterable[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
+        """The runs that have to be moved, and those in the target that have to be looked at.
 
-    def adopt(self, reader: Reader, waiting: Iterable[RunInfo]) -> Iterator[RunInfo]:
-        """Prove runs that are in the target but have no receipt; gives those left to move."""
-        lost: list[RunInfo] = []
-        for info in waiting:
-            found = str(info.key) in self._there and str(info.key) not in self._receipted
-            if found:
-                lost.append(info)
+        Neither are runs that are proven to be there in their present state, and were not touched.
+        """
+        waiting: list[RunInfo] = []
+        doubtful: list[RunInfo] = []
+        for info in runs:
+            key = str(info.key)
+            receipt = self._receipt(info)
+            if key not in self._there or (receipt is None and key in self._receipted):
+                waiting.append(info)
+            elif receipt is None or receipt.target != self._there[key]:
+                doubtful.append(info)
             else:
-                yield info
-        for chunk in chunked(lost):
+                self.report.skipped += 1
+        return waiting, doubtful
+
+    def examine(self, reader: Reader, doubtful: Iterable[RunInfo]) -> Iterator[RunInfo]:
+        """Prove runs whose receipts are lost, or that were touched in the target since.
+
+        Gives those to be moved again: without a receipt nothing says that they ever were right.
+        What was changed in the target afterwards is somebody's work, and stays.
+        """
+        for chunk in chunked(doubtful):
             pairs = [
                 (i, RunInfo(self._writer.target(i.key), i.key, "", carried=True))
                 for i in chunk.runs
             ]
             result = compare_apart(reader, self._writer, pairs, self._writer)
-            proven = [info for info in chunk.runs if str(info.key) in result.digests]
-            self._keep(chunk, {str(i.key): result.digests[str(i.key)] for i in proven})
-            self.report.skipped += len(proven)
-            yield from (info for info in chunk.runs if info not in proven)
+            proven = {str(i.key): result.digests.get(str(i.key)) for i in chunk.runs}
+            digests = {key: digest for key, digest in proven.items() if digest is not None}
+            self._keep(chunk, digests, self._there)
+            self.report.skipped += len(digests)
+            rest = [info for info in chunk.runs if str(info.key) not in digests]
+            for info in rest:
+                if self._receipt(info) is None:
+                    yield info
+                else:
+                    self._fail(info, _touched(info, result))
+            self.progress.points(chunk.points - sum(info.points for info in rest))
+            self.progress.runs(len(digests))
+
+    def _receipt(self, info: RunInfo) -> Receipt | None:
+        return self._known.get(receipt_id(str(info.key), info.fingerprint))
 
     def settle(self, chunk: Chunk, outcomes: Iterable[_Outcome]) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
@@ -209,15 +228,23 @@ class _Job:
                 self._enter(outcome.chunk, outcome.moved)
         self.progress.runs(len(chunk.runs))
 
-    def _keep(self, chunk: Chunk, digests: Mapping[str, Mapping[str, str]]) -> None:
+    def _keep(
+        self,
+        chunk: Chunk,
+        digests: Mapping[str, Mapping[str, str]],
+        targets: Mapping[str, str],
+    ) -> None:
         """Receipts for the runs of a chunk that are proven: those with digests."""
-        proven = [info for info in chunk.runs if str(info.key) in digests]
-        receipts = [Receipt(str(i.key), i.fingerprint, digests[str(i.key)]) for i in proven]
+        receipts = [
+            Receipt(str(info.key), info.fingerprint, targets[str(info.key)], digests[str(info.key)])
+            for info in chunk.runs
+            if str(info.key) in digests
+        ]
         if receipts:
             self._receipts.add(chunk.id, receipts)
 
     def _enter(self, chunk: Chunk, moved: Moved) -> None:
-        self._keep(chunk, moved.digests)
+        self._keep(chunk, moved.digests, moved.targets)
         for info in chunk.runs:
             key = str(info.key)
             if key in moved.failures:
@@ -234,3 +261,14 @@ class _Job:
 
     def _fail(self, info: RunInfo, error: str) -> None:
         self.report.failures.append(Failure(f"{info.ref.project}/{info.ref.run_id}", error))
+
+
+def _touched(info: RunInfo, result: Comparison) -> str:
+    """Why a run that was proven once is not what it was."""
+    found = [
+        str(difference) for difference in result.differences if difference.run == info.ref.run_id
+    ]
+    return (
+        f"was changed in the target after it was proven ({', '.join(found[:1])}); "
+        "left as it is: `trackbridge verify` names everything that differs"
+    )

@@ -21,10 +21,14 @@ STATE = "TRACKBRIDGE_STATE"
 
 @dataclass(frozen=True)
 class Receipt:
-    """Proof that a run, in the state that `fingerprint` stands for, is in the target."""
+    """Proof that a run, in the state that `fingerprint` stands for, is in the target.
+
+    `target` is the fingerprint that it had there: another one means that it was touched since.
+    """
 
     key: str
     fingerprint: str
+    target: str
     digests: Mapping[str, str]
 
 

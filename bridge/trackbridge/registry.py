@@ -137,4 +137,6 @@ def _unknown(address: str) -> str:
     names = ", ".join(f"{name}:" for name in _schemes())
     if _exists(address):
         return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
+    if Path(address).is_dir():
+        return f"{address}: an empty folder, no store"
     return f"{address}: no such file or folder"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from trackbridge.adapter import Batch, FileRef, Reader, Row, RunInfo, RunRef, Sink, Writer
+from trackbridge.adapter import Batch, FileRef, Query, Reader, Row, RunInfo, RunRef, Sink, Writer
 from trackbridge.columns import batches
 from trackbridge.digest import Digests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
@@ -25,6 +25,8 @@ class Moved:
 
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     """Run key -> digest of each table, for runs that are proven."""
+    targets: dict[str, str] = field(default_factory=dict)
+    """Run key -> fingerprint in the target, before it was read back."""
     failures: dict[str, str] = field(default_factory=dict)
     """Run key -> what is not as it should be, for the others."""
     damage: list[str] = field(default_factory=list)
@@ -185,6 +187,9 @@ class _Passage:
             RunInfo(self._target.target(info.key), info.key, fingerprint="", carried=True)
             for info in self._infos
         ]
+        query = Query(run_ids={info.ref.run_id for info in back})
+        listed = {i.ref: i.fingerprint for i in self._target.list_runs(query)}
+        self._result.targets = {str(info.key): listed.get(info.ref, "") for info in back}
         found = digest_chunk(self._target, back)
         for info in back:
             origin = RunRef(info.key.project, info.key.run_id)

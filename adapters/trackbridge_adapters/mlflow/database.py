@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from trackbridge.errors import BridgeError, ConfigError, NotFoundError, TransientError
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    IntegrityError,
+    NotFoundError,
+    TransientError,
+)
 from trackbridge_adapters.mlflow.session import FileSession, Session, is_written, native_errors
 
 MAGIC = b"SQLite format 3\0"
@@ -129,9 +135,11 @@ def check_header(path: Path) -> None:
 
 
 def is_mlflow(path: Path) -> bool:
-    """Whether a file is an SQLite database with MLflow's tables; alters nothing."""
+    """Whether a file is an SQLite database with MLflow's tables, or too damaged to say."""
     try:
         with Database(path).session():
             return True
+    except IntegrityError:
+        return True
     except BridgeError:
         return False

@@ -157,7 +157,10 @@ def translated(path: Path, reason: str) -> BridgeError:
         return ConfigError(f"{path}: cannot be opened; check the folder and its permissions")
     if "not a database" in text:
         return ConfigError(f"{path}: not an SQLite database")
-    return IntegrityError(f"{path}: damaged database ({reason})")
+    return IntegrityError(
+        f"{path}: damaged database ({reason}); restore it from a copy,"
+        f" or save what can be saved: sqlite3 {path.name} .recover | sqlite3 saved.db"
+    )
 
 
 def _text(raw: bytes) -> str:

@@ -200,6 +200,7 @@ def _info(run: Run) -> RunInfo:
         status=row["status"],
         started=tables.run_row(first)["started"],
         points=framed // BYTES_PER_POINT,
+        estimated=True,
         files=sum(file.path.startswith("files/") for file in files),
         size=sum(file.size for file in files),
         carried=run.carried,

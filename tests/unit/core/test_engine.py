@@ -94,6 +94,35 @@ def test_runs_without_receipts_that_are_not_right_are_written_again(
     assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
 
 
+def test_a_run_that_was_changed_in_the_target_since_is_named_and_left_as_it_is(
+    pair: tuple[str, str],
+) -> None:
+    home, away = pair
+    migrate(home, away)
+    edit(away, "tags", [{"key": "team", "value": "red"}], RunKey("x", "", "p", "run2"))
+    before = peek(away)
+    report = migrate(home, away)
+    assert counts(report) == (0, 0, 2, 1)
+    assert not report.verified
+    [failure] = report.failures
+    assert failure.run == "p/x//p/run2"
+    assert "was changed in the target after it was proven (run x//p/run2: tags" in failure.error
+    assert peek(away) == before
+
+
+def test_a_run_that_was_touched_but_not_changed_is_proven_again(
+    pair: tuple[str, str], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, away = pair
+    migrate(home, away)
+    for run in memory.STORES[away].runs.values():
+        run.fingerprint = "another"
+    assert counts(migrate(home, away)) == (0, 0, 3, 0)
+    assert all("another" in path.read_text() for path in receipts(state))
+    monkeypatch.setattr("trackbridge.engine.compare_apart", None)  # once is enough
+    assert counts(migrate(home, away)) == (0, 0, 3, 0)
+
+
 def test_a_damaged_sidecar_is_written_again(pair: tuple[str, str], state: Path) -> None:
     home, away = pair
     migrate(home, away)
