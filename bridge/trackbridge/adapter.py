@@ -165,6 +165,11 @@ class Capabilities:
     """Limits of the `key` column, by table."""
     value_length: Mapping[str, int] = field(default_factory=dict)
     """Most characters of the `value` column, by table; longer ones are cut, visibly."""
+    console: str = ""
+    """File of a run in which the store's users look for console output, where it holds no `logs`.
+
+    A run that has no such file gets one, with what a terminal would show.
+    """
     parallel_writers: bool = False
     """Several sinks may be open at once, also from other processes."""
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Query, Row, RunInfo
 from trackbridge.columns import codes, numpy_of
+from trackbridge.console import shown
 from trackbridge.errors import NotFoundError
 from trackbridge.registry import open_reader
 from trackbridge.sidecar import Overlay
@@ -29,6 +30,8 @@ LISTED = {
     "files": ("owner", "path", "size", "reference"),
 }
 """Columns shown of each small table."""
+MOST_LINES = 10
+"""Of the console, the last ones."""
 
 
 @dataclass
@@ -61,12 +64,12 @@ def summarize(store: str, run: str) -> Sections:
     sections: Sections = {"run": [["key", str(info.key)]]}
     metrics: dict[str, _Series] = {}
     kinds: Counter[tuple[str, str]] = Counter()
-    lines = 0
+    pieces: list[str] = []
     for batch in Overlay(reader, [info]).read():
         if batch.table == "metrics":
             _count(batch.data, metrics)
         elif batch.table == "logs":
-            lines += batch.data.num_rows
+            pieces += (piece or "" for piece in batch.data.column("text").to_pylist())
         elif batch.table == "series":
             kinds.update((row["key"], row["kind"]) for row in batch.data.to_pylist())
         elif batch.table == "runs":
@@ -78,8 +81,13 @@ def summarize(store: str, run: str) -> Sections:
             rows += (_cells(batch.table, row) for row in batch.data.to_pylist())
     sections["metrics"] = [[key, *metrics[key].cells()] for key in sorted(metrics)]
     sections["series"] = [[key, kind, f"{n} points"] for (key, kind), n in sorted(kinds.items())]
-    sections["console"] = [[f"{lines} pieces of output"]] if lines else []
+    sections["console"] = _last_lines(shown(pieces).splitlines())
     return {title: rows for title, rows in sections.items() if rows}
+
+
+def _last_lines(lines: list[str]) -> list[list[str]]:
+    more = [f"... {len(lines) - MOST_LINES} lines before"] if len(lines) > MOST_LINES else []
+    return [[line] for line in [*more, *lines[-MOST_LINES:]]]
 
 
 def _find(runs: list[RunInfo], run: str, store: str) -> RunInfo:

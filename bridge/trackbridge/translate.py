@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from trackbridge import console
 from trackbridge.adapter import (
     Batch,
     Capabilities,
@@ -133,6 +134,8 @@ class Translation:
             rows = {table: [_bare(row) for row in rows] for table, rows in run.rows.items()}
             run.shown = self._writer.present(run.key, rows)
             files = run.shown.tables.setdefault("files", [])
+            if run.logs and self._caps.console:
+                self._show_console(run, {_place(row) for row in files})
             files += [_described(*item) for item in run.shown.contents.items()]
             run.own_files = {_place(row): row for row in run.rows["files"]}
             run.shown_files = {_place(row): row for row in files}
@@ -183,6 +186,12 @@ class Translation:
             side = _sidecar(run, self._caps)
             if side:
                 yield run.target, side.dumps()
+
+    def _show_console(self, run: _Run, taken: set[tuple[str, str]]) -> None:
+        place = ("", self._caps.console)
+        if place not in taken and place not in run.shown.contents:
+            pieces = (piece or "" for logs in run.logs for piece in logs.column("text").to_pylist())
+            run.shown.contents[place] = console.shown(pieces).encode()
 
     def _feed_points(self, data: pa.RecordBatch) -> Iterator[Batch]:
         if self._caps.rows or self._careful:

@@ -38,7 +38,7 @@ SCHEMAS = {
     ),
 }
 
-GROUP_ROWS = 1 << 20
+GROUP_ROWS = 1 << 18
 """Rows of a row group: what a reader has to go through to find one run."""
 GROUP_BYTES = 128 << 20
 """A row group ends earlier where its rows are this large in memory."""

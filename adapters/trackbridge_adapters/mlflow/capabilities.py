@@ -65,6 +65,7 @@ SQL = Capabilities(
     },
     # MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH (mlflow/utils/validation.py, 3.17)
     value_length={"params": 6000, "tags": 8000},
+    console="output.log",
 )
 
 FILES = Capabilities(

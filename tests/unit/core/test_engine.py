@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -442,6 +443,18 @@ def test_a_receipt_says_what_was_proven(pair: tuple[str, str], state: Path) -> N
     assert (document["source"], document["target"]) == tuple(f"memory:{n}" for n in pair)
     assert [run["key"] for run in document["runs"]] == [f"x//p/{name}" for name in RUNS]
     assert set(document["runs"][0]["digests"]) >= {"runs", "params", "metrics", "files", "logs"}
+
+
+def test_console_output_is_a_file_where_users_look_for_one() -> None:
+    claims = replace(POOR, console="output.log")
+    with stores(NOTHING_CHANGES, claims) as (home, away):
+        own = sample("run2", files=[{"owner": "", "path": "output.log"}])
+        seed(home, [sample(), replace(own, files={("", "output.log"): b"its own"})])
+        assert migrate(home, away).verified
+        files = memory.STORES[away].files
+        shown = {file.run.run_id: data for file, data in files.items() if file.path == "output.log"}
+        assert shown == {"x//p/run1": b"2%\n", "x//p/run2": b"its own"}
+        assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
 
 
 def test_damage_in_the_source_is_reported_and_stops_nothing() -> None:

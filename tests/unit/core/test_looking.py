@@ -45,7 +45,7 @@ def test_a_metric_is_shown_by_its_range_and_its_last_value(home: str) -> None:
 def test_everything_else_is_counted_or_listed(home: str) -> None:
     shown = summarize(f"memory:{home}", "run1")
     assert shown["series"] == [["pic", "image", "2 points"]]
-    assert shown["console"] == [["3 pieces of output"]]
+    assert shown["console"] == [["2%"]]
     assert ["label", ""] in shown["tags"]
     assert ["lr", "0.1", "float"] in shown["params"]
     assert ["", "far.bin", "9", "s3://bucket/far.bin"] in shown["files"]
