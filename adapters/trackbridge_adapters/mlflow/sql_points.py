@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,8 @@ RUN_INDEX = "index_metrics_run_uuid"
 """There since revision bd07f7e963c5 (2021)."""
 
 SCAN_SHARE = 0.25
-"""Share of all points from which on a scan of the table beats look-ups by run (measured)."""
+"""Share of the points between the first and the last one from which on a scan beats look-ups by
+run (measured)."""
 
 
 class Points:
@@ -124,20 +126,31 @@ def damage(session: Session, projects: Mapping[str, str]) -> Iterator[tuple[str,
         yield from ((run, line) for line in garbled)
 
 
-def _rest(session: Session, projects: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The end of a query, with an order that is the same each time: it may be resumed."""
+def _rest(session: Session, projects: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """The end of a query, with an order that is the same each time: it may be resumed.
+
+    Points of runs that were written one after the other lie together, and are scanned there.
+    """
     ((runs,),) = session.fetch("SELECT count(*) FROM runs")
     if runs == len(projects):
         return "FROM metrics ORDER BY rowid", []
-    values = [json.dumps(list(projects))]
-    if session.has_index(RUN_INDEX):
-        ((total,),) = session.fetch("SELECT max(rowid) FROM metrics")
-        many = int(SCAN_SHARE * (total or 0))
-        asked = f"SELECT 1 FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid {IN} LIMIT {many}"
-        ((count,),) = session.fetch(f"SELECT count(*) FROM ({asked})", values)
-        if count < many:
-            return f"FROM metrics WHERE run_uuid {IN} ORDER BY run_uuid, rowid", values
-    return f"FROM metrics WHERE +run_uuid {IN} ORDER BY rowid", values
+    ids = json.dumps(list(projects))
+    if not session.has_index(RUN_INDEX):
+        return f"FROM metrics WHERE +run_uuid {IN} ORDER BY rowid", [ids]
+    of_run = f"FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid = json_each.value"
+    edges = f"min((SELECT min(rowid) {of_run})), max((SELECT max(rowid) {of_run}))"
+    ((first, last),) = session.fetch(f"SELECT {edges} FROM json_each(?)", [ids])
+    if first is None:
+        return "FROM metrics WHERE 0", []
+    many = int(SCAN_SHARE * (last - first + 1))
+    asked = f"SELECT 1 FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid {IN} LIMIT {many}"
+    ((count,),) = session.fetch(f"SELECT count(*) FROM ({asked})", [ids])
+    if count < many:
+        return f"FROM metrics WHERE run_uuid {IN} ORDER BY run_uuid, rowid", [ids]
+    return (
+        f"FROM metrics WHERE rowid BETWEEN ? AND ? AND +run_uuid {IN} ORDER BY rowid",
+        [first, last, ids],
+    )
 
 
 def _plain(session: Session) -> str:
