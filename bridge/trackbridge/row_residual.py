@@ -7,9 +7,10 @@ changed in the original too, and if it is gone, so is the original.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trackbridge.adapter import Row
 from trackbridge.digest import row_digest, row_identity
@@ -18,6 +19,8 @@ from trackbridge.schema import LOCAL
 LABELS = ("project", "run_id")
 LEARNED = ("size", "sha256")
 """Columns of `files` that a store may not know without reading the bytes."""
+DAMAGE = ("damage", "incomplete")
+"""Fields of `runs.extra` that are about reading, not about the run."""
 KEYED = frozenset({"params", "tags", "summary", "metric_defs"})
 """Tables whose rows are told apart by their key."""
 
@@ -37,18 +40,24 @@ def keep(
 ) -> tuple[list[KeptRow], set[str]]:
     """Rows to keep of a run's table, and identities of native rows that stand for none of them.
 
-    `after` is what the store shows of `before`; `native_name` says under which name.
+    `after` is what the store shows of `before`; `native_name` says under which name. Rows that are
+    shown as they are, but under the name of a kept one, are kept too: else either could be taken
+    for the other.
     """
     same = _equal_rows(table, before, after)
     others: dict[Hashable, list[Row]] = {}
     for row in after:
         if row_digest(table, row) not in same:
             others.setdefault(name(table, row), []).append(row)
-    kept = []
+    kept, equal = [], []
     for row in before:
-        if row_digest(table, row) not in same:
-            partners = others.get(native_name(table, row))
-            kept.append(KeptRow(row, partners.pop(0) if partners else None))
+        if row_digest(table, row) in same:
+            equal.append(row)
+            continue
+        partners = others.get(native_name(table, row))
+        kept.append(KeptRow(row, partners.pop(0) if partners else None))
+    shared = {name(table, item.shown) for item in kept if item.shown is not None}
+    kept += [KeptRow(row, row) for row in equal if name(table, row) in shared]
     rest = (row for rows in others.values() for row in rows)
     return kept, {row_identity(table, row) for row in rest}
 
@@ -96,12 +105,32 @@ def _merged(table: str, native: Row, waiting: list[KeptRow]) -> Row:
     changed = {
         column: value
         for column, value in native.items()
-        if value != (shown or {}).get(column)
-        and column not in LABELS
-        and (table, column) not in LOCAL
-        and not (table == "files" and column in LEARNED and value is None)
+        if (table, column) in LOCAL
+        or (
+            value != (shown or {}).get(column)
+            and not (table == "files" and column in LEARNED and value is None)
+        )
     }
+    if table == "runs" and "extra" in changed:
+        changed["extra"] = _with_damage(original.get("extra"), native["extra"], shown or {})
     return {**original, **changed, **{label: native[label] for label in LABELS}}
+
+
+def _with_damage(original: str | None, native: str | None, shown: Row) -> str | None:
+    """The `extra` of a run to which the reader of a store has added what is damaged there."""
+    found, before = _fields(native), _fields(shown.get("extra"))
+    damage = {name: found.pop(name) for name in DAMAGE if name in found}
+    if not damage or found != {n: v for n, v in before.items() if n not in DAMAGE}:
+        return native
+    return json.dumps({**_fields(original), **damage}, sort_keys=True, ensure_ascii=False)
+
+
+def _fields(extra: str | None) -> dict[str, Any]:
+    try:
+        fields = json.loads(extra or "{}")
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _equal_rows(table: str, before: list[Row], after: list[Row]) -> set[str]:
