@@ -49,14 +49,16 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except (ConfigError, NotFoundError) as error:
             _fail(error, 2)
-        except BridgeError as error:
+        except BrokenPipeError:
+            raise  # whoever reads the output has seen enough
+        except (BridgeError, OSError) as error:
             _fail(error, 1)
         except KeyboardInterrupt:
             click.echo("stopped; the same command goes on where this one ended", err=True)
             ctx.exit(130)
 
 
-def _fail(error: BridgeError, code: int) -> None:
+def _fail(error: Exception, code: int) -> None:
     _line(f"Error: {error}", err=True)
     sys.exit(code)
 
@@ -190,10 +192,10 @@ def verify(source: str, target: str, as_json: bool, **selection: Any) -> None:
 @_json
 def ls(store: str, as_json: bool, **selection: Any) -> None:
     """List the runs of STORE."""
-    from trackbridge.compare import found
+    from trackbridge.choose import chosen
     from trackbridge.registry import open_reader
 
-    runs = found(open_reader(store), _query(**selection))
+    _, runs = chosen(open_reader(store), _query(**selection))
     if as_json:
         click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
         return
@@ -260,6 +262,8 @@ def _migrate(
     with Bars("migrate") as bars:
         report = move(source, target, query, workers=workers, target_options=options, progress=bars)
     _print_report(report, target, as_json)
+    if strict and report.damage:
+        _line("strict: what is damaged in the source makes the exit code 1", err=True)
     sys.exit(0 if report.verified and not (strict and report.damage) else 1)
 
 

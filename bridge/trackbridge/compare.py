@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from trackbridge import shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
+from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
-    NotFoundError,
     TransientError,
     UnsupportedError,
 )
@@ -18,8 +18,6 @@ from trackbridge.plan import chunked
 from trackbridge.proof import Comparison, Difference, compare_chunk
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
-
-EVERY_RUN = Query()
 
 
 class Progress(Protocol):
@@ -54,7 +52,7 @@ def verify(
     reader = open_reader(source, source_options)
     writer, other = _open_target(target, target_options)
     progress = progress or Silence()
-    runs = persist(lambda: found(reader, query))
+    query, runs = persist(lambda: chosen(reader, query))
     others = persist(lambda: list(other.list_runs(EVERY_RUN)))
     partners = _partners(others)
     pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
@@ -123,19 +121,3 @@ def compare_apart(
     for half in (pairs[:middle], pairs[middle:]):
         result += compare_apart(source, target, half, writer)
     return result
-
-
-def found(reader: Reader, query: Query) -> list[RunInfo]:
-    """The runs that the query means; `NotFoundError` for a project or run that is named in vain."""
-    runs = list(reader.list_runs(query))
-    for what, named, seen in (
-        ("project", query.projects, {info.ref.project for info in runs}),
-        ("run", query.run_ids, {info.ref.run_id for info in runs}),
-    ):
-        unknown = sorted(set(named) - seen)
-        if unknown:
-            raise NotFoundError(
-                f"{reader.address}: no {what} {', '.join(map(repr, unknown))} among the runs that "
-                f"are meant; `trackbridge ls` lists what is there"
-            )
-    return runs

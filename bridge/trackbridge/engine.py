@@ -10,7 +10,8 @@ from joblib import Parallel, delayed
 
 from trackbridge import shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
-from trackbridge.compare import EVERY_RUN, Progress, Silence, compare_apart, found
+from trackbridge.choose import EVERY_RUN, chosen
+from trackbridge.compare import Progress, Silence, compare_apart
 from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
@@ -74,7 +75,7 @@ def migrate(
     writer = open_writer(target, target_options)
     if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
-    runs = persist(lambda: found(reader, query))
+    query, runs = persist(lambda: chosen(reader, query))
     job = _Job(reader, writer, progress or Silence())
     report = job.report
     report.total = len(runs)

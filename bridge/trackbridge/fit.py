@@ -63,7 +63,7 @@ def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) ->
     """Rows of a small table as the store holds them; none if it does not hold the table."""
     held = caps.holds.get(table)
     if held is None:
-        losses.add(f"{table} not shown", _example(rows), len(rows))
+        losses.add(f"{table} not shown", example(rows), len(rows))
         return []
     labels = () if table in SHARED else LABELS
     names = [name for name in TABLES[table].names if name not in labels]
@@ -72,7 +72,7 @@ def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) ->
     for column in missing:
         default = DEFAULTS.get((table, column))
         lost = [row for row in rows if row.get(column) not in (None, default)]
-        losses.add(f"{table}.{column} not shown", _example(lost), len(lost))
+        losses.add(f"{table}.{column} not shown", example(lost), len(lost))
     fitted = []
     for row in rows:
         new = {name: row.get(name) for name in names}
@@ -86,7 +86,7 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
     """Points as the store holds them, aligned row by row with `data`."""
     held = caps.holds.get("metrics")
     if held is None:
-        losses.add("metrics not shown", _example(data.slice(0, 1).to_pylist()), data.num_rows)
+        losses.add("metrics not shown", example(data.slice(0, 1).to_pylist()), data.num_rows)
         everything = np.ones(data.num_rows, np.bool_)
         return FittedPoints(data, everything, everything)
     columns = {name: data.column(name) for name in data.schema.names}
@@ -201,7 +201,8 @@ def _first_key(columns: dict[str, pa.Array], mask: Mask) -> str:
     return str(pc.filter(columns["key"], pa.array(mask))[0].as_py())
 
 
-def _example(rows: list[Row]) -> str:
+def example(rows: list[Row]) -> str:
+    """The first of some rows that are lost, by its name; nothing where there are none."""
     if not rows:
         return ""
     row = rows[0]

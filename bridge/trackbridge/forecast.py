@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trackbridge.adapter import Batch, Query
-from trackbridge.compare import EVERY_RUN, Progress, Silence, found
+from trackbridge import shared
+from trackbridge.adapter import Batch, Query, Row, RunRef
+from trackbridge.choose import EVERY_RUN, chosen
+from trackbridge.compare import Progress, Silence
+from trackbridge.errors import NotFoundError
+from trackbridge.fit import example, fit_rows
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import chunked
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
@@ -43,12 +47,13 @@ def forecast(
     reader, writer = open_reader(source, source_options), open_writer(target)
     progress = progress or Silence()
     losses = Losses()
-    runs = found(reader, query)
+    query, runs = chosen(reader, query)
     progress.begin(len(runs), sum(info.points for info in runs))
     points = files = size = 0
     for chunk in chunked(runs):
         moved = translation(writer, [info.key for info in chunk.runs])
-        for batch in Overlay(reader, chunk.runs).read():
+        overlay = Overlay(reader, chunk.runs)
+        for batch in overlay.read():
             for _ in moved.feed(batch):
                 pass
             if batch.table in ("metrics", "series"):
@@ -57,13 +62,29 @@ def forecast(
             if batch.table == "files":
                 files += batch.data.num_rows
                 size += _bytes(batch)
+                lost = [row for row in batch.data.to_pylist() if _is_lost(overlay, row)]
+                losses.add("files without bytes", example(lost), len(lost))
         moved.present()
         for _ in moved.finish():
             pass
         losses.merge(moved.losses.list())
         progress.runs(len(chunk.runs))
+    origins = shared.Origins(shared.births(reader, query, runs))
+    for table, named in shared.read(reader, query, origins).items():
+        fit_rows(table, list(named.values()), writer.capabilities, losses)
     seconds = points / POINTS_PER_SECOND + len(runs) / RUNS_PER_SECOND + size / BYTES_PER_SECOND
     return Forecast(len(runs), points, files, size, losses.list(), round(seconds, 1))
+
+
+def _is_lost(overlay: Overlay, row: Row) -> bool:
+    """Whether the bytes of a file that does not lie elsewhere are missing."""
+    if row["reference"]:
+        return False
+    try:
+        overlay.open_file(RunRef(row["project"], row["run_id"]), row["owner"], row["path"]).close()
+    except NotFoundError:
+        return True
+    return False
 
 
 def _bytes(batch: Batch) -> int:

@@ -44,7 +44,7 @@ def load(name: str) -> Adapter:
     """The adapter of that scheme."""
     known = targets()
     if name not in known:
-        raise ConfigError(f"no adapter is called {name!r}; known: {', '.join(sorted(known))}")
+        raise ConfigError(f"no adapter is called {name!r}; {_known()}")
     try:
         return cast("Adapter", EntryPoint(name, known[name], GROUP).load())
     except (ImportError, AttributeError) as error:
@@ -90,10 +90,14 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     except NotFoundError:
         if _exists(address):
             raise
+    scheme, colon, _ = address.partition(":")
+    if colon and scheme.isidentifier() and len(scheme) > 1 and "://" not in address:
+        raise ConfigError(f"{address}: no adapter is called {scheme!r}; {_known()}")
     suggested = [adapter for adapter in map(load, _schemes()) if adapter.suggests(address)]
     if len(suggested) == 1:
         return suggested[0], address
-    names = ", ".join(f"{name}:{address}" for name in _schemes())
+    fitting = [adapter.name for adapter in suggested] or _schemes()
+    names = ", ".join(f"{name}:{address}" for name in fitting)
     raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
 
 
@@ -121,6 +125,10 @@ def same_place(one: str, other: str) -> bool:
         return True
     here, there = map(Path, places)
     return here.exists() and there.exists() and here.samefile(there)
+
+
+def _known() -> str:
+    return f"known: {', '.join(_schemes())}"
 
 
 def _schemes() -> list[str]:

@@ -24,6 +24,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.columns import batches, codes, relabel, sliced, split
 from trackbridge.digest import point_hashes
+from trackbridge.errors import UnsupportedError
 from trackbridge.fit import Mask, fit_name, fit_points, fit_rows, holds_everything
 from trackbridge.losses import Losses
 from trackbridge.residual import PointResidual
@@ -32,11 +33,19 @@ from trackbridge.rows import lay_run
 from trackbridge.schema import TABLES
 from trackbridge.sidecar import Sidecar
 
+NEEDED = ("owner", "path", "size", "sha256")
+"""Columns of `files` that are proven by the bytes, whatever a store says of them."""
+
 
 def translation(
     writer: Writer, keys: Sequence[RunKey], *, careful: bool = False
 ) -> Verbatim | Translation:
-    """The way of a chunk into a store."""
+    """The way of a chunk into a store; `UnsupportedError` where it claims too little for any."""
+    lacking = sorted(set(NEEDED) - set(writer.capabilities.holds.get("files", NEEDED)))
+    if lacking:
+        raise UnsupportedError(
+            f"{writer.address}: a store that holds `files` has to claim {', '.join(lacking)} of it"
+        )
     if holds_everything(writer.capabilities):
         return Verbatim(writer, keys)
     return Translation(writer, keys, careful=careful)

@@ -23,7 +23,7 @@ from trackbridge.adapter import (
     RunKey,
     RunRef,
 )
-from trackbridge.errors import UnsupportedError
+from trackbridge.errors import IntegrityError, UnsupportedError
 from trackbridge.testing import AdapterContract
 from trackbridge_adapters import memory
 from trackbridge_adapters.memory import MemorySink, MemoryStore
@@ -109,6 +109,20 @@ class MixesRuns(MemoryStore):
         return RunRef("all", key.run_id)
 
 
+class FoldsNames(MemoryStore):
+    def target(self, key: RunKey) -> RunRef:
+        return RunRef(key.project, str(key).replace("%2F", "_"))
+
+
+class KnowsRunsByTheirId(MemoryStore):
+    def target(self, key: RunKey) -> RunRef:
+        for ref in [r for r in self._contents.runs if self._contents.runs[r].key == key]:
+            return ref
+        for ref in [r for r in self._contents.runs if r.run_id == key.run_id]:
+            del self._contents.runs[ref]
+        return RunRef(key.project, key.run_id)
+
+
 class ChoosesAtRandom(MemoryStore):
     def target(self, key: RunKey) -> RunRef:
         return RunRef(key.project, uuid.uuid4().hex)
@@ -153,6 +167,16 @@ class CommitsWhatItCan(MemorySink):
     def __exit__(self, *error: object) -> None:
         if error[0] is not None:
             self.commit()
+
+
+class CommitsHalf(MemorySink):
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        whole = {ref: key for ref, key in self._targets.items() if "runs" in self._rows[ref]}
+        lacking, self._targets = len(whole) < len(self._targets), whole
+        done = super().commit()
+        if lacking:
+            raise IntegrityError("a run is missing")
+        return done
 
 
 class Appends(MemorySink):
@@ -237,6 +261,9 @@ FAULTS = {
     LocksOnReading: "reading_leaves_the_store_byte_for_byte_as_it_was",
     OpensAnything: "no_file_outside_of_the_store_can_be_opened",
     MixesRuns: "runs_of_one_store_get_targets_of_their_own_that_never_change",
+    FoldsNames: "names_that_are_nearly_the_same_get_targets_of_their_own",
+    KnowsRunsByTheirId: "runs_of_one_id_in_two_projects_are_two_runs",
+    CommitsHalf: "a_chunk_that_lacks_a_run_is_refused_whole",
     ChoosesAtRandom: "runs_of_one_store_get_targets_of_their_own_that_never_change",
     PresentsInPlace: "presenting_a_run_twice_gives_the_same_and_leaves_the_rows_alone",
     Claims: "runs_read_as_the_stores_own_client_shows_them",

@@ -144,6 +144,7 @@ class ToySink:
             ref: {"key": key, "folder": uuid.uuid4().hex, "files": {}}
             for ref, key in self._targets.items()
         }
+        self._complete: set[RunRef] = set()
         self._shared: dict[str, list[Row]] = {}
         self._files: dict[str, str] = {}
 
@@ -163,7 +164,10 @@ class ToySink:
             if batch.table in NAMED_BY:
                 self._shared.setdefault(batch.table, []).append(kept)
                 continue
-            folder = self._entries[RunRef(row["project"], row["run_id"])]["folder"]
+            ref = RunRef(row["project"], row["run_id"])
+            if batch.table == "runs":
+                self._complete.add(ref)
+            folder = self._entries[ref]["folder"]
             with (self._store.root / folder / "rows.jsonl").open("a", encoding="utf-8") as out:
                 out.write(json.dumps([batch.table, kept]) + "\n")
 
@@ -175,6 +179,8 @@ class ToySink:
         files[json.dumps([file.owner, file.path])] = digest
 
     def commit(self) -> Mapping[RunKey, RunRef]:
+        for ref in self._targets.keys() - self._complete:
+            raise IntegrityError(f"run {ref.run_id} has no row of its own in the table runs")
         index = self._store.index()
         runs = {json.dumps(ref): entry for ref, entry in self._entries.items()}
         index["runs"] = {**index["runs"], **runs}

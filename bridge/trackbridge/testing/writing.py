@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackbridge.adapter import Batch, FileRef, RunKey, RunRef
-from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.errors import BridgeError, IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples, strategies
 from trackbridge.testing.base import (
@@ -45,6 +45,40 @@ class WritingContract(ContractBase):
         assert len(set(targets)) == len(keys), "two runs have one target"
         assert targets == [other.target(key) for key in keys]
         assert all(isinstance(ref, RunRef) and ref.run_id for ref in targets)
+
+    @final
+    def test_names_that_are_nearly_the_same_get_targets_of_their_own(self, tmp_path: Path) -> None:
+        writer = self.write(self.location(tmp_path))
+        nearly = (
+            "a/b",
+            "a_b",
+            "a b",
+            "a.b",
+            "a:b",
+            "A_B",
+            "a_b ",
+            "a_b_",
+            "a%2Fb",
+            "\u00e4",
+            "a\u0308",
+        )
+        keys = [RunKey("some-kind", "", project, run) for project in nearly for run in nearly]
+        targets: dict[RunRef, RunKey] = {}
+        for key in keys:
+            other = targets.setdefault(writer.target(key), key)
+            assert other == key, f"{other} and {key} have one target"
+
+    @final
+    def test_runs_of_one_id_in_two_projects_are_two_runs(self, tmp_path: Path) -> None:
+        place = self.location(tmp_path)
+        runs = [samples.simple("a", project=name) for name in ("vision", "speech")]
+        runs[1].tables["params"] = []
+        writer = self.write(place)
+        for run in runs:
+            written = store(writer, [run])
+            self.check_rows(place, written, run)
+        assert {info.key for info in self.visible(place)} == {run.key for run in runs}
+        assert self.rows(place, runs[0], "params"), "the second run has replaced the first one"
 
     @final
     @pytest.mark.parametrize("change", [{"kind": "other-kind"}, {"instance": "other store"}])
@@ -107,6 +141,15 @@ class WritingContract(ContractBase):
             raise _StopError
         assert [info.key for info in self.visible(place)] == [old.key]
         self.check_rows(place, written, old)
+
+    @final
+    def test_a_chunk_that_lacks_a_run_is_refused_whole(self, tmp_path: Path) -> None:
+        place, runs = self.location(tmp_path), [samples.simple(name) for name in "ab"]
+        writer = self.write(place)
+        with pytest.raises(BridgeError), writer.open([run.key for run in runs]) as sink:
+            deliver(writer, sink, runs[:1])
+            sink.commit()
+        assert self.visible(place) == []
 
     @final
     def test_commit_makes_every_run_of_the_chunk_visible_and_says_where_it_is(

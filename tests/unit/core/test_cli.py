@@ -454,3 +454,33 @@ def test_a_reader_that_stops_reading_is_no_error(pair: tuple[str, str], tmp_path
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_may_be_named_by_the_id_that_it_was_born_with(pair: tuple[str, str]) -> None:
+    result = run("ls", pair[0], "--run", "run2", "--json")
+    [found] = json.loads(result.stdout)["runs"]
+    assert (found["run_id"], found["key"]) == ("x//p/run2", "x//p/run2")
+
+
+def test_an_error_of_the_system_that_an_adapter_let_through_is_one_line(
+    pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, query: object) -> object:
+        raise OSError(28, "No space left on device", "/full/disk")
+
+    monkeypatch.setattr(memory.MemoryStore, "list_runs", fail)
+    assert "No space left on device" in _one_line(run("ls", pair[0]), 1)
+
+
+def test_strict_says_why_the_exit_code_is_one() -> None:
+    damage = json.dumps({"damage": ["torn"]})
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample(runs=[{"name": "n", "extra": damage}])])
+        result = run("migrate", f"memory:{home}", f"memory:{away}", "--strict")
+    assert result.exit_code == 1
+    assert "strict: what is damaged in the source makes the exit code 1" in result.stderr
+
+
+def test_an_address_of_an_unknown_kind_names_the_known_ones(pair: tuple[str, str]) -> None:
+    line = _one_line(run("migrate", pair[0], "josnl:out"))
+    assert "no adapter is called 'josnl'; known: archive, " in line
