@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from joblib import Parallel, delayed
 
@@ -16,7 +17,7 @@ from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
 from trackbridge.proof import Comparison
-from trackbridge.receipts import Receipt, Receipts, receipt_id
+from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
 from trackbridge.transfer import Moved, move
@@ -158,12 +159,12 @@ class _Job:
     def __init__(self, reader: Reader, writer: Writer, progress: Progress) -> None:
         self.report, self.losses, self.progress = Report(), Losses(), progress
         self._receipts = Receipts(reader.address, writer.address)
-        self._known = self._receipts.by_id()
-        self._receipted = {receipt.key for receipt in self._known.values()}
+        self._known = self._receipts.latest()
         self._writer = writer
         listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
         self._listed = [(info.ref, info.key) for info in listed]
-        self._there = {str(info.key): info.fingerprint for info in listed}
+        self._there = {str(info.key): info for info in listed}
+        self._born = {(info.key.kind, info.key.instance, info.key.run_id): info for info in listed}
 
     def shared(
         self, reader: Reader, query: Query, runs: Iterable[RunInfo]
@@ -174,23 +175,49 @@ class _Job:
         origins = shared.Origins(here)
         return shared.read(reader, query, origins), origins, shared.Origins(there)
 
-    def sort_out(self, runs: Iterable[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
+    def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
         """The runs that have to be moved, and those in the target that have to be looked at.
 
         Neither are runs that are proven to be there in their present state, and were not touched.
         """
         waiting: list[RunInfo] = []
         doubtful: list[RunInfo] = []
+        here = {str(info.key) for info in runs}
         for info in runs:
             key = str(info.key)
-            receipt = self._receipt(info)
-            if key not in self._there or (receipt is None and key in self._receipted):
+            there, receipt = self._there.get(key), self._known.get(key)
+            mistaken = self._mistaken(info, here)
+            if mistaken:
+                self._fail(info, mistaken)
+            elif there is None or (receipt and receipt.fingerprint != info.fingerprint):
                 waiting.append(info)
-            elif receipt is None or receipt.target != self._there[key]:
+            elif receipt is None or receipt.target != there.fingerprint:
                 doubtful.append(info)
             else:
                 self.report.skipped += 1
         return waiting, doubtful
+
+    def _mistaken(self, info: RunInfo, here: Collection[str]) -> str | None:
+        """Why a run must not be taken for one that is in the target, or the other way round.
+
+        A run keeps its start, so one that began at another time is another run; and one of the same
+        id and start in another project is the same, whose project was renamed.
+        """
+        there = self._there.get(str(info.key))
+        if there is not None:
+            if _starts_alike(info, there) is not False:
+                return None
+            return (
+                f"another run of this id, started {there.started}, is in the target already; "
+                "take another target, or another project for one of them"
+            )
+        there = self._born.get((info.key.kind, info.key.instance, info.key.run_id))
+        if there is None or str(there.key) in here or not _starts_alike(info, there):
+            return None
+        return (
+            f"is in the target already, in project {there.ref.project!r}: its project was renamed "
+            "at the source; rename it back, or move it into an empty target"
+        )
 
     def examine(self, reader: Reader, doubtful: Iterable[RunInfo]) -> Iterator[RunInfo]:
         """Prove runs whose receipts are lost, or that were touched in the target since.
@@ -206,19 +233,16 @@ class _Job:
             result = compare_apart(reader, self._writer, pairs, self._writer)
             proven = {str(i.key): result.digests.get(str(i.key)) for i in chunk.runs}
             digests = {key: digest for key, digest in proven.items() if digest is not None}
-            self._keep(chunk, digests, self._there)
+            self._keep(chunk, digests, {key: i.fingerprint for key, i in self._there.items()})
             self.report.skipped += len(digests)
             rest = [info for info in chunk.runs if str(info.key) not in digests]
             for info in rest:
-                if self._receipt(info) is None:
+                if str(info.key) not in self._known:
                     yield info
                 else:
                     self._fail(info, _touched(info, result))
             self.progress.points(chunk.points - sum(info.points for info in rest))
             self.progress.runs(len(digests))
-
-    def _receipt(self, info: RunInfo) -> Receipt | None:
-        return self._known.get(receipt_id(str(info.key), info.fingerprint))
 
     def settle(self, chunk: Chunk, outcomes: Iterable[_Outcome]) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
@@ -236,13 +260,13 @@ class _Job:
         targets: Mapping[str, str],
     ) -> None:
         """Receipts for the runs of a chunk that are proven: those with digests."""
+        proven = Chunk(tuple(info for info in chunk.runs if str(info.key) in digests))
         receipts = [
             Receipt(str(info.key), info.fingerprint, targets[str(info.key)], digests[str(info.key)])
-            for info in chunk.runs
-            if str(info.key) in digests
+            for info in proven.runs
         ]
         if receipts:
-            self._receipts.add(chunk.id, receipts)
+            self._receipts.add(proven.id, receipts)
 
     def _enter(self, chunk: Chunk, moved: Moved) -> None:
         self._keep(chunk, moved.digests, moved.targets)
@@ -273,3 +297,10 @@ def _touched(info: RunInfo, result: Comparison) -> str:
         f"was changed in the target after it was proven ({', '.join(found[:1])}); "
         "left as it is: `trackbridge verify` names everything that differs"
     )
+
+
+def _starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
+    """Whether two runs began in the same second, as any store keeps it; None if one is silent."""
+    if one.started is None or other.started is None:
+        return None
+    return abs(one.started - other.started) < timedelta(seconds=1)

@@ -45,20 +45,18 @@ def chunked(runs: Iterable[RunInfo]) -> Iterator[Chunk]:
     """
     part: list[RunInfo] = []
     labels: set[tuple[str, str]] = set()
+    points = size = 0
     for info in runs:
         label = (info.key.project, info.key.run_id)
-        if part and (_full([*part, info]) or label in labels):
+        points, size = points + info.points, size + info.size
+        if part and (_full(len(part) + 1, points, size) or label in labels):
             yield Chunk(tuple(part))
-            part, labels = [], set()
+            part, labels, points, size = [], set(), info.points, info.size
         part.append(info)
         labels.add(label)
     if part:
         yield Chunk(tuple(part))
 
 
-def _full(runs: list[RunInfo]) -> bool:
-    return (
-        len(runs) > CHUNK_RUNS
-        or sum(info.points for info in runs) > CHUNK_POINTS
-        or sum(info.size for info in runs) > CHUNK_BYTES
-    )
+def _full(runs: int, points: int, size: int) -> bool:
+    return runs > CHUNK_RUNS or points > CHUNK_POINTS or size > CHUNK_BYTES

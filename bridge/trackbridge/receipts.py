@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -50,28 +51,33 @@ class Receipts:
         self._job = {"source": source, "target": target}
 
     def __iter__(self) -> Iterator[Receipt]:
-        """Every receipt of the job; a torn or foreign file counts as none."""
+        """Every receipt of the job, the oldest first; a torn or foreign file counts as none."""
         try:
             paths = sorted(self._files.ls(self._folder, detail=False))
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._unusable(error) from error
+        found: list[tuple[float, list[Receipt]]] = []
         for path in (path for path in paths if path.endswith(".json")):
             try:
                 document = json.loads(self._files.cat_file(path))
-                yield from (Receipt(**item) for item in document["runs"])
+                receipts = [Receipt(**item) for item in document["runs"]]
+                found.append((float(document["written"]), receipts))
             except (ValueError, KeyError, TypeError, OSError):
                 continue
+        for _, receipts in sorted(found, key=lambda item: item[0]):
+            yield from receipts
 
-    def by_id(self) -> dict[str, Receipt]:
-        """Every receipt by its `receipt_id`."""
-        return {receipt_id(r.key, r.fingerprint): r for r in self}
+    def latest(self) -> dict[str, Receipt]:
+        """The newest receipt of each run, by its key: what older ones say is no longer so."""
+        return {receipt.key: receipt for receipt in self}
 
     def add(self, chunk: str, receipts: list[Receipt]) -> None:
         """Keep the receipts of a chunk; a chunk of the same id is replaced."""
         document = {
             "trackbridge": __version__,
+            "written": time.time(),
             **self._job,
             "runs": [asdict(receipt) for receipt in receipts],
         }
@@ -88,8 +94,3 @@ class Receipts:
             f"the state of this job cannot be kept in {self._folder}: {error.strerror or error}; "
             f"free some room or set {STATE} to another folder"
         )
-
-
-def receipt_id(key: str, fingerprint: str) -> str:
-    """Names a run in a certain state."""
-    return f"{key}\n{fingerprint}"

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from unit.core.faults import Faults
-from unit.core.samples import POOR, points, sample
+from unit.core.samples import POOR, moment, points, sample
 from unit.core.stores import NOTHING_CHANGES, edit, native, peek, seed, stores
 
 import trackbridge
@@ -122,6 +122,67 @@ def test_a_run_that_was_touched_but_not_changed_is_proven_again(
     assert all("another" in path.read_text() for path in receipts(state))
     monkeypatch.setattr("trackbridge.engine.compare_apart", None)  # once is enough
     assert counts(migrate(home, away)) == (0, 0, 3, 0)
+
+
+def test_a_run_that_was_changed_in_the_target_stays_so_however_often_it_is_asked_for(
+    pair: tuple[str, str],
+) -> None:
+    home, away = pair
+    migrate(home, away)
+    for run in memory.STORES[away].runs.values():
+        run.fingerprint = "another"
+    edit(away, "tags", [{"key": "team", "value": "red"}], RunKey("x", "", "p", "run2"))
+    before = peek(away)
+    for _ in range(3):
+        assert counts(migrate(home, away)) == (0, 0, 2, 1)
+        assert peek(away) == before
+
+
+def test_a_run_that_is_as_it_was_before_is_brought_up_to_date(pair: tuple[str, str]) -> None:
+    home, away = pair
+    key = RunKey("x", "", "p", "run2")
+    for value in ("draft", "final", "draft"):
+        edit(home, "tags", [{"key": "state", "value": value}], key)
+        run = next(run for run in memory.STORES[home].runs.values() if run.key == key)
+        run.fingerprint = value
+        assert migrate(home, away).verified
+        assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+def test_another_run_of_the_same_id_is_not_taken_for_a_new_state() -> None:
+    late = [{"name": "n", "status": "finished", "started": moment(90_000_000)}]
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES, POOR) as (one, other, away):
+        seed(one, [sample()])
+        seed(other, [sample(runs=late)])
+        assert migrate(one, away).verified
+        before = peek(away)
+        report = migrate(other, away)
+        assert counts(report) == (0, 0, 0, 1)
+        assert "another run of this id" in report.failures[0].error
+        assert peek(away) == before
+
+
+def test_a_run_whose_project_was_renamed_is_not_there_twice() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample()])
+        assert migrate(home, away).verified
+        memory.create(home, NOTHING_CHANGES)
+        renamed = sample()
+        seed(home, [replace(renamed, key=renamed.key._replace(project="renamed"))])
+        report = migrate(home, away)
+        assert counts(report) == (0, 0, 0, 1)
+        assert "its project was renamed" in report.failures[0].error
+        assert len(memory.STORES[away].runs) == 1
+
+
+def test_runs_of_one_id_in_two_projects_are_two_though_they_begin_together() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        first = sample()
+        second = replace(sample(), key=first.key._replace(project="other"))
+        seed(home, [first])
+        assert migrate(home, away).verified
+        seed(home, [second])
+        assert counts(migrate(home, away)) == (1, 0, 1, 0)
 
 
 def test_a_damaged_sidecar_is_written_again(pair: tuple[str, str], state: Path) -> None:
