@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+LOSSES = {
+    True: "not shown natively by the target (kept beside each run, restored on the way back):",
+    False: "not moved, so that the target has nothing of it:",
+}
+"""What is said of losses, by whether they are kept."""
+
 MOST_LINES = 20
 """Lines about damage, and about failures, that are printed; `--json` has all."""
 
@@ -274,7 +280,8 @@ def _plan(source: str, target: str, as_json: bool, query: Query) -> None:
     with Bars("plan") as bars:
         found = forecast(source, target, query, progress=bars)
     if as_json:
-        document = {**asdict(found), "bytes": found.size}
+        losses = [_loss_document(loss) for loss in found.losses]
+        document = {**asdict(found), "bytes": found.size, "losses": losses}
         del document["size"]
         click.echo(json.dumps(document))
         return
@@ -331,7 +338,7 @@ def _report_document(report: Report) -> dict[str, Any]:
         "points": report.points,
         "files": report.files,
         "bytes": report.size,
-        "losses": [asdict(loss) for loss in report.losses],
+        "losses": [_loss_document(loss) for loss in report.losses],
         "verified": report.verified,
         "failures": [asdict(failure) for failure in report.failures],
         "damage": report.damage,
@@ -341,11 +348,21 @@ def _report_document(report: Report) -> dict[str, Any]:
 
 def _print_losses(losses: Iterable[Loss]) -> None:
     losses = list(losses)
-    if losses:
-        click.echo(
-            "not shown natively by the target (kept beside each run, restored on the way back):"
-        )
-        _table((), ((f"  {loss.kind}", f"{loss.count:,}", loss.example) for loss in losses))
+    for title, kept in (
+        (
+            "not shown natively by the target (kept beside each run, restored on the way back):",
+            True,
+        ),
+        ("not moved, the target has nothing of it:", False),
+    ):
+        some = [loss for loss in losses if loss.kept == kept]
+        if some:
+            click.echo(title)
+            _table((), ((f"  {loss.kind}", f"{loss.count:,}", loss.example) for loss in some))
+
+
+def _loss_document(loss: Loss) -> dict[str, Any]:
+    return {"kind": loss.kind, "count": loss.count, "example": loss.example}
 
 
 def _print_comparison(result: Comparison, as_json: bool) -> None:

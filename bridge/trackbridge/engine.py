@@ -173,7 +173,8 @@ class _Job:
         here = shared.births(reader, query, runs)
         there = [*self._listed, *((self._writer.target(key), key) for _, key in here)]
         origins = shared.Origins(here)
-        return shared.read(reader, query, origins), origins, shared.Origins(there)
+        rows = shared.read(reader, query, origins, self.losses)
+        return rows, origins, shared.Origins(there)
 
     def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
         """The runs that have to be moved, and those in the target that have to be looked at.

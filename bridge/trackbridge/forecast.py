@@ -70,7 +70,7 @@ def forecast(
         losses.merge(moved.losses.list())
         progress.runs(len(chunk.runs))
     origins = shared.Origins(shared.births(reader, query, runs))
-    for table, named in shared.read(reader, query, origins).items():
+    for table, named in shared.read(reader, query, origins, losses).items():
         fit_rows(table, list(named.values()), writer.capabilities, losses)
     seconds = points / POINTS_PER_SECOND + len(runs) / RUNS_PER_SECOND + size / BYTES_PER_SECOND
     return Forecast(len(runs), points, files, size, losses.list(), round(seconds, 1))

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 class Loss:
     """A kind of difference between a run and what its target shows of it.
 
-    Nothing named here is gone: the sidecar holds it, and it comes back on the way home.
+    What is `kept` is not gone: the sidecar holds it, and it comes back on the way home.
     """
 
     kind: str
     count: int
     example: str
+    kept: bool = True
 
 
 class Losses:
@@ -25,14 +26,14 @@ class Losses:
         self._tally: dict[str, Loss] = {}
         self.merge(losses)
 
-    def add(self, kind: str, example: str, count: int = 1) -> None:
+    def add(self, kind: str, example: str, count: int = 1, *, kept: bool = True) -> None:
         if count:
-            known = self._tally.get(kind, Loss(kind, 0, example))
+            known = self._tally.get(kind, Loss(kind, 0, example, kept))
             self._tally[kind] = replace(known, count=known.count + count)
 
     def merge(self, losses: Iterable[Loss]) -> None:
         for loss in losses:
-            self.add(loss.kind, loss.example, loss.count)
+            self.add(loss.kind, loss.example, loss.count, kept=loss.kept)
 
     def list(self) -> list[Loss]:
         """Every kind, most frequent first."""

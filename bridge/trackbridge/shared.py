@@ -2,14 +2,17 @@
 
 Like runs, shared rows are fitted into the target, and what it does not hold is kept in a file of
 the store itself (`trackbridge/shared.json`) and laid over the native rows on reading. Rows are
-told apart by the names in `schema.NAMED_BY`; other rows of the target are left alone.
+told apart by the names in `schema.NAMED_BY`. Rows that were in the target before are left alone,
+those of the same name too: somebody else's experiment must not become the source's. Then the
+source's row is in that file alone.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from trackbridge.adapter import (
@@ -27,13 +30,15 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches
 from trackbridge.digest import row_digest
 from trackbridge.errors import IntegrityError, NotFoundError
-from trackbridge.fit import fit_rows
+from trackbridge.fit import fit_rows, holds_everything
 from trackbridge.losses import Losses
 from trackbridge.schema import NAMED_BY, SHARED, TABLES
 from trackbridge.sidecar import plain_row, typed_row
 
 PATH = f"{ORIGIN}/shared.json"
 FORMAT = 1
+NOT_READ = "not_read"
+"""Field of a project's `extra`: kinds of things that the adapter does not read -> how many."""
 
 Name = tuple[Any, ...]
 Rows = dict[str, dict[Name, Row]]
@@ -63,8 +68,23 @@ def births(reader: Reader, query: Query, runs: Iterable[RunInfo]) -> list[tuple[
     return [(info.ref, info.key) for info in every]
 
 
-def read(reader: Reader, query: Query, origins: Origins) -> Rows:
-    """The shared rows of the projects that the query means, as they were where they were born."""
+def read(reader: Reader, query: Query, origins: Origins, losses: Losses | None = None) -> Rows:
+    """The shared rows of the projects that the query means, as they were where they were born.
+
+    What the reader leaves out is added to the losses.
+    """
+    rows = _native(reader, query, origins, losses or Losses())
+    wanted = {origins.project(native) for native in query.projects}
+    for table, kept in _file(reader).kept.items():
+        for name, (row, instead_of) in kept.items():
+            native = rows[table].get(name)
+            unchanged = instead_of == (None if native is None else row_digest(table, native))
+            if unchanged and (not wanted or row.get("project", None) in {None, *wanted}):
+                rows[table][name] = row
+    return rows
+
+
+def _native(reader: Reader, query: Query, origins: Origins, losses: Losses) -> Rows:
     rows: Rows = {table: {} for table in SHARED}
     for batch in reader.read_shared(query):
         for row in batch.data.to_pylist():
@@ -72,15 +92,20 @@ def read(reader: Reader, query: Query, origins: Origins) -> Rows:
                 row["project"] = origins.project(row["project"])
             if row.get("run_id") is not None:
                 row["run_id"] = origins.run(row["run_id"])
+            if batch.table == "projects":
+                row["extra"] = _without_not_read(row, losses)
             rows[batch.table][_name(batch.table, row)] = row
-    wanted = {origins.project(native) for native in query.projects}
-    for table, kept in _kept(reader).items():
-        for name, (row, instead_of) in kept.items():
-            native = rows[table].get(name)
-            unchanged = instead_of == (None if native is None else row_digest(table, native))
-            if unchanged and (not wanted or row.get("project", None) in {None, *wanted}):
-                rows[table][name] = row
     return rows
+
+
+def _without_not_read(row: Row, losses: Losses) -> str | None:
+    extra: str | None = row["extra"]
+    if not extra or NOT_READ not in extra:
+        return extra
+    fields = json.loads(extra)
+    for what, count in fields.pop(NOT_READ, {}).items():
+        losses.add(f"{what} not moved", row["project"], count, kept=False)
+    return json.dumps(fields, sort_keys=True, ensure_ascii=False) if fields else None
 
 
 def move(
@@ -91,21 +116,38 @@ def move(
     wanted = {table: rows[table] for table in sorted(tables)}
     if not lacking(wanted, read(writer, Query(), there)):
         return losses, []
-    kept = _kept(writer)
+    before = _native(writer, Query(), there, Losses())
+    bare = holds_everything(writer.capabilities)
     with writer.open([]) as sink:
+        file = _file(writer)  # now that nobody else writes, where the store has one writer
         for table, named in wanted.items():
-            shown = fit_rows(table, list(named.values()), writer.capabilities, losses)
-            natives = {_name(table, row): row_digest(table, row) for row in shown}
-            for name, row in named.items():
-                kept[table].pop(name, None)
-                if natives.get(name) != row_digest(table, row):
-                    kept[table][name] = (row, natives.get(name))
+            foreign = {} if bare else _foreign(named, before[table], file.written[table])
+            gone = (file.written[table] - before[table].keys()) & named.keys()
+            ours = [r for name, r in named.items() if name not in foreign and name not in gone]
+            shown = fit_rows(table, ours, writer.capabilities, losses)
+            losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
+            losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
+            natives = foreign | {_name(table, row): row for row in shown}
+            file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
+            file.written[table] |= {_name(table, row) for row in shown}
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
-        if any(kept.values()):
-            sink.put_file(FileRef(STORE, "", PATH), io.BytesIO(_dumps(kept)))
+        if file and not bare:
+            sink.put_file(FileRef(STORE, "", PATH), io.BytesIO(file.dumps()))
         sink.commit()
     return losses, lacking(wanted, read(writer, Query(), there))
+
+
+def _foreign(
+    named: Collection[Name], there: Mapping[Name, Row], written: Collection[Name]
+) -> dict[Name, Row]:
+    """Native rows of the same names that others have made."""
+    return {name: there[name] for name in named if name in there and name not in written}
+
+
+def _words(names: Iterable[Name]) -> str:
+    """The first of some names, for a person."""
+    return next((" ".join(map(str, name)) for name in names), "")
 
 
 def lacking(rows: Rows, there: Rows) -> list[tuple[str, Name]]:
@@ -132,35 +174,64 @@ def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     return labelled
 
 
-Kept = dict[str, dict[Name, tuple[Row, str | None]]]
-"""By table and name: a row, and the digest of the native row that stands in its place."""
+def _by_table() -> dict[str, dict[Name, tuple[Row, str | None]]]:
+    return {table: {} for table in SHARED}
 
 
-def _kept(reader: Reader) -> Kept:
-    kept: Kept = {table: {} for table in SHARED}
+def _names_by_table() -> dict[str, set[Name]]:
+    return {table: set() for table in SHARED}
+
+
+@dataclass
+class _File:
+    """The file of the store: rows that it does not show, and the names that we have written.
+
+    A row is kept with the digest of the native row that stands in its place.
+    """
+
+    kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
+    written: dict[str, set[Name]] = field(default_factory=_names_by_table)
+
+    def __bool__(self) -> bool:
+        return any(self.kept.values()) or any(self.written.values())
+
+    def keep(self, table: str, named: Mapping[Name, Row], natives: Mapping[Name, str]) -> None:
+        """Keep the rows that are not what the store shows under their names."""
+        for name, row in named.items():
+            self.kept[table].pop(name, None)
+            if natives.get(name) != row_digest(table, row):
+                self.kept[table][name] = (row, natives.get(name))
+
+    def dumps(self) -> bytes:
+        rows = {
+            table: [[plain_row(row), instead_of] for _, (row, instead_of) in sorted(named.items())]
+            for table, named in self.kept.items()
+            if named
+        }
+        written = {table: sorted(names) for table, names in self.written.items() if names}
+        return json.dumps(
+            {"format": FORMAT, "rows": rows, "written": written}, sort_keys=True
+        ).encode()
+
+
+def _file(reader: Reader) -> _File:
+    file = _File()
     try:
-        with reader.open_file(FileRef(STORE, "", PATH)) as file:
-            document = json.loads(file.read())
+        with reader.open_file(FileRef(STORE, "", PATH)) as data:
+            document = json.loads(data.read())
         if document["format"] > FORMAT:
             raise IntegrityError(f"{reader.address}: {PATH} was written by a newer Trackbridge")
         for table, entries in document["rows"].items():
             for row, instead_of in entries:
                 typed = dict.fromkeys(TABLES[table].names) | typed_row(table, row)
-                kept[table][_name(table, typed)] = (typed, instead_of)
+                file.kept[table][_name(table, typed)] = (typed, instead_of)
+        for table, names in document["written"].items():
+            file.written[table] |= {tuple(name) for name in names}
     except NotFoundError:
-        return kept
+        return file
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{reader.address}: {PATH} is damaged ({error})") from error
-    return kept
-
-
-def _dumps(kept: Kept) -> bytes:
-    rows = {
-        table: [[plain_row(row), instead_of] for _, (row, instead_of) in sorted(named.items())]
-        for table, named in kept.items()
-        if named
-    }
-    return json.dumps({"format": FORMAT, "rows": rows}, sort_keys=True).encode()
+    return file
 
 
 def _name(table: str, row: Row) -> Name:

@@ -193,3 +193,57 @@ def test_losses_of_shared_rows_are_reported(trio: tuple[str, str, str]) -> None:
     held = memory.STORES[away].capabilities.holds
     for table in SHARED:
         assert (f"{table} not shown" in kinds) == (table not in held)
+
+
+NATIVE_ROWS: dict[str, list[Row]] = {
+    "projects": [{"project": "p", "notes": "their own p", "deleted": False}],
+    "models": [{"name": "m", "description": "their own model"}],
+}
+
+
+def test_rows_of_others_are_left_as_they_are_and_named() -> None:
+    with stores(NOTHING_CHANGES, POOR, NOTHING_CHANGES) as (home, away, back):
+        seed(home, home_store(), SHARED_ROWS)
+        seed(away, [], NATIVE_ROWS)
+        report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        assert report.verified
+        kinds = {loss.kind: loss.example for loss in report.losses}
+        assert kinds["projects left as they are in the target"] == "p"
+        assert kinds["models left as they are in the target"] == "m"
+        shown = {row["project"]: row["notes"] for row in native(away, "projects")}
+        assert (shown["p"], shown["empty"]) == ("their own p", "no runs")
+        assert [row["description"] for row in native(away, "models")] == ["their own model"]
+        assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+        assert trackbridge.migrate(f"memory:{away}", f"memory:{back}").verified
+        assert shared(back) == shared(home)
+
+
+def test_our_own_rows_are_brought_up_to_date_again() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        for notes in ("first", "second"):
+            seed(home, [sample()], {"projects": [{"project": "p", "notes": notes}]})
+            assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
+            assert [row["notes"] for row in native(away, "projects")] == [notes]
+
+
+def test_a_row_that_was_renamed_in_the_target_is_not_made_again() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample()], {"models": [{"name": "m", "description": "a model"}]})
+        assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
+        named = memory.STORES[away].shared["models"]
+        named["renamed",] = {**named.pop(("m",)), "name": "renamed"}
+        seed(home, [], {"models": [{"name": "m", "description": "another model"}]})
+        report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        assert {"models removed or renamed in the target"} <= {loss.kind for loss in report.losses}
+        assert list(named) == [("renamed",)]
+
+
+def test_what_an_adapter_does_not_read_is_named_and_nothing_is_claimed_of_it() -> None:
+    extra = json.dumps({"kept": 1, "not_read": {"traces": 3}})
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample()], {"projects": [{"project": "p", "extra": extra}]})
+        report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        assert report.verified
+        [loss] = [loss for loss in report.losses if not loss.kept]
+        assert (loss.kind, loss.count, loss.example) == ("traces not moved", 3, "p")
+        assert b"traces" not in memory.STORES[away].files[KEPT]
