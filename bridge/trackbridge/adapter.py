@@ -152,6 +152,10 @@ class Capabilities:
     """NaN is kept; where it is not, the point is in the sidecar alone."""
     largest: float | None = 0.0
     """+Inf and -Inf become plus and minus this value; None: they are kept as they are."""
+    signed_zero: bool = False
+    """-0.0 stays; where it does not, it is shown as 0.0."""
+    times: tuple[int, int] | None = None
+    """Earliest and latest time of a point, in microseconds; others are shown as the nearest one."""
     gaps: bool = False
     """Points without a step or a time stay without; where not, they are given 0."""
     repeated_points: bool = False
@@ -182,6 +186,7 @@ class Capabilities:
             "holds": {name: tuple(schema.names) for name, schema in TABLES.items()},
             "nan": True,
             "largest": None,
+            "signed_zero": True,
             "gaps": True,
             "repeated_points": True,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 
 from trackbridge.adapter import Query, Reader, RunInfo
 from trackbridge.errors import NotFoundError
@@ -28,11 +29,21 @@ def chosen(reader: Reader, query: Query) -> tuple[Query, list[RunInfo]]:
     ):
         vain = sorted(set(named) - seen)
         if vain:
+            hint = "`trackbridge ls` lists what is there"
+            if what == "project":
+                there = {info.ref.project for info in reader.list_runs(EVERY_RUN)}
+                hint = f"there are {_near(vain[0], there)}; {hint}"
             raise NotFoundError(
                 f"{reader.address}: no {what} {', '.join(map(repr, vain))} among the runs that "
-                f"are meant; `trackbridge ls` lists what is there"
+                f"are meant; {hint}"
             )
     return query, runs
+
+
+def _near(name: str, there: set[str]) -> str:
+    """Those of the names that the person may have meant."""
+    near = get_close_matches(name, there, 3, 0.4) or sorted(there)[:3]
+    return ", ".join(map(repr, near)) or "none"
 
 
 def _native(reader: Reader, query: Query, unknown: set[str]) -> Iterator[str]:

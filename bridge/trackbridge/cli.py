@@ -29,6 +29,7 @@ LOSSES = {
 }
 """What is said of losses, by whether they are kept."""
 
+MOST_DIFFERENCES = 50
 MOST_LINES = 20
 """Lines about damage, and about failures, that are printed; `--json` has all."""
 
@@ -200,8 +201,9 @@ def ls(store: str, as_json: bool, **selection: Any) -> None:
     """List the runs of STORE."""
     from trackbridge.choose import chosen
     from trackbridge.registry import open_reader
+    from trackbridge.retry import persist
 
-    _, runs = chosen(open_reader(store), _query(**selection))
+    _, runs = persist(lambda: chosen(open_reader(store), _query(**selection)))
     if as_json:
         click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
         return
@@ -303,7 +305,7 @@ def _print_report(report: Report, target: str, as_json: bool) -> None:
             f"in {_duration(report.seconds)}"
         )
         _print_losses(report.losses)
-        if report.verified:
+        if report.verified and report.total:
             _line(_proof(report, target))
     _lines("damaged", report.damage)
     _lines("failed", [f"run {failure.run}: {failure.error}" for failure in report.failures])
@@ -379,8 +381,11 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
         }
         click.echo(json.dumps(document))
         return
-    for difference in result.differences:
+    for difference in result.differences[:MOST_DIFFERENCES]:
         _line(str(difference))
+    if len(result.differences) > MOST_DIFFERENCES:
+        more = len(result.differences) - MOST_DIFFERENCES
+        click.echo(f"and {more} more differences; `--json` lists them all")
     click.echo(
         f"{result.total} runs: {result.equal} equal, {result.different} different, "
         f"{result.missing} missing; {result.series} metric series: {result.series_equal} equal"

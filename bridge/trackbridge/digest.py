@@ -92,7 +92,6 @@ def point_hashes(data: pa.RecordBatch) -> U64:
         state = mix(state ^ _bits(data.column(column)))
     value = numpy_of(data.column("value"), np.float64)
     value[np.isnan(value)] = np.nan
-    value += 0.0  # -0.0 equals 0.0: SQL stores drop it
     state = mix(state ^ value.view(np.uint64))
     system = data.column("system").fill_null(False).cast(pa.uint8())
     return mix(state ^ numpy_of(system, np.uint64))

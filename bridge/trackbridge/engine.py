@@ -10,7 +10,7 @@ from datetime import timedelta
 from joblib import Parallel, delayed
 
 from trackbridge import shared
-from trackbridge.adapter import Query, Reader, RunInfo, Writer
+from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence, compare_apart
 from trackbridge.errors import BridgeError, ConfigError, TransientError
@@ -196,6 +196,7 @@ class _Job:
                 doubtful.append(info)
             else:
                 self.report.skipped += 1
+                self._name_damage(_label(info), receipt.damage)
         return waiting, doubtful
 
     def _mistaken(self, info: RunInfo, here: Collection[str]) -> str | None:
@@ -234,7 +235,7 @@ class _Job:
             result = compare_apart(reader, self._writer, pairs, self._writer)
             proven = {str(i.key): result.digests.get(str(i.key)) for i in chunk.runs}
             digests = {key: digest for key, digest in proven.items() if digest is not None}
-            self._keep(chunk, digests, {key: i.fingerprint for key, i in self._there.items()})
+            self._keep(chunk, digests, {key: i.fingerprint for key, i in self._there.items()}, {})
             self.report.skipped += len(digests)
             rest = [info for info in chunk.runs if str(info.key) not in digests]
             for info in rest:
@@ -259,18 +260,20 @@ class _Job:
         chunk: Chunk,
         digests: Mapping[str, Mapping[str, str]],
         targets: Mapping[str, str],
+        damage: Mapping[RunRef, list[str]],
     ) -> None:
         """Receipts for the runs of a chunk that are proven: those with digests."""
         proven = Chunk(tuple(info for info in chunk.runs if str(info.key) in digests))
         receipts = [
-            Receipt(str(info.key), info.fingerprint, targets[str(info.key)], digests[str(info.key)])
-            for info in proven.runs
+            Receipt(key, i.fingerprint, targets[key], digests[key], damage.get(_label(i), []))
+            for i in proven.runs
+            for key in [str(i.key)]
         ]
         if receipts:
             self._receipts.add(proven.id, receipts)
 
     def _enter(self, chunk: Chunk, moved: Moved) -> None:
-        self._keep(chunk, moved.digests, moved.targets)
+        self._keep(chunk, moved.digests, moved.targets, moved.damage)
         for info in chunk.runs:
             key = str(info.key)
             if key in moved.failures:
@@ -282,11 +285,20 @@ class _Job:
         self.report.points += moved.points
         self.report.files += moved.files
         self.report.size += moved.size
-        self.report.damage += moved.damage
+        for run, damage in moved.damage.items():
+            self._name_damage(run, damage)
         self.losses.merge(moved.losses)
+
+    def _name_damage(self, run: RunRef, damage: Iterable[str]) -> None:
+        self.report.damage += (f"run {run.project}/{run.run_id}: {text}" for text in damage)
 
     def _fail(self, info: RunInfo, error: str) -> None:
         self.report.failures.append(Failure(f"{info.ref.project}/{info.ref.run_id}", error))
+
+
+def _label(info: RunInfo) -> RunRef:
+    """Project and id that a run was born with."""
+    return RunRef(info.key.project, info.key.run_id)
 
 
 def _touched(info: RunInfo, result: Comparison) -> str:

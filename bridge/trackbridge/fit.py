@@ -39,7 +39,7 @@ def fit_name(name: str, limits: Names) -> str:
     """The name itself where it is allowed, else a cleaned one with a hash of the original.
 
     Depends on nothing but the name, so the order of runs never changes a name; two names stay
-    two.
+    two, unless one was made to look like the other cleaned: then the proof of the run fails.
     """
     clean = re.sub(f"[^{limits.alphabet}]", "_", name) if limits.alphabet else name
     if clean.startswith(limits.reserved):
@@ -93,6 +93,7 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
     columns["key"] = _fit_keys(columns["key"], caps.names.get("metrics"), losses)
     hidden = _hide_places(columns, [n for n in ("step", "time") if n not in held], losses)
     gaps = _fit_gaps(columns, [n for n in ("step", "time") if n in held], caps, losses)
+    columns["time"] = _clip_time(columns["time"], caps.times, losses)
     columns["time"] = _fit_time(columns["time"], caps.time_unit_us, losses)
     columns["value"], changed, dropped = _fit_values(columns, caps, losses)
     if "row" not in held:
@@ -177,22 +178,36 @@ def _fit_time(times: pa.Array, unit: int, losses: Losses) -> pa.Array:
     return floored.cast(times.type)
 
 
+def _clip_time(times: pa.Array, bounds: tuple[int, int] | None, losses: Losses) -> pa.Array:
+    if bounds is None:
+        return times
+    ticks = times.cast(pa.int64())
+    clipped = pc.max_element_wise(pc.min_element_wise(ticks, bounds[1]), bounds[0])
+    clipped = pc.if_else(ticks.is_null(), ticks, clipped)
+    beyond = pc.sum(pc.not_equal(ticks, clipped)).as_py() or 0
+    losses.add("times out of range", "shown as the nearest one that is not", beyond)
+    return clipped.cast(times.type) if beyond else times
+
+
 def _fit_values(
     columns: dict[str, pa.Array], caps: Capabilities, losses: Losses
 ) -> tuple[pa.Array, Mask, Mask]:
     values = columns["value"]
     none = np.zeros(len(values), np.bool_)
-    if caps.nan and caps.largest is None:
+    if caps.nan and caps.largest is None and caps.signed_zero:
         return values, none, none
     numbers = numpy_of(values, np.float64)
+    zeros = none if caps.signed_zero else (numbers == 0) & np.signbit(numbers)
+    losses.add("-0 shown as 0", _first_key(columns, zeros), int(zeros.sum()))
     nans = none if caps.nan else np.isnan(numbers)
     infinite = none if caps.largest is None else np.isinf(numbers)
     losses.add("NaN not shown", _first_key(columns, nans), int(nans.sum()))
     losses.add("infinity shown as a number", _first_key(columns, infinite), int(infinite.sum()))
-    if infinite.any():
+    if infinite.any() or zeros.any():
         numbers[infinite] = np.copysign(caps.largest or 0.0, numbers[infinite])
+        numbers[zeros] = 0.0
         values = pa.array(numbers)
-    return values, nans | infinite, nans
+    return values, nans | infinite | zeros, nans
 
 
 def _first_key(columns: dict[str, pa.Array], mask: Mask) -> str:

@@ -14,6 +14,8 @@ from trackbridge.columns import batches
 from trackbridge.digest import Digests, RunDigests, point_hashes, row_digest
 from trackbridge.errors import NotFoundError
 from trackbridge.prefetch import prefetched
+from trackbridge.row_residual import LABELS
+from trackbridge.schema import LOCAL
 from trackbridge.sidecar import Overlay
 from trackbridge.translate import translation
 
@@ -205,8 +207,13 @@ def compare_chunk(
             if hollow:  # chunks with points that are equal in the target are written carefully
                 _, careful = promise(writer, [here], source, careful=True)
                 hollow = compare_digests(careful[there.ref], native)
+            named = {difference.table for difference in differences}
             what = "not shown in the target as it should be"
-            differences += [Difference(here.ref.run_id, t, k, what) for t, k in hollow]
+            differences += [
+                Difference(here.ref.run_id, table, key, what)
+                for table, key in hollow
+                if table not in named
+            ]
         result.series += sum(place.series is not None for place in model[origin])
         result.series_equal += sum(
             place.series is not None and found.model[other].get(place) == digest
@@ -255,9 +262,19 @@ def _rows(
             digests = [f"{value:016x}" for value in point_hashes(data).tolist()]
         else:
             digests = [row_digest(table, row) for row in data.to_pylist()]
-        for digest, row in zip(digests, data.to_pylist()):
+        for digest, row in zip(digests, _shown(data)):
             rows[digest] = (rows.get(digest, (0, row))[0] + 1, row)
     return rows
+
+
+def _shown(data: pa.RecordBatch) -> list[Row]:
+    """Rows for people; times that no calendar of Python's has as microseconds since 1970."""
+    try:
+        return data.to_pylist()  # type: ignore[no-any-return]
+    except (OverflowError, ValueError):
+        names, columns = data.schema.names, data.columns
+        ticks = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in columns]
+        return pa.RecordBatch.from_arrays(ticks, names=names).to_pylist()  # type: ignore[no-any-return]
 
 
 def _set(keys: set[str | None]) -> pa.Array:
@@ -279,12 +296,16 @@ def _unlike(
             yield Difference(run, table, _key(row), f"{what}: {_short(row)}")
             continue
         _, other = others.pop(0)
-        changed = [c for c in row if row[c] != other.get(c) and c not in ("project", "run_id")]
+        changed = [c for c in row if row[c] != other.get(c) and not _is_local(table, c)]
         what = "; ".join(f"{c}: {_text(row[c])} -> {_text(other.get(c))}" for c in changed)
         yield Difference(run, table, _key(row), what)
     for digest, row in (item for items in partners.values() for item in items):
         what = "more times in the target" if digest in before else "only in the target"
         yield Difference(run, table, _key(row), f"{what}: {_short(row)}")
+
+
+def _is_local(table: str, column: str) -> bool:
+    return column in LABELS or (table, column) in LOCAL
 
 
 def _name(table: str, row: Row) -> tuple[Any, ...]:
@@ -304,7 +325,7 @@ def _key(row: Row) -> str | None:
 
 
 def _short(row: Row) -> str:
-    shown = {n: v for n, v in row.items() if v is not None and n not in ("project", "run_id")}
+    shown = {n: v for n, v in row.items() if v is not None and n not in LABELS}
     return ", ".join(f"{name}={_text(value)}" for name, value in shown.items())[:300]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import fsspec
@@ -31,6 +31,8 @@ class Receipt:
     fingerprint: str
     target: str
     digests: Mapping[str, str]
+    damage: Sequence[str] = ()
+    """What is damaged of the run in the source."""
 
 
 class Receipts:

@@ -90,9 +90,7 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     except NotFoundError:
         if _exists(address):
             raise
-    scheme, colon, _ = address.partition(":")
-    if colon and scheme.isidentifier() and len(scheme) > 1 and "://" not in address:
-        raise ConfigError(f"{address}: no adapter is called {scheme!r}; {_known()}")
+    _refuse_unknown_scheme(address)
     suggested = [adapter for adapter in map(load, _schemes()) if adapter.suggests(address)]
     if len(suggested) == 1:
         return suggested[0], address
@@ -127,6 +125,13 @@ def same_place(one: str, other: str) -> bool:
     return here.exists() and there.exists() and here.samefile(there)
 
 
+def _refuse_unknown_scheme(address: str) -> None:
+    """Tell a slip in an address's scheme from a path; one letter is a drive."""
+    scheme, colon, _ = address.partition(":")
+    if colon and scheme.replace("-", "").isalnum() and len(scheme) > 1 and "://" not in address:
+        raise ConfigError(f"{address}: no adapter is called {scheme!r}; {_known()}")
+
+
 def _known() -> str:
     return f"known: {', '.join(_schemes())}"
 
@@ -145,6 +150,7 @@ def _unknown(address: str) -> str:
     names = ", ".join(f"{name}:" for name in _schemes())
     if _exists(address):
         return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
+    _refuse_unknown_scheme(address)
     if Path(address).is_dir():
         return f"{address}: an empty folder, no store"
     return f"{address}: no such file or folder"

@@ -74,7 +74,7 @@ def _bits(points: pa.RecordBatch) -> Ints:
     """The value of each point as a number that any two values differ in, but NaN and NaN."""
     value = numpy_of(points.column("value"), np.float64)
     value[np.isnan(value)] = np.nan
-    return (value + 0.0).view(np.int64)
+    return value.view(np.int64)
 
 
 def _digests(rows: list[Row]) -> Ints:

@@ -48,9 +48,11 @@ class Sidecar:
     files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     streams: dict[str, pa.Table] = field(default_factory=dict)
     """By name: `moves`, `points`, `hidden` (see `residual`) and `logs`."""
+    unproven: str = ""
+    """Why the run that was brought here is not what it was, so that this is but its shell."""
 
     def __bool__(self) -> bool:
-        return any((self.hide, self.kept, self.names, self.files, self.streams))
+        return any((self.hide, self.kept, self.names, self.files, self.streams, self.unproven))
 
     def dumps(self) -> bytes:
         """A zip of `sidecar.json` and a Parquet file per stream; the same for the same content."""
@@ -67,6 +69,7 @@ class Sidecar:
             "names": self.names,
             "files": [[*here, *there] for here, there in self.files.items()],
             "streams": sorted(self.streams),
+            **({"unproven": self.unproven} if self.unproven else {}),
         }
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -99,6 +102,7 @@ class Sidecar:
                 document["names"],
                 {(a, b): (c, d) for a, b, c, d in document["files"]},
                 streams,
+                document.get("unproven", ""),
             )
         except _DAMAGE as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -147,6 +151,10 @@ class Overlay:
         """Whether the runs are read natively just as they were where they were born."""
         return not self._sidecars and not self._moved
 
+    def has_sidecar(self, run: RunRef) -> bool:
+        """Whether what is said of a run's files may be older than the files in this store."""
+        return self._native[run] in self._sidecars
+
     def read(
         self,
         tables: Collection[str] | None = None,
@@ -182,7 +190,14 @@ class Overlay:
                     data = file.read()
             except NotFoundError:
                 continue
-            yield ref, Sidecar.loads(data, f"{self.reader.address}: run {ref.run_id}: {PATH}")
+            where = f"{self.reader.address}: run {ref.run_id}"
+            side = Sidecar.loads(data, f"{where}: {PATH}")
+            if side.unproven:
+                raise IntegrityError(
+                    f"{where}: is not what it was where it came from, so only its shell is here "
+                    f"({side.unproven}); migrate it again from its source"
+                )
+            yield ref, side
 
     def _restore(self, batch: Batch) -> Iterator[Batch]:
         if not self._sidecars:

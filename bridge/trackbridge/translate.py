@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trackbridge import console
 from trackbridge.adapter import (
+    ORIGIN,
     Batch,
     Capabilities,
     FileRef,
@@ -31,8 +32,9 @@ from trackbridge.residual import PointResidual
 from trackbridge.row_residual import KEYED, LABELS, keep, name
 from trackbridge.rows import lay_run
 from trackbridge.schema import TABLES
-from trackbridge.sidecar import Sidecar
+from trackbridge.sidecar import PATH, Sidecar
 
+SIDECAR = ("", PATH)
 NEEDED = ("owner", "path", "size", "sha256")
 """Columns of `files` that are proven by the bytes, whatever a store says of them."""
 
@@ -145,6 +147,7 @@ class Translation:
             files = run.shown.tables.setdefault("files", [])
             if run.logs and self._caps.console:
                 self._show_console(run, {_place(row) for row in files})
+            _make_room(run.shown)
             files += [_described(*item) for item in run.shown.contents.items()]
             run.own_files = {_place(row): row for row in run.rows["files"]}
             run.shown_files = {_place(row): row for row in files}
@@ -221,6 +224,7 @@ class Translation:
         missing = [n for n in TABLES["logs"].names if n not in (*LABELS, *(held or ()))]
         if missing:
             what = "logs not shown" if held is None else "logs not shown in full"
+            what = "console shown as a file" if held is None and self._caps.console else what
             for origin, part in split(data):
                 self.losses.add(what, origin.run_id, part.num_rows)
                 self._runs[origin].logs.append(part)
@@ -352,6 +356,15 @@ def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
         logs = pa.Table.from_batches(run.logs, TABLES["logs"])
         side.streams["logs"] = logs.drop_columns(list(LABELS))
     return side
+
+
+def _make_room(shown: Presentation) -> None:
+    """A file of the run's own that is called like our sidecar is shown under another name."""
+    for row in shown.tables["files"]:
+        if _place(row) == SIDECAR:
+            here = next((own for own, there in shown.files.items() if there == SIDECAR), SIDECAR)
+            row["path"] = f"{ORIGIN}/own-sidecar.zip"
+            shown.files[here] = _place(row)
 
 
 def _moved_files(run: _Run) -> dict[tuple[str, str], tuple[str, str]]:

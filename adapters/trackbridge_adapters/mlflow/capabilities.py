@@ -73,6 +73,7 @@ FILES = Capabilities(
     time_unit_us=1000,
     nan=True,
     largest=None,
+    signed_zero=True,
     repeated_points=True,
     names=SQL.names,
 )

@@ -58,6 +58,7 @@ CAPABILITIES = Capabilities(
     },
     nan=True,
     largest=None,
+    signed_zero=True,
     rows=True,
     parallel_writers=True,
 )

@@ -98,7 +98,7 @@ def test_plan_prints_one_object_and_writes_nothing(
 ) -> None:
     found = document(*command, *pair)
     assert shape(found) == PLANNED
-    assert (found["runs"], found["points"], found["files"]) == (2, 30, 8)
+    assert (found["runs"], found["points"], found["files"]) == (2, 30, 4)
     assert not memory.STORES[pair[1].removeprefix("memory:")].runs
     assert not state.exists()
 

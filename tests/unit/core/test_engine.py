@@ -518,6 +518,62 @@ def test_console_output_is_a_file_where_users_look_for_one() -> None:
         assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
 
 
+def test_damage_is_named_again_where_nothing_has_to_be_moved() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample(runs=[{"name": "n", "extra": '{"damage": ["torn"]}'}])])
+        first, again = migrate(home, away), migrate(home, away)
+        assert again.skipped == 1
+        assert again.damage == first.damage == ["run p/run1: torn"]
+
+
+def test_a_file_that_was_edited_where_the_run_was_brought_to_moves_on_and_is_named() -> None:
+    with stores(NOTHING_CHANGES, POOR, NOTHING_CHANGES) as (home, away, further):
+        seed(home, [sample()])
+        assert migrate(home, away).verified
+        files = memory.STORES[away].files
+        edited = next(file for file in files if file.path == "a/b.txt")
+        files[edited] = b"edited"
+        report = migrate(away, further)
+        assert report.verified
+        assert report.damage == [
+            "run p/run1: a/b.txt: its bytes are not those that were recorded; moved as they are"
+        ]
+        assert b"edited" in memory.STORES[further].files.values()
+
+
+def test_a_file_that_is_called_like_our_sidecar_arrives_too() -> None:
+    own = {("", "trackbridge/sidecar.zip"): b"the run's own"}
+    files = [{"owner": "", "path": "trackbridge/sidecar.zip"}]
+    with stores(NOTHING_CHANGES, POOR, NOTHING_CHANGES) as (home, away, back):
+        seed(home, [replace(sample(files=files), files=own)])
+        assert migrate(home, away).verified
+        assert migrate(away, back).verified
+        assert trackbridge.verify(f"memory:{home}", f"memory:{back}").holds
+        assert b"the run's own" in memory.STORES[back].files.values()
+
+
+def test_a_run_that_did_not_arrive_leaves_a_shell_that_nobody_takes_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = memory.MemorySink.write
+
+    def lossy(self: memory.MemorySink, batch: Batch) -> None:
+        lost = batch.table == "metrics" and batch.data.num_rows
+        write(self, Batch(batch.table, batch.data.slice(1)) if lost else batch)
+
+    with stores(NOTHING_CHANGES, POOR, NOTHING_CHANGES) as (home, away, further):
+        seed(home, [sample()])
+        monkeypatch.setattr(memory.MemorySink, "write", lossy)
+        assert counts(migrate(home, away)) == (0, 0, 0, 1)
+        monkeypatch.undo()
+        assert not native(away, "metrics")
+        onwards = migrate(away, further)
+        assert counts(onwards) == (0, 0, 0, 1)
+        assert "migrate it again from its source" in onwards.failures[0].error
+        assert counts(migrate(home, away)) == (0, 1, 0, 0)
+        assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
 def test_damage_in_the_source_is_reported_and_stops_nothing() -> None:
     damage = ["run-1.wandb at byte 77: torn record"]
     with stores(NOTHING_CHANGES, POOR) as (home, away):

@@ -127,6 +127,20 @@ def test_infinity_stays_where_it_is_held() -> None:
     assert (point["value"], whole, dropped) == (-math.inf, False, False)
 
 
+def test_minus_zero_is_shown_as_zero_and_kept_whole_where_it_is_not_held() -> None:
+    point, whole, dropped = one(claims(signed_zero=False), value=-0.0)
+    assert (math.copysign(1, point["value"]), whole, dropped) == (1.0, True, False)
+    point, whole, _ = one(claims(), value=-0.0)
+    assert (math.copysign(1, point["value"]), whole) == (-1.0, False)
+    assert one(claims(signed_zero=False), value=0.0)[1] is False
+
+
+@pytest.mark.parametrize(("micros", "shown"), [(-5, 0), (0, 0), (7, 7), (10, 10), (11, 10)])
+def test_times_out_of_range_are_shown_as_the_nearest_one(micros: int, shown: int) -> None:
+    point, _, _ = one(claims(times=(0, 10)), time=EPOCH + timedelta(microseconds=micros))
+    assert point["time"] == EPOCH + timedelta(microseconds=shown)
+
+
 def test_nan_is_not_shown_where_it_is_not_held() -> None:
     assert one(claims(nan=False), value=math.nan)[1:] == (True, True)
     point, whole, dropped = one(claims(), value=math.nan)

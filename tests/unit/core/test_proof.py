@@ -190,8 +190,25 @@ def test_an_empty_target_is_not_saved_by_its_sidecar(poor: tuple[str, str]) -> N
     run.tables = {"runs": run.tables["runs"]}
     found = verify(home, away)
     assert not found.holds
-    shown = {(d.table, d.key) for d in found.differences if "not shown" in d.what}
-    assert shown >= {("params", None), ("tags", None), ("metrics", "loss"), ("files", None)}
+    assert {d.table for d in found.differences} >= {"params", "tags", "metrics", "files"}
+    assert {d.key for d in found.differences if d.what.startswith("missing")} >= {"lr", "team"}
+
+
+def test_a_time_that_no_calendar_has_is_named_too() -> None:
+    late = 2**62
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES) as (home, away):
+        for name, time in ((home, late), (away, late + 1)):
+            seed(name, [sample(metrics=[{"key": "k", "step": 1, "system": False, "value": 1.0}])])
+            ref = next(iter(memory.STORES[name].runs))
+            table = memory.STORES[name].runs[ref].tables["metrics"]
+            times = pa.array([time]).cast(table.schema.field("time").type)
+            memory.STORES[name].runs[ref].tables["metrics"] = table.set_column(
+                table.schema.get_field_index("time"), table.schema.field("time"), times
+            )
+        found = verify(home, away)
+    assert [str(d) for d in found.differences if d.table == "metrics"] == [
+        f"run x//p/run1: metrics k at step 1: time: {late} -> {late + 1}"
+    ]
 
 
 def test_a_point_that_only_stands_in_for_another_is_held_to_account_too(

@@ -122,10 +122,13 @@ def test_an_empty_folder_may_become_a_store(install: Install, tmp_path: Path) ->
     assert registry.open_writer(f"{tmp_path}/out")[0] == "one"  # type: ignore[index]
 
 
-def test_a_scheme_that_nobody_knows_is_taken_for_a_path(install: Install) -> None:
+def test_a_scheme_that_nobody_knows_is_told_from_a_path(install: Install) -> None:
     install(Adapter("one"))
-    with pytest.raises(NotFoundError, match=r"^typo:\./x: no such file or folder"):
-        registry.open_reader("typo:./x")
+    for opened in (registry.open_reader, registry.open_writer):
+        with pytest.raises(
+            ConfigError, match=r"^typo:\./x: no adapter is called 'typo'; known: one"
+        ):
+            opened("typo:./x")
 
 
 def test_an_installed_adapter_is_found(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

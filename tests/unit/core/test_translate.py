@@ -228,9 +228,7 @@ def test_bytes_that_are_not_what_the_source_recorded_fail_the_run() -> None:
         seed(home, [sample(files=[wrong]), sample("run2")])
         report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
         assert report.copied == 1
-        assert (
-            "a/b.txt: its bytes are not those that the source recorded" in report.failures[0].error
-        )
+        assert "a/b.txt: its bytes are not those that were recorded" in report.failures[0].error
 
 
 @pytest.mark.parametrize(
