@@ -21,11 +21,10 @@ from trackbridge.errors import IntegrityError
 from trackbridge_adapters.wandb import calls, encode, names, runfiles
 from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.framing import RecordWriter
+from trackbridge_adapters.wandb.marks import HIDDEN, STAGING, mark, staging_of
 from trackbridge_adapters.wandb.records import Record
 
 BLOCK = 1 << 20
-HIDDEN = f".{ORIGIN}-"
-"""Begins the names of folders that are not complete."""
 STREAMS = ("metrics", "series", "logs")
 MEDIA, TRACKER = 2, 1  # of `FileType`
 
@@ -44,12 +43,11 @@ class Draft:
     def __init__(self, out: Path, key: RunKey, ref: RunRef) -> None:
         self.key, self.ref = key, ref
         self._out = out
-        mark = hashlib.sha256(f"{ref.project}\n{ref.run_id}".encode()).hexdigest()[:8]
-        self._left = f"{HIDDEN}{mark}-*"
-        name = f"{HIDDEN}{mark}-{secrets.token_hex(4)}"
+        self._left = f"{HIDDEN}{mark(ref)}-*"
+        name = f"{HIDDEN}{mark(ref)}-{secrets.token_hex(4)}"
         self._folder = out / name
-        self._staging = out / "artifacts" / "staging" / name
-        self._staged_at = self._staging.with_name(f"{ORIGIN}-{mark}")
+        self._staging = out / STAGING / name
+        self._staged_at = staging_of(out, ref)
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._streams: dict[str, list[pa.RecordBatch]] = defaultdict(list)
         self._staged: dict[tuple[str, str], Staged] = {}

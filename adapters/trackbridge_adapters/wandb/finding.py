@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from trackbridge_adapters.wandb.marks import only_left_behind
+
 FOLDER = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(.+)")
 
 
@@ -23,10 +25,12 @@ def run_folders(location: Path) -> Iterator[Path]:
 
 
 def recognizes(location: Path) -> bool:
-    """Whether there is a `.wandb` file where one belongs."""
+    """Whether there is a `.wandb` file where one belongs, or a writer of ours has begun here."""
     if location.is_file():
         return location.suffix == ".wandb"
-    return location.is_dir() and any(wandb_file(path) for path in run_folders(location))
+    if not location.is_dir():
+        return False
+    return any(wandb_file(path) for path in run_folders(location)) or only_left_behind(location)
 
 
 def _is_run_folder(path: Path) -> bool:

@@ -24,10 +24,11 @@ from trackbridge.errors import IntegrityError
 from trackbridge.fit import fit_name
 from trackbridge_adapters.wandb import translate
 from trackbridge_adapters.wandb.artifacts import is_inside
-from trackbridge_adapters.wandb.draft import HIDDEN, Draft, copy, sync
+from trackbridge_adapters.wandb.draft import Draft, copy, sync
 from trackbridge_adapters.wandb.facts import origin_key
 from trackbridge_adapters.wandb.finding import FOLDER
 from trackbridge_adapters.wandb.folders import Folder, open_folder
+from trackbridge_adapters.wandb.marks import HIDDEN
 from trackbridge_adapters.wandb.reader import RunFolders, native_errors
 
 PROJECT = Names(length=128, alphabet=r" -\"$&-.0-9;->@-\[\]-~\u0080-\U0010ffff")
