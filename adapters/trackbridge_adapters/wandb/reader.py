@@ -24,6 +24,7 @@ from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.wandb import secondary, tables
 from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
 from trackbridge_adapters.wandb.folders import Run, exit_record, find_runs
+from trackbridge_adapters.wandb.marks import OF_STORE, SIDECAR
 from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_files
 from trackbridge_adapters.wandb.scan import Scan
 from trackbridge_adapters.wandb.secondary import Told
@@ -128,13 +129,11 @@ class RunFolders:
 
     def _place(self, file: FileRef) -> Path | None:
         if file.run == STORE:
-            return own_file(self._location, file.path)
+            return own_file(self._location, OF_STORE) if file[1:] == ("", OF_STORE) else None
         run = self._run(file.run)
-        if not file.owner:
+        if run.carried and file[1:] == ("", SIDECAR):
             folders = (folder.path / FOLDER for folder in reversed(run.folders))
-            found = next(filter(None, (own_file(folder, file.path) for folder in folders)), None)
-            if found is not None:
-                return found
+            return next(filter(None, (own_file(folder, SIDECAR) for folder in folders)), None)
         return _place(self._contents_of(run), file)
 
     def _forget(self) -> None:

@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from trackbridge.adapter import ORIGIN
 from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.facts import Facts
 from trackbridge_adapters.wandb.folders import Folder, Run
+from trackbridge_adapters.wandb.marks import SIDECAR
 
 FOLDER = "files"
 MADE_BY_SYNC = ("config.yaml", "output.log", "wandb-metadata.json", "wandb-summary.json")
@@ -37,6 +37,8 @@ def run_files(run: Run, facts: Facts) -> list[RunFile]:
     written_by_us = bool(facts.origin())
     for folder in run.folders:
         for file in _of_folder(folder, facts.saved):
+            if run.carried and file.path == SIDECAR:
+                continue
             if written_by_us and file.path in MADE_BY_SYNC and file.path not in facts.placed:
                 continue
             other = found.get(file.path)
@@ -51,9 +53,7 @@ def run_files(run: Run, facts: Facts) -> list[RunFile]:
 
 
 def own_file(folder: Path, path: str) -> Path | None:
-    """A file of Trackbridge's own, which the table does not show."""
-    if not path.startswith(ORIGIN + "/") or not is_inside(path):
-        return None
+    """A file of Trackbridge's own, which no table shows."""
     place = folder / path
     return place if place.is_file() and _within(place, folder) else None
 
@@ -62,7 +62,7 @@ def _of_folder(folder: Folder, saved: Collection[str]) -> Iterator[RunFile]:
     root = folder.path / FOLDER
     for file in folder.files():
         top, _, path = file.path.partition("/")
-        if top != FOLDER or not path or path.startswith(ORIGIN + "/"):
+        if top != FOLDER or not path:
             continue
         place = root / path
         if not place.is_symlink():

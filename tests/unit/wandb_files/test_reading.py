@@ -487,17 +487,38 @@ def test_files_that_a_resumed_run_wrote_anew_are_both_there(tmp_path: Path) -> N
             assert data.read() == content
 
 
-def test_files_of_trackbridge_are_opened_but_not_listed(tmp_path: Path) -> None:
-    folder = write(tmp_path, run_record())
+def test_the_sidecar_of_a_run_that_we_wrote_is_opened_but_not_listed(tmp_path: Path) -> None:
+    folder = write(tmp_path, run_record(trackbridge={"run_key": str(RunKey("a", "", "b", "c"))}))
     (folder / "files" / "trackbridge").mkdir()
     (folder / "files" / "trackbridge" / "sidecar.zip").write_bytes(b"zip")
+    (folder / "files" / "trackbridge" / "notes.txt").write_bytes(b"mine")
     reader = open_store(tmp_path)
-    assert read(reader, REF)["files"] == []
-    with reader.open_file(FileRef(REF, "", "trackbridge/sidecar.zip")) as data:
-        assert data.read() == b"zip"
+    assert [row["path"] for row in read(reader, REF)["files"]] == ["trackbridge/notes.txt"]
+    for path, content in (("sidecar.zip", b"zip"), ("notes.txt", b"mine")):
+        with reader.open_file(FileRef(REF, "", f"trackbridge/{path}")) as data:
+            assert data.read() == content
     for path in ("trackbridge/none", "trackbridge/../../run-abc.wandb", "../run-abc.wandb"):
         with pytest.raises(NotFoundError):
             reader.open_file(FileRef(REF, "", path))
+
+
+def test_in_a_run_of_wandb_nothing_is_ours_whatever_it_is_called(tmp_path: Path) -> None:
+    paths = ["trackbridge/notes.txt", "trackbridge/sidecar.zip"]
+    saved = record(lambda made: [made.files.files.add(path=path) for path in paths])
+    looks_like_ours = record(
+        lambda made: made.config.update.add(key="trackbridge", value_json='{"run_key": "a//b/c"}')
+    )
+    folder = write(tmp_path, run_record(), saved, looks_like_ours)
+    (folder / "files" / "trackbridge").mkdir()
+    for path in paths:
+        (folder / "files" / path).write_text(path)
+    reader = open_store(tmp_path)
+    tables = read(reader, REF)
+    assert [row["path"] for row in tables["files"]] == paths
+    assert damage(tables) == []
+    for path in paths:
+        with reader.open_file(FileRef(REF, "", path)) as data:
+            assert data.read().decode() == path
 
 
 def test_artifact_paths_that_lead_out_are_not_followed(tmp_path: Path) -> None:

@@ -141,6 +141,17 @@ def test_artifacts_keep_their_digests_and_their_bytes_move_with_the_tree(
                 assert len(data.read()) == row["size"]
 
 
+def test_files_of_a_run_in_a_folder_called_like_us_move_too(tmp_path: Path) -> None:
+    folder = write(tmp_path / "old", run_record())
+    (folder / "files" / "trackbridge").mkdir()
+    (folder / "files" / "trackbridge" / "notes.txt").write_text("mine")
+    source, target = open_store(tmp_path / "old"), open_writer(tmp_path / "new")
+    assert not move(source, target, list(source.list_runs(Query()))).failures
+    [ref] = refs(target)
+    with target.open_file(FileRef(ref, "", "trackbridge/notes.txt")) as data:
+        assert data.read() == b"mine"
+
+
 # What comes from elsewhere
 
 
