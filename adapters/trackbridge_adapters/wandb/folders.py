@@ -16,6 +16,7 @@ from trackbridge.adapter import RunKey, RunRef
 from trackbridge_adapters.wandb.facts import Facts, origin_key
 from trackbridge_adapters.wandb.finding import FOLDER, run_folders, time_order, wandb_file
 from trackbridge_adapters.wandb.framing import BLOCK, Damage, read_records
+from trackbridge_adapters.wandb.marks import STAGING, staging_of
 from trackbridge_adapters.wandb.records import Record, peek
 
 LOOK_AHEAD = 1024 * 1024
@@ -66,6 +67,13 @@ class Run:
     @property
     def carried(self) -> bool:
         return origin_key(self.folders[-1].facts) is not None
+
+    def staged(self) -> list[File]:
+        """The bytes of its artifacts that we put beside the run, if we wrote it."""
+        if not self.carried:
+            return []
+        place = staging_of(self.folders[-1].path.parent, self.ref)
+        return sorted(_walk(place, STAGING + "/")) if place.is_dir() else []
 
     def fingerprint(self, files: list[File]) -> str:
         state = hashlib.sha256()

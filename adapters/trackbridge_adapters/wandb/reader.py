@@ -195,7 +195,7 @@ def _info(run: Run) -> RunInfo:
     return RunInfo(
         ref=run.ref,
         key=run.key,
-        fingerprint=run.fingerprint(files),
+        fingerprint=run.fingerprint([*files, *run.staged()]),
         name=row["name"] or first.run.display_name or None,
         status=row["status"],
         started=tables.run_row(first)["started"],

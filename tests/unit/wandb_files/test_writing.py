@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from trackbridge.errors import ConfigError, IntegrityError, NotFoundError, Unsup
 from trackbridge.testing.base import OUTSIDE
 from trackbridge.transfer import move
 from trackbridge_adapters.wandb import ADAPTER
+from trackbridge_adapters.wandb.marks import staging_of
 
 KEY = RunKey("mlflow", "", "an experiment", "0123456789abcdef0123456789abcdef")
 STARTED = datetime(2026, 3, 1, 12, 30, 5, 123456, timezone.utc)
@@ -150,6 +151,19 @@ def test_files_of_a_run_in_a_folder_called_like_us_move_too(tmp_path: Path) -> N
     [ref] = refs(target)
     with target.open_file(FileRef(ref, "", "trackbridge/notes.txt")) as data:
         assert data.read() == b"mine"
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"?")])
+def test_harm_to_an_artifact_that_we_wrote_shows_in_the_fingerprint_of_its_run(
+    harm: Callable[[Path], object], moved: tuple[Path, Path], tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(moved[1], tmp_path / "wandb"))
+    reader = open_store(place)
+    before = {info.ref.run_id: info.fingerprint for info in reader.list_runs(Query())}
+    assert {i.ref.run_id: i.fingerprint for i in open_store(moved[1]).list_runs(Query())} == before
+    harm(staging_of(place, RunRef("example/fixtures", "artifacts01")) / "000000")
+    after = {info.ref.run_id: info.fingerprint for info in reader.list_runs(Query())}
+    assert {run_id for run_id in before if after[run_id] != before[run_id]} == {"artifacts01"}
 
 
 # What comes from elsewhere
