@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from trackbridge.errors import (
     BridgeError,
@@ -25,6 +25,8 @@ from trackbridge.errors import (
 
 SCRATCH = ".incoming-"
 """Local files being written lie in folders of this prefix below the root, outside `data/`."""
+UNTOLD = -1
+"""The size of a file where a listing names no sizes, as those of web servers."""
 
 
 class Folder(Protocol):
@@ -38,6 +40,10 @@ class Folder(Protocol):
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None where it is missing."""
+        ...
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Path and bytes (or `UNTOLD`) of each file in a folder, by one listing."""
         ...
 
     def read(self, path: str) -> bytes:
@@ -120,6 +126,14 @@ class LocalFolder:
         with self._errors(path):
             inside = self._root / path
             return inside.stat().st_size if inside.is_file() else None
+
+    def sizes(self, path: str) -> dict[str, int]:
+        with self._errors(path):
+            if not (self._root / path).is_dir():
+                return {}
+            with os.scandir(self._root / path) as entries:
+                files = [entry for entry in entries if entry.is_file()]
+                return {f"{path}/{file.name}": file.stat().st_size for file in files}
 
     def read(self, path: str) -> bytes:
         with self._errors(path):
@@ -206,15 +220,9 @@ class RemoteFolder:
             raise ConfigError(f"{self.address}: {error}; see fsspec's list of schemes") from error
 
     def names(self, path: str) -> list[str]:
-        folder = self._path(path)
         with self._errors(path):
-            self._system.invalidate_cache(folder)
-            try:
-                found = self._system.ls(folder, detail=False)
-            except FileNotFoundError:
-                return []
-        names = (entry.rstrip("/").rpartition("/")[2] for entry in found)
-        return sorted(name for name in names if not name.startswith("."))
+            names = map(_name, self._entries(path))
+            return sorted(name for name in names if not name.startswith("."))
 
     def size(self, path: str) -> int | None:
         with self._errors(path):
@@ -222,6 +230,12 @@ class RemoteFolder:
                 return int(self._system.info(self._path(path))["size"])
             except FileNotFoundError:
                 return None
+
+    def sizes(self, path: str) -> dict[str, int]:
+        with self._errors(path):
+            found = self._entries(path)
+        files = [entry for entry in found if entry["type"] != "directory"]
+        return {f"{path}/{_name(entry)}": _size(entry) for entry in files}
 
     def read(self, path: str) -> bytes:
         with self._errors(path):
@@ -262,11 +276,30 @@ class RemoteFolder:
             except FileNotFoundError:
                 return
 
+    def _entries(self, path: str) -> list[dict[str, Any]]:
+        """What fsspec says of each entry of a folder; none where there is no such folder."""
+        folder = self._path(path)
+        self._system.invalidate_cache(folder)
+        try:
+            return list(self._system.ls(folder, detail=True))
+        except FileNotFoundError:
+            return []
+
     def _path(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}".rstrip("/")
 
     def _errors(self, path: str) -> AbstractContextManager[None]:
         return storage_errors(f"{self.address}/{path}".rstrip("/"), passing=True)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    """The last part of an entry's path."""
+    return str(entry["name"]).rstrip("/").rpartition("/")[2]
+
+
+def _size(entry: Mapping[str, Any]) -> int:
+    size = entry.get("size")
+    return UNTOLD if size is None else int(size)
 
 
 def _without_secrets(url: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,8 +15,8 @@ import pyarrow as pa
 from trackbridge.adapter import STORE, Batch, Capabilities, FileRef, Query, RunInfo, RunRef
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.schema import BATCH_ROWS, NAMED_BY, SHARED, TABLES
-from trackbridge_adapters.archive.chunks import Chunk, Entry, Index, Part
-from trackbridge_adapters.archive.folder import Folder
+from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
+from trackbridge_adapters.archive.folder import UNTOLD, Folder
 from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
 
 if TYPE_CHECKING:
@@ -41,10 +42,32 @@ class ArchiveReader:
         self._files: tuple[str, Files] = "", {}
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        meant = self._meant(query)
+        harm = self._harm(meant)
+        if harm:  # or a chunk was replaced meanwhile
+            meant = self._meant(query)
+            harm = self._harm(meant)
+        for home in meant:
+            yield _marked(home.entry.info, harm.get(home.chunk.name, ""))
+
+    def _meant(self, query: Query) -> list[Home]:
+        """Where the runs live that a query means, in their order."""
         self.index.refresh()
-        for _, home in sorted(self.index.homes.items(), key=lambda item: item[0]):
-            if _means(query, home.entry):
-                yield home.entry.info
+        homes = sorted(self.index.homes.items(), key=lambda item: item[0])
+        return [home for _, home in homes if _means(query, home.entry)]
+
+    def _harm(self, homes: Iterable[Home]) -> dict[str, str]:
+        """By chunk: which of its parts are not there, or not as large as the commit says.
+
+        Takes a listing for each table, however many chunks there are.
+        """
+        chunks = {home.chunk.name: home.chunk for home in homes}
+        tables = {table for chunk in chunks.values() for table in chunk.parts}
+        there: dict[str, int] = {}
+        for table in sorted(tables):
+            there |= self.folder.sizes(f"data/{table}")
+        harm = {name: "".join(_unlike(chunk, there)) for name, chunk in chunks.items()}
+        return {name: text for name, text in harm.items() if text}
 
     def read_runs(
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None
@@ -174,6 +197,20 @@ class ProvenFile(io.RawIOBase):
 def content_path(digest: str) -> str:
     """Where the bytes with a digest lie."""
     return f"{BYTES}/{digest[:2]}/{digest}"
+
+
+def _unlike(chunk: Chunk, there: Mapping[str, int]) -> Iterator[str]:
+    for path, part in sorted((chunk.path(table), part) for table, part in chunk.parts.items()):
+        if there.get(path) not in (part.size, UNTOLD):
+            yield f"{path}\0{there.get(path)}\n"
+
+
+def _marked(info: RunInfo, harm: str) -> RunInfo:
+    """What a listing says of a run, with another fingerprint where its chunk has come to harm."""
+    if not harm:
+        return info
+    state = hashlib.sha256(f"{info.fingerprint}\n{harm}".encode())
+    return replace(info, fingerprint=state.hexdigest())
 
 
 def _means(query: Query, entry: Entry) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from trackbridge.errors import BridgeError, ConfigError, IntegrityError, NotFoun
 from trackbridge.testing import samples
 from trackbridge.testing.made import store
 from trackbridge_adapters.archive import ADAPTER
+from trackbridge_adapters.archive.folder import UNTOLD
+from trackbridge_adapters.archive.reader import ArchiveReader
 
 RUN = RunRef("vision", "a")
 
@@ -84,6 +87,56 @@ def test_a_table_that_is_missing_is_named(archive: Path) -> None:
     part.unlink()
     with pytest.raises(IntegrityError, match=f"data/params/{part.name} is missing"):
         everything(archive)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def fingerprints(read: ArchiveReader) -> dict[RunRef, str]:
+    return {info.ref: info.fingerprint for info in read.list_runs(Query())}
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, cut])
+@pytest.mark.parametrize("table", ["metrics", "contents"])
+def test_harm_to_a_table_shows_in_the_fingerprints_of_its_runs(
+    harm: Callable[[Path], object], table: str, archive: Path, whole: Path
+) -> None:
+    read = reader(archive)
+    before = fingerprints(read)
+    assert before == fingerprints(reader(whole))
+    [chunk] = (home.chunk for ref, home in read.index.homes.items() if ref == RUN)
+    harm(archive / chunk.path(table))
+    after = fingerprints(read)
+    assert after == fingerprints(reader(archive))
+    others = {ref for ref in before if after[ref] == before[ref]}
+    assert before.keys() - others == {RUN, RUN._replace(run_id="b")}
+    write(archive, runs("ab"))
+    assert fingerprints(read) == before
+
+
+def test_a_chunk_that_is_replaced_while_it_is_listed_has_come_to_no_harm(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = reader(archive)
+    sizes = read.folder.sizes
+
+    def meanwhile(path: str) -> dict[str, int]:
+        monkeypatch.undo()
+        write(archive, runs("ab", 2.0))
+        return sizes(path)
+
+    monkeypatch.setattr(read.folder, "sizes", meanwhile)
+    assert fingerprints(read) == fingerprints(reader(archive))
+
+
+def test_sizes_that_a_web_server_does_not_tell_are_no_harm(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = reader(archive)
+    before, sizes = fingerprints(read), read.folder.sizes
+    monkeypatch.setattr(read.folder, "sizes", lambda path: dict.fromkeys(sizes(path), UNTOLD))
+    assert fingerprints(read) == before
 
 
 def test_other_tables_can_be_read_beside_a_damaged_one(archive: Path) -> None:

@@ -129,13 +129,37 @@ def test_runs_of_the_same_id_in_two_projects_are_kept_apart(tmp_path: Path) -> N
         assert batch.data.column("value").to_pylist() == [p["value"] for p in run.tables["metrics"]]
 
 
-def test_listing_reads_commits_only(tmp_path: Path) -> None:
+def test_listing_opens_commits_only(tmp_path: Path) -> None:
     write(tmp_path, runs("abc"))
     before = list(reader(tmp_path).list_runs(Query()))
     for path in tmp_path.glob("data/*/*.parquet"):
-        path.unlink()
+        path.write_bytes(bytes(path.stat().st_size))
     assert list(reader(tmp_path).list_runs(Query())) == before
     assert [(info.points, info.files, info.size) for info in before] == [(5, 1, 1)] * 3
+
+
+def test_listing_takes_one_request_for_each_table_however_many_runs_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    place = f"memory://{tmp_path.as_posix()}"
+    for name in "abcdef":
+        store(ADAPTER.writer(place, {}), runs(name))
+    archive = ADAPTER.reader(place, {})
+    before = list(archive.list_runs(Query()))
+    asked: list[str] = []
+    ls = MemoryFileSystem.ls
+
+    def watched(system: MemoryFileSystem, path: str, *args: object, **more: object) -> object:
+        asked.append(path.rpartition("/")[2])
+        return ls(system, path, *args, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", watched)
+    for deed in ("info", "cat_file", "_open", "get_file"):
+        monkeypatch.setattr(MemoryFileSystem, deed, None)
+    assert list(archive.list_runs(Query())) == before
+    assert sorted(asked) == ["chunks", "contents", "files", "metrics", "params", "runs"]
 
 
 def test_points_leave_memory_by_the_row_group(
