@@ -31,6 +31,10 @@ class File(NamedTuple):
     changed: int
 
 
+State = tuple[int, int, int]
+"""Inode, size and time of change of a file."""
+
+
 @dataclass
 class Folder:
     """One run folder: what one process has logged of a run."""
@@ -40,6 +44,8 @@ class Folder:
     run_id: str
     facts: Facts = field(default_factory=Facts)
     """As they are at the run record; not kept up to date."""
+    state: State | None = None
+    """Of the `.wandb` file, just before it was read."""
 
     @property
     def ref(self) -> RunRef:
@@ -82,13 +88,33 @@ class Run:
         return state.hexdigest()
 
 
-def find_runs(location: Path) -> list[Run]:
-    """The runs of a location, ordered by project and id."""
+def find_runs(location: Path, known: dict[Path, Folder]) -> list[Run]:
+    """The runs of a location, ordered by project and id.
+
+    `known` are folders as they were found before: only what has changed is read again, since a
+    migration looks for its runs after each chunk. They are brought up to date.
+    """
+    before = dict(known)
+    known.clear()
     runs: dict[RunRef, Run] = {}
     for path in sorted(run_folders(location), key=time_order):
-        folder = open_folder(path)
+        known[path] = folder = _unchanged(before.get(path)) or open_folder(path)
         runs.setdefault(folder.ref, Run([])).folders.append(folder)
     return [runs[ref] for ref in sorted(runs)]
+
+
+def _unchanged(folder: Folder | None) -> Folder | None:
+    """The folder, unless it has to be opened again."""
+    if folder is None or folder.wandb is None:
+        return None
+    with suppress(FileNotFoundError):
+        return folder if _state(folder.wandb) == folder.state else None
+    return None
+
+
+def _state(path: Path) -> State:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def open_folder(path: Path) -> Folder:
@@ -98,6 +124,7 @@ def open_folder(path: Path) -> Folder:
     stem = wandb.stem.removeprefix("run-") if wandb else ""
     folder = Folder(path, wandb, stem or (match.group(2) if match else path.name))
     if wandb is not None:
+        folder.state = _state(wandb)
         online = not path.name.startswith("offline-")
         for facts in _run_records(wandb):
             folder.facts = facts

@@ -23,7 +23,7 @@ from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.wandb import secondary, tables
 from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
-from trackbridge_adapters.wandb.folders import Run, exit_record, find_runs
+from trackbridge_adapters.wandb.folders import Folder, Run, exit_record, find_runs
 from trackbridge_adapters.wandb.marks import OF_STORE, SIDECAR
 from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_files
 from trackbridge_adapters.wandb.scan import Scan
@@ -82,6 +82,7 @@ class RunFolders:
         self.address = f"wandb-files:{location}"
         self._location = Path(location)
         self._known: dict[RunRef, Run] | None = None
+        self._folders: dict[Path, Folder] = {}
         self._contents: dict[RunRef, Contents] = {}
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
@@ -143,7 +144,8 @@ class RunFolders:
     def _runs(self) -> dict[RunRef, Run]:
         if self._known is None:
             with native_errors(self.address, "read"):
-                self._known = {run.ref: run for run in find_runs(self._location)}
+                found = find_runs(self._location, self._folders)
+                self._known = {run.ref: run for run in found}
         return self._known
 
     def _run(self, ref: RunRef) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from unit.wandb_files.stores import FIXTURES, damage, open_store, read, refs
 from trackbridge.adapter import FileRef, Query, RunKey, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.wandb import ADAPTER, jsontext, names
+from trackbridge_adapters.wandb import folders as run_folders
 
 MISSING = Path("/nonexistent")
 
@@ -601,3 +603,61 @@ def test_times_of_no_year_are_no_times(tmp_path: Path) -> None:
     [row] = tables["runs"]
     assert (row["started"], row["ended"], row["user"]) == (None, None, "me")
     assert {row["time"] for row in tables["metrics"]} == {None}
+
+
+# Looking again
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the run folders whose files are opened to see which run they are."""
+    names: list[str] = []
+    whole = run_folders.open_folder
+
+    def watched(path: Path) -> run_folders.Folder:
+        names.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(run_folders, "open_folder", watched)
+    return names
+
+
+def test_only_what_has_changed_is_opened_when_runs_are_listed_again(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    one, two = (write(tmp_path, run_record(i), name=f"run-20240101_000000-{i}") for i in "ab")
+    reader = open_store(tmp_path)
+    before = list(reader.list_runs(Query()))
+    assert opened == [one.name, two.name]
+    assert list(reader.list_runs(Query())) == before
+    assert len(opened) == 2
+    shutil.rmtree(two)
+    write(tmp_path, run_record("c"), log(0, x="1"), exit_with(0), name=two.name)
+    assert [(i.ref.run_id, i.status) for i in reader.list_runs(Query())] == [
+        ("a", "crashed"),
+        ("c", "finished"),
+    ]
+    assert opened[2:] == [two.name]
+
+
+def test_a_run_that_ends_after_it_was_listed_is_seen_to_have_ended(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    folder = write(tmp_path, run_record())
+    reader = open_store(tmp_path)
+    [before] = reader.list_runs(Query())
+    shutil.rmtree(folder)
+    write(tmp_path, run_record(), exit_with(0))
+    [after] = reader.list_runs(Query())
+    assert (before.status, after.status) == ("crashed", "finished")
+    assert opened == [folder.name] * 2
+
+
+def test_folders_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    known: dict[Path, run_folders.Folder] = {}
+    paths = [write(tmp_path, run_record(i), name=f"run-20240101_000000-{i}") for i in "ab"]
+    run_folders.find_runs(tmp_path, known)
+    assert list(known) == paths
+    shutil.rmtree(paths[0])
+    run_folders.find_runs(tmp_path, known)
+    assert list(known) == paths[1:]
