@@ -27,7 +27,7 @@ from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.draft import Draft, copy, sync
 from trackbridge_adapters.wandb.facts import origin_key
 from trackbridge_adapters.wandb.finding import FOLDER
-from trackbridge_adapters.wandb.folders import Folder, open_folder
+from trackbridge_adapters.wandb.folders import open_folder
 from trackbridge_adapters.wandb.marks import HIDDEN
 from trackbridge_adapters.wandb.reader import RunFolders, native_errors
 
@@ -86,7 +86,8 @@ class RunFolderSink:
         self._drafts = {ref: Draft(out, key, ref) for key, ref in runs.items()}
         self._shared: dict[str, Path] = {}
         with native_errors(writer.address, "read"):
-            self._old = {ref: self._written_before(key, ref) for key, ref in runs.items()}
+            there = _run_folders(out)
+            self._old = {ref: self._written_before(key, ref, there) for key, ref in runs.items()}
             for draft in self._drafts.values():
                 draft.sweep()
 
@@ -134,10 +135,12 @@ class RunFolderSink:
         self._writer.forget()
         return dict(self._runs)
 
-    def _written_before(self, key: RunKey, ref: RunRef) -> list[Path]:
+    def _written_before(
+        self, key: RunKey, ref: RunRef, there: list[tuple[str, Path]]
+    ) -> list[Path]:
         """Folders that an earlier call made of this run; another run's are in the way."""
         old = []
-        for folder in self._folders_of(ref):
+        for folder in (open_folder(p) for end, p in there if end.startswith(ref.run_id)):
             known = origin_key(folder.facts)
             if folder.ref != ref:
                 continue
@@ -149,12 +152,11 @@ class RunFolderSink:
             old.append(folder.path)
         return old
 
-    def _folders_of(self, ref: RunRef) -> list[Folder]:
-        if not self._out.is_dir():
-            return []
-        matches = ((path, FOLDER.fullmatch(path.name)) for path in self._out.iterdir())
-        named = [path for path, match in matches if match and match[2].startswith(ref.run_id)]
-        return [open_folder(path) for path in sorted(named)]
+
+def _run_folders(out: Path) -> list[tuple[str, Path]]:
+    """The run folders that are there, in order, each with what its name says of the run's id."""
+    paths = sorted(out.iterdir()) if out.is_dir() else []
+    return [(match[2], path) for path in paths if (match := FOLDER.fullmatch(path.name))]
 
 
 def _is_label(project: str) -> bool:
