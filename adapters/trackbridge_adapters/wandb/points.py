@@ -24,6 +24,12 @@ from trackbridge_adapters.wandb.jsontext import Node, Path, Tree
 
 FLUSH_BYTES = 16 * 1024**2
 EXACT = 2.0**53
+TIMES = (-(2**32) * 10**6, 2**32 * 10**6)
+"""Times (us) within which `_timestamp`, a double of seconds, tells each microsecond: 1833 to 2106.
+
+There it is off by 2**-22 s at most, and the product with 1e6 by 1/4: together less than half a
+microsecond. From 2**32 s on, many a time reads back as its neighbour.
+"""
 NUMERIC = np.zeros(256, np.bool_)
 NUMERIC[[ord(c) for c in "-0123456789NI"]] = True
 

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,8 +24,9 @@ from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError, UnsupportedError
 from trackbridge.testing.base import OUTSIDE
 from trackbridge.transfer import move
-from trackbridge_adapters.wandb import ADAPTER
+from trackbridge_adapters.wandb import ADAPTER, jsontext
 from trackbridge_adapters.wandb.marks import staging_of
+from trackbridge_adapters.wandb.points import TIMES, Items, Places
 
 KEY = RunKey("mlflow", "", "an experiment", "0123456789abcdef0123456789abcdef")
 STARTED = datetime(2026, 3, 1, 12, 30, 5, 123456, timezone.utc)
@@ -210,6 +212,22 @@ def test_lines_of_output_keep_their_numbers(tmp_path: Path) -> None:
     ]
     ref = put(writer, {"logs": lines})
     assert read(writer, ref)["logs"] == sorted(lines, key=lambda row: row["line"])
+
+
+@given(st.lists(st.integers(*TIMES), min_size=1, max_size=20))
+def test_the_time_of_a_call_reads_back_to_the_microsecond(times: list[int]) -> None:
+    found = [TIMES[0], TIMES[0] + 1, TIMES[1] - 1, TIMES[1], *times]
+    texts = [jsontext.number(time / 1e6) for time in found]
+    places = Places([None] * len(found), [None] * len(found))
+    places.take(Items(["_timestamp"] * len(found), texts, np.arange(len(found))))
+    assert places.times.tolist() == found
+    assert places.has_time.all()
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_beyond_the_bounds_a_time_would_not_read_back(sign: int) -> None:
+    beyond = sign * (TIMES[1] + np.arange(1000))
+    assert (np.rint(beyond / 1e6 * 1e6) != beyond).any()
 
 
 def test_points_without_a_row_are_refused(tmp_path: Path) -> None:
