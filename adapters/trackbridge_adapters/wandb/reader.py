@@ -25,6 +25,7 @@ from trackbridge_adapters.wandb import secondary, tables
 from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
 from trackbridge_adapters.wandb.folders import Folder, Run, exit_record, find_runs
 from trackbridge_adapters.wandb.marks import OF_STORE, SIDECAR
+from trackbridge_adapters.wandb.points import TIMES
 from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_files
 from trackbridge_adapters.wandb.scan import Scan
 from trackbridge_adapters.wandb.secondary import Told
@@ -61,6 +62,7 @@ CAPABILITIES = Capabilities(
     largest=None,
     signed_zero=True,
     rows=True,
+    times=TIMES,
     parallel_writers=True,
 )
 
