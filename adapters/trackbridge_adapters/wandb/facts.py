@@ -175,7 +175,9 @@ class Facts:
 
 
 def project_label(entity: str, project: str) -> str:
-    return f"{entity}/{project}" if entity else project
+    """As W&B names it: runs without a project are in one that it calls `uncategorized`."""
+    name = project or "uncategorized"
+    return f"{entity}/{name}" if entity else name
 
 
 def origin_key(facts: Facts) -> RunKey | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trackbridge_adapters.wandb.marks import only_left_behind
 
+OFFLINE = "offline-"
 FOLDER = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(.+)")
 
 

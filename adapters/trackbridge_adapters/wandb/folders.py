@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from trackbridge.adapter import RunKey, RunRef
 from trackbridge_adapters.wandb.facts import Facts, origin_key
-from trackbridge_adapters.wandb.finding import FOLDER, run_folders, time_order, wandb_file
+from trackbridge_adapters.wandb.finding import FOLDER, OFFLINE, run_folders, time_order, wandb_file
 from trackbridge_adapters.wandb.framing import BLOCK, Damage, read_records
 from trackbridge_adapters.wandb.marks import STAGING, staging_of
 from trackbridge_adapters.wandb.records import Record, peek
@@ -125,7 +125,7 @@ def open_folder(path: Path) -> Folder:
     folder = Folder(path, wandb, stem or (match.group(2) if match else path.name))
     if wandb is not None:
         folder.state = _state(wandb)
-        online = not path.name.startswith("offline-")
+        online = not path.name.startswith(OFFLINE)
         for facts in _run_records(wandb):
             folder.facts = facts
             folder.run_id = facts.run.run_id or folder.run_id

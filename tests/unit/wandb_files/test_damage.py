@@ -90,7 +90,7 @@ def test_an_empty_file_still_is_a_run(tmp_path: Path) -> None:
     folder = write(tmp_path, run_record())
     (folder / "run-abc.wandb").write_bytes(b"")
     [info] = open_store(tmp_path).list_runs(Query())
-    assert info.ref == RunRef("", "abc")
+    assert info.ref == RunRef("uncategorized", "abc")
     tables = read_one(tmp_path, info.ref)
     assert damage(tables) == ["run-abc.wandb: offset 0: the file is empty"]
     assert tables["runs"][0]["status"] == "crashed"
@@ -100,7 +100,7 @@ def test_a_folder_without_a_file_of_records_still_is_a_run(tmp_path: Path) -> No
     folder = write(tmp_path, run_record())
     (folder / "run-abc.wandb").unlink()
     (folder / "files" / "output.log").write_text("text")
-    tables = read_one(tmp_path, RunRef("", "abc"))
+    tables = read_one(tmp_path, RunRef("uncategorized", "abc"))
     assert damage(tables) == [f"{folder.name}: there is no .wandb file"]
     assert [row["path"] for row in tables["files"]] == ["output.log"]
 

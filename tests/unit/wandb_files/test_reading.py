@@ -523,7 +523,11 @@ def test_in_a_run_of_wandb_nothing_is_ours_whatever_it_is_called(tmp_path: Path)
             assert data.read().decode() == path
 
 
-def test_artifact_paths_that_lead_out_are_not_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "harm"), [("offline-run", 6), ("run", 5)])
+def test_artifact_paths_that_lead_out_are_not_followed(
+    tmp_path: Path, name: str, harm: int
+) -> None:
+    """Bytes that were uploaded are no damage where they are missing."""
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
 
@@ -534,11 +538,12 @@ def test_artifact_paths_that_lead_out_are_not_followed(tmp_path: Path) -> None:
             contents.add(path=path, size=6, local_path=str(secret))
         contents.add(path="fine", size=6, digest="", local_path=str(secret))
 
-    write(tmp_path / "wandb", run_record(), record(artifact))
+    folder = f"{name}-20240101_000000-abc"
+    write(tmp_path / "wandb", run_record(), record(artifact), name=folder)
     reader = open_store(tmp_path)
     tables = read(reader, REF)
     assert [row["path"] for row in tables["files"]] == ["fine"]
-    assert len(damage(tables)) == 6
+    assert len(damage(tables)) == harm
     with pytest.raises(NotFoundError):  # of the right size, but not what the manifest says
         reader.open_file(FileRef(REF, "evil:v0", "fine"))
 
