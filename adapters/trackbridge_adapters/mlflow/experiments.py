@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackbridge.adapter import Row
+from trackbridge_adapters.mlflow import roots
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
     milliseconds,
@@ -72,7 +73,7 @@ class Experiments:
         for (location,) in rows:
             folder = Path(location or "")
             is_here = folder.is_relative_to(self._root) or folder.parent.is_dir()
-            if folder.is_absolute() and is_here:
+            if folder.is_absolute() and is_here and not roots.is_in_store(folder):
                 return Experiment(number, folder)
         return Experiment(number, self._root / str(number))
 

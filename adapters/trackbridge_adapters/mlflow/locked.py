@@ -107,10 +107,12 @@ class TypeChangeError(ValueError):
 class Transaction(LockedSession):
     """One writing transaction: everything in it or nothing; closing without `commit` undoes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: int | None = None) -> None:
+        """`wait`: for how many seconds at most, if not for as long as SQLite is set to."""
+        patience = [] if wait is None else [f"PRAGMA busy_timeout = {wait * 1000}"]
         begin_writing(path)
         try:
-            super().__init__(path, str(path), WRITING, "BEGIN IMMEDIATE")
+            super().__init__(path, str(path), [*WRITING, *patience], "BEGIN IMMEDIATE")
         except BridgeError:
             end_writing(path)
             raise

@@ -50,6 +50,9 @@ class SqlReader:
 
     def open_file(self, file: FileRef) -> BinaryIO:
         data = artifacts.opened(self._folder(file), file.path)
+        if data is None and self._places:  # the run may have been written anew meanwhile
+            self._places.clear()
+            data = artifacts.opened(self._folder(file), file.path)
         if data is None:
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
         return data
@@ -62,14 +65,18 @@ class SqlReader:
         """Where the files lie that belong to no run: beside the default experiment's folder.
 
         Where that is not on this machine it is `mlruns` beside the database, as MLflow's client
-        makes it when it is started there (store/tracking/__init__.py, 3.17).
+        makes it when it is started there; where either is a file store, the database's own root.
         """
+        from trackbridge_adapters.mlflow import roots
+
+        places = [self.home / roots.PLAIN]
         query = "WHERE experiment_id = 0"
         for (location,) in session.select("experiments", ["artifact_location"], query):
             folder = artifacts.local(location, self.home)
             if folder and folder.name == "0" and folder.parent.parent.is_dir():
-                return folder.parent
-        return self.home / "mlruns"
+                places.insert(0, folder.parent)
+        free = (place for place in places if not roots.is_in_store(place))
+        return next(free, roots.own(self.database.path))
 
     def _folder(self, file: FileRef) -> Path | None:
         """Where the files of the store, of a run or of a model lie."""

@@ -16,6 +16,7 @@ from trackbridge_adapters.mlflow.entities import milliseconds, native_tags, unpa
 from trackbridge_adapters.mlflow.experiments import Experiment
 from trackbridge_adapters.mlflow.locked import Transaction
 from trackbridge_adapters.mlflow.session import IN, Session
+from trackbridge_adapters.mlflow.staging import Name, Staging
 
 COLUMNS = {
     "model_id": "model_id",
@@ -89,15 +90,17 @@ def write(
     transaction: Transaction,
     experiments: Mapping[str, Experiment],
     rows: Sequence[Row],
-) -> dict[tuple[str, str], Path]:
+    staging: Staging,
+) -> dict[Name, Path]:
     """Write models; gives the folder of each by its run's id and its owner."""
-    folders: dict[tuple[str, str], Path] = {}
+    folders: dict[Name, Path] = {}
     new: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         experiment = experiments[row["project"]]
         if models.is_made(row):
-            folder = experiment.folder / models.FOLDER / row["version"] / "artifacts"
-            folders[row["run_id"], models.owner(row["collection"], row["version"])] = folder
+            name = (row["run_id"], models.owner(row["collection"], row["version"]))
+            parent = experiment.folder / models.FOLDER / row["version"]
+            folder = folders[name] = staging.claim(name, parent, native=True)
             _add_model(new, row, experiment.number, folder)
         _add_edge(new, row)
     known = _known(transaction, [row["model_id"] for row in new["logged_models"]])
@@ -108,15 +111,20 @@ def write(
     return folders
 
 
-def delete(transaction: Transaction, runs: Sequence[str]) -> list[Path]:
-    """Remove the models that these runs have made, and what they say of others; their folders."""
-    columns, where = ["model_id", "artifact_location"], f"WHERE source_run_id {IN}"
-    found = transaction.select("logged_models", columns, where, [json.dumps(list(runs))])
+def delete(transaction: Transaction, runs: Sequence[str]) -> dict[Name, str]:
+    """Remove the models that these runs have made, and what they say of others.
+
+    Gives the folder of each model's files by its run's id and its owner.
+    """
+    found = list(made_by(transaction, json.dumps(list(runs))))
     for table in transaction.tables & TABLES:
-        transaction.delete(table, "model_id", [model for model, _ in found])
+        transaction.delete(table, "model_id", [model["model_id"] for model in found])
     edges = "AND source_type IN ('RUN_INPUT', 'RUN_OUTPUT')"
     transaction.delete("inputs", "source_id", runs, edges)
-    return [Path(location) for _, location in found]
+    return {
+        (model["run_id"], models.owner(model["name"], model["model_id"])): model["location"]
+        for model in found
+    }
 
 
 def _pairs(

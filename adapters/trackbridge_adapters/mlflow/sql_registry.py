@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from trackbridge.adapter import Row
 from trackbridge_adapters.mlflow.entities import (
@@ -25,6 +26,29 @@ def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Ro
         _write_version(transaction, row)
     for row in models:
         _write_aliases(transaction, row)
+
+
+def follow(transaction: Transaction, moved: Mapping[str, Path]) -> None:
+    """Versions whose files lay in a folder of a run or model have them in the new one now."""
+    columns = ["name", "version", "source", "storage_location"]
+    for name, version, *places in transaction.select("model_versions", columns):
+        new = [_followed(place, moved) for place in places]
+        if new != places:
+            where = f"{_where(transaction)} AND version = ?"
+            transaction.execute(
+                f"UPDATE model_versions SET source = ?, storage_location = ? {where}",
+                [*new, name, version],
+            )
+
+
+def _followed(place: str | None, moved: Mapping[str, Path]) -> str | None:
+    """A path below one of the folders, below its new one."""
+    parts = (place or "").split("/")
+    for length in range(len(parts), 0, -1):
+        old = "/".join(parts[:length])
+        if old in moved:
+            return "/".join([str(moved[old]), *parts[length:]])
+    return place
 
 
 def _write_model(transaction: Transaction, row: Row) -> None:
@@ -132,7 +156,7 @@ def _places(transaction: Transaction, row: Row) -> Row:
         query = "SELECT artifact_location FROM logged_models WHERE model_id = ?"
         found = transaction.fetch(query, [logged[1]])
         return {"source": source, "storage_location": found[0][0] if found else None}
-    below = re.search(r"/(\w+)/artifacts(/.*)?$", source)
+    below = re.search(r"/(\w+)/artifacts(?:\.\d+)?(/.*)?$", source)
     if below:
         query = "SELECT artifact_uri FROM runs WHERE run_uuid = ?"
         found = transaction.fetch(query, [row["run_id"] or below[1]])

@@ -14,12 +14,14 @@ from trackbridge_adapters.mlflow import sql_models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     KEY_TAG,
+    KIND,
     milliseconds,
     unpacked,
 )
-from trackbridge_adapters.mlflow.experiments import Experiment, Experiments
+from trackbridge_adapters.mlflow.experiments import Experiments
 from trackbridge_adapters.mlflow.locked import Transaction
 from trackbridge_adapters.mlflow.session import IN
+from trackbridge_adapters.mlflow.staging import Name, Staging
 
 DATASET = {
     "kind": "dataset_source_type",
@@ -35,16 +37,20 @@ def write_runs(
     experiments: Experiments,
     keys: Mapping[RunRef, RunKey],
     rows: Mapping[str, Sequence[Row]],
-) -> dict[tuple[str, str], Path]:
-    """Write the small tables of a chunk; gives the folder of each run's and model's files.
-
-    They are named by the run's id and the files' owner.
-    """
+    staging: Staging,
+) -> dict[Name, Path]:
+    """Write the small tables of a chunk; gives the new folder of each run's and model's files."""
     found = {name: experiments.find(name) for name in {ref.project for ref in keys}}
     runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
     if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
         raise IntegrityError(f"{transaction.path}: a chunk must have one row in runs for each run")
-    native = [_run(ref, row, found[ref.project]) for ref, row in runs.items()]
+    folders: dict[Name, Path] = {}
+    native = []
+    for ref, row in runs.items():
+        experiment, name = found[ref.project], (ref.run_id, "")
+        parent = experiment.folder / ref.run_id
+        folders[name] = staging.claim(name, parent, native=keys[ref].kind == KIND)
+        native.append(_run(ref, row, experiment.number, folders[name]))
     transaction.insert("runs", native)
     own = [{"key": KEY_TAG, "value": str(key), "run_uuid": ref.run_id} for ref, key in keys.items()]
     transaction.insert("tags", own + _pairs(rows.get("tags", ())))
@@ -52,8 +58,8 @@ def write_runs(
     for project, experiment in found.items():
         inputs = [row for row in rows.get("inputs", ()) if row["project"] == project]
         _write_inputs(transaction, experiment.number, inputs)
-    folders = {(row["run_uuid"], ""): Path(row["artifact_uri"]) for row in native}
-    return {**folders, **sql_models.write(transaction, found, rows.get("artifacts", ()))}
+    made = sql_models.write(transaction, found, rows.get("artifacts", ()), staging)
+    return {**folders, **made}
 
 
 def delete_inputs(transaction: Transaction, runs: Sequence[str]) -> None:
@@ -70,7 +76,7 @@ def delete_inputs(transaction: Transaction, runs: Sequence[str]) -> None:
         transaction.delete("datasets", "dataset_uuid", [dataset for _, dataset in edges], unused)
 
 
-def _run(ref: RunRef, row: Row, experiment: Experiment) -> Row:
+def _run(ref: RunRef, row: Row, experiment: int, folder: Path) -> Row:
     extra = unpacked(row["extra"])
     return {
         "run_uuid": ref.run_id,
@@ -85,8 +91,8 @@ def _run(ref: RunRef, row: Row, experiment: Experiment) -> Row:
         "deleted_time": extra.get("deleted_time"),
         "source_version": extra.get("source_version", ""),
         "lifecycle_stage": "deleted" if row["deleted"] else "active",
-        "artifact_uri": str(experiment.folder / ref.run_id / "artifacts"),
-        "experiment_id": experiment.number,
+        "artifact_uri": str(folder),
+        "experiment_id": experiment,
     }
 
 

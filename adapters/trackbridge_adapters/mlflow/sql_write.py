@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from trackbridge.fit import fit_name
 from trackbridge_adapters.mlflow import (
     artifacts,
     head,
+    roots,
     sql_models,
     sql_registry,
     sql_rows,
@@ -44,14 +45,14 @@ from trackbridge_adapters.mlflow.locked import Transaction
 from trackbridge_adapters.mlflow.session import IN
 from trackbridge_adapters.mlflow.sql import SqlReader
 from trackbridge_adapters.mlflow.sql_points_write import Points
-from trackbridge_adapters.mlflow.staging import Staging
+from trackbridge_adapters.mlflow.staging import OF_STORE, Name, Staging
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 PROJECT = Names(256, "\x01-\U0010ffff")
 """Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
-OF_STORE = ("", "")
-"""Stands for the files that belong to no run where those of runs have its id and their owner."""
+FOLDER = re.compile(r"artifacts(\.\d+)?")
+"""Name of a folder that was claimed for files."""
 
 RUN_TABLES = ("metrics", "latest_metrics", "params", "tags", "runs")
 
@@ -61,6 +62,8 @@ class SqlWriter(SqlReader):
 
     def __init__(self, path: Path, artifact_root: Path | None = None) -> None:
         super().__init__(Database(path, owned=True), artifact_root)
+        if artifact_root is not None:
+            roots.check(artifact_root, path)
         if not head.has_models():
             holds = {table: held for table, held in SQL.holds.items() if table != "artifacts"}
             self.capabilities = replace(SQL, holds=holds)
@@ -86,13 +89,17 @@ class SqlWriter(SqlReader):
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
         path = self.database.path
         if not self.database.exists():
-            head.create(path, self._artifact_root or self.home / "mlruns")
+            root = self._artifact_root or roots.of_new(path)
+            roots.check(root, path)
+            head.create(path, root)
         with self.database.session() as session:
             found = [row[0] for row in session.select("alembic_version", ["version_num"])]
-            roots = self.artifact_root(session), self.store_folder(session)
+            root, of_store = self.artifact_root(session), self.store_folder(session)
         head.check(path, found[0] if found else None)
-        self._places.clear()
-        return SqlSink(path, *roots, {self.target(key): key for key in keys})
+        roots.check(root, path)
+        sink = SqlSink(path, root, of_store, {self.target(key): key for key in keys})
+        sink.on_commit = self._places.clear
+        return sink
 
 
 class SqlSink:
@@ -104,10 +111,12 @@ class SqlSink:
         self._path, self._root, self._of_store, self._keys = path, root, of_store, keys
         self._points = Points()
         self._rows: dict[str, list[Row]] = defaultdict(list)
+        self._staging = Staging(root, path)
+        self.on_commit: Callable[[], None] = lambda: None
         self._transaction = Transaction(path)
         try:
             self._check()
-            self._staging = Staging(root, path)
+            self._staging.sweep(self._transaction)
             self._old = self._clear()
         except BaseException:
             self._transaction.close()
@@ -122,9 +131,8 @@ class SqlSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._staging.undo()
         self._transaction.close()
-        self._staging.clear()
+        self._staging.finish()
 
     def write(self, batch: Batch) -> None:
         if batch.table == "metrics":
@@ -145,17 +153,18 @@ class SqlSink:
         experiments = Experiments(self._transaction, self._root)
         experiments.write(self._rows["projects"])
         sql_registry.write(self._transaction, self._rows["models"], self._rows["model_versions"])
-        folders = sql_rows.write_runs(self._transaction, experiments, self._keys, self._rows)
+        folders = sql_rows.write_runs(
+            self._transaction, experiments, self._keys, self._rows, self._staging
+        )
         self._insert("metrics", self._points.rest())
         self._insert("latest_metrics", self._points.latest())
-        for folder in self._old - set(folders.values()):
-            self._staging.remove(folder)
-        for name, folder in folders.items():
-            self._staging.place(name, folder)
-        self._staging.merge(OF_STORE, self._of_store)
-        self._staging.check_all_placed()
+        moved = {uri: folders[name] for name, uri in self._old.items() if name in folders}
+        sql_registry.follow(self._transaction, moved)
+        self._staging.replaces(_own(self._old.values()))
+        self._staging.place()
+        self._staging.merge(self._of_store)
         self._transaction.commit()
-        self._staging.forget()
+        self.on_commit()
         return {key: ref for ref, key in self._keys.items()}
 
     def _insert(self, table: str, rows: pa.Table | None) -> None:
@@ -180,14 +189,29 @@ class SqlSink:
                     f"{self._path}: run {run_id} is there already and {origin}; not replaced"
                 )
 
-    def _clear(self) -> set[Path]:
-        """Removes what is there of the runs; gives the folders of their files."""
+    def _clear(self) -> dict[Name, str]:
+        """Removes what is there of the runs; gives where the files of runs and models lie."""
         transaction, runs = self._transaction, [ref.run_id for ref in self._keys]
         rest = f"WHERE run_uuid {IN} AND artifact_uri IS NOT NULL"
         old = transaction.select("runs", ["run_uuid", "artifact_uri"], rest, [json.dumps(runs)])
-        folders = {Path(uri) for _, uri in old}
-        folders |= set(sql_models.delete(transaction, runs))
+        places = {(run_id, ""): uri for run_id, uri in old}
+        places.update(sql_models.delete(transaction, runs))
         sql_rows.delete_inputs(transaction, runs)
         for table in RUN_TABLES:
             transaction.delete(table, "run_uuid", runs)
-        return {folder for folder in folders if folder.is_relative_to(self._root)}
+        return places
+
+
+def _own(uris: Iterable[str]) -> Iterator[Path]:
+    """Those of the folders to which rows of ours point that may be deleted.
+
+    Not those of a file store: a version before this one has put files there.
+    """
+    harmless: dict[Path, bool] = {}
+    for folder in map(Path, uris):
+        if folder.is_absolute() and FOLDER.fullmatch(folder.name):
+            place = folder.parent.parent
+            if place not in harmless:
+                harmless[place] = not roots.is_in_store(place)
+            if harmless[place]:
+                yield folder

@@ -1,4 +1,4 @@
-"""Artifact files of a chunk on their way: written aside, then moved into place all together."""
+"""Artifact files of a chunk on their way: written aside, then moved into folders of their own."""
 
 from __future__ import annotations
 
@@ -6,35 +6,49 @@ import errno
 import hashlib
 import os
 import shutil
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
+from trackbridge_adapters.mlflow import journal
 from trackbridge_adapters.mlflow.artifacts import inside
+from trackbridge_adapters.mlflow.locked import Transaction
 
 BLOCK = 1 << 20
+
+LOCK_SECONDS = 1
+"""How long the lock is waited for to tidy up: whoever holds it meanwhile tidies up as well."""
 
 Name = tuple[str, str]
 """Run and owner of files."""
 
+OF_STORE: Name = ("", "")
+"""Stands for the files that belong to no run."""
+
 
 class Staging:
-    """A folder below the artifact root that belongs to one database and one chunk at a time.
+    """The files of one chunk, below the artifact root.
 
-    Whoever holds the database's write lock owns it, so what is found there is left over from a
-    chunk that was aborted.
+    Nothing that is there is ever replaced: files go into folders that did not exist before, and
+    the folders that they stand for are deleted after the database's commit. What has to go is
+    written down first, so that it goes even if this process is killed (see `journal`).
     """
 
     def __init__(self, root: Path, database: Path) -> None:
         mark = hashlib.sha256(str(database.absolute()).encode("utf-8", "surrogateescape"))
-        self._root = root
-        self._folder = root / f".trackbridge-{mark.hexdigest()[:8]}"
-        self._moved: list[tuple[Path, Path]] = []
+        self._database = database
+        self._base = root / f".trackbridge-{mark.hexdigest()[:8]}"
+        self._folder = self._base / uuid.uuid4().hex[:12]
+        self._journal = journal.Journal(self._folder)
         self._names: dict[Name, Path] = {}
-        self.clear()
+        self._claimed: dict[Name, Path] = {}
 
     def put(self, name: Name, path: str, data: BinaryIO) -> None:
-        """Write a file of the folder that `place` will know as `name`."""
+        """Write a file of the folder that `claim` will know as `name`."""
         if name not in self._names:
             self._names[name] = self._folder / "new" / str(len(self._names))
         folder = self._names[name]
@@ -54,53 +68,91 @@ class Staging:
         except OSError:  # a file system without hard links
             shutil.copyfile(file, link)
 
-    def place(self, name: Name, folder: Path) -> None:
-        """Put the files of `name` where `folder` is, in place of all that was there."""
-        new = self._names.pop(name, None)
-        self.remove(folder)
-        if new is not None:
-            self._move(new, folder)
+    def claim(self, name: Name, parent: Path, *, native: bool) -> Path:
+        """Make the folder that the files of `name` get: `artifacts` below `parent`, if free.
 
-    def merge(self, name: Name, folder: Path) -> None:
-        """Put the files of `name` into `folder`, beside what else is there."""
-        new = self._names.pop(name, None)
+        `native`: born in MLflow, under the same id. If such a run brings no files, the store
+        that it comes from may have the same root and put its first file there one day, so that
+        name is not free.
+        """
+        number = 2 if native and not self._has_own(name) else 1
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                folder = parent / ("artifacts" if number == 1 else f"artifacts.{number}")
+                try:
+                    folder.mkdir()
+                    break
+                except FileExistsError:
+                    number += 1
+        except OSError as error:
+            raise _translated(parent, error) from error
+        self._journal.add(folder)
+        self._claimed[name] = folder
+        return folder
+
+    def replaces(self, folders: Iterable[Path]) -> None:
+        """The folders in which the files of the chunk's runs were so far."""
+        for folder in folders:
+            self._journal.add(folder)
+
+    def place(self) -> None:
+        """Move the files to where they were claimed for."""
+        self._check_all_claimed()
+        self._journal.sync()
+        for name, folder in self._claimed.items():
+            new = self._names.pop(name, None)
+            for file in sorted(new.iterdir()) if new else ():
+                _move(file, folder / file.name)
+
+    def merge(self, folder: Path) -> None:
+        """Put the files that belong to no run into `folder`, beside what else is there."""
+        new = self._names.get(OF_STORE)
         for file in sorted(new.rglob("*")) if new else ():
             if new and file.is_file():
-                self.remove(folder / file.relative_to(new))
-                self._move(file, folder / file.relative_to(new))
+                _replace(file, folder / file.relative_to(new))
 
-    def check_all_placed(self) -> None:
-        """`IntegrityError` where files were put for which there is no place."""
-        for run, owner in self._names:
+    def sweep(self, transaction: Transaction) -> None:
+        """Delete what earlier chunks have left."""
+        journal.sweep(transaction, self._base)
+
+    def finish(self) -> None:
+        """Delete what is not needed any more, now that the chunk's transaction is over."""
+        self._journal.close()
+        if not self._folder.exists():
+            return
+        with suppress(BridgeError):  # then whoever writes next does it
+            transaction = Transaction(self._database, LOCK_SECONDS)
+            try:
+                self.sweep(transaction)
+            finally:
+                transaction.close()
+
+    def _has_own(self, name: Name) -> bool:
+        new = self._names.get(name)
+        return new is not None and any(file.name != ORIGIN for file in new.iterdir())
+
+    def _check_all_claimed(self) -> None:
+        for run, owner in self._names.keys() - self._claimed.keys() - {OF_STORE}:
             raise IntegrityError(f"run {run}: files of {owner!r}, which is no model of the run")
 
-    def remove(self, path: Path) -> None:
-        """Take a file or folder away, until `clear` for good."""
-        if path.exists():
-            self._move(path, self._folder / "old" / str(len(self._moved)))
 
-    def undo(self) -> None:
-        """Put everything back where it was."""
-        while self._moved:
-            source, target = self._moved.pop()
-            if target.exists():
-                shutil.move(target, source)
+def _move(source: Path, target: Path) -> None:
+    try:
+        shutil.move(source, target)
+    except OSError as error:
+        raise _translated(target, error) from error
 
-    def forget(self) -> None:
-        """What was placed stays, and what was removed is gone."""
-        self._moved = []
 
-    def clear(self) -> None:
-        """Delete what was not placed, and what was removed."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _move(self, source: Path, target: Path) -> None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(source, target)
-        except OSError as error:
-            raise _translated(target, error) from error
-        self._moved.append((source, target))
+def _replace(source: Path, target: Path) -> None:
+    """Put a file in the place of another, at once."""
+    draft = target.with_name(f".{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, draft)  # which may be a copy, from another file system
+        draft.replace(target)
+    except OSError as error:
+        raise _translated(target, error) from error
 
 
 def _translated(path: Path, error: OSError) -> BridgeError:
