@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import uuid
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -58,11 +60,11 @@ def _scripts() -> list[str]:
 def create(path: Path, artifact_root: Path) -> None:
     """A new database at the newest revision, made by MLflow itself in a process of its own.
 
-    It appears whole or not at all.
+    It appears whole or not at all; if somebody else makes one meanwhile, theirs stays.
     """
     revision()
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.new")
     command = [sys.executable, "-c", _CREATE, f"sqlite:///{draft}", str(artifact_root)]
     try:
         done = subprocess.run(
@@ -71,9 +73,35 @@ def create(path: Path, artifact_root: Path) -> None:
         if done.returncode:
             reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
             raise ConfigError(f"{path}: MLflow could not create the database: {reason}")
-        draft.replace(path)
+        with suppress(FileExistsError):
+            _put(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Give a file its name; `FileExistsError` if there is a file of that name."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is taken first
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        draft.replace(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path that MLflow cannot find again: it takes these signs for parts of a URI.
+
+    With 3.17 a database beside it is used for `?` and `#`, and artifacts below `%41` are sought
+    below `A`.
+    """
+    odd = next((sign for sign in "?#%" if sign in str(path.absolute())), None)
+    if odd is not None:
+        raise ConfigError(
+            f"{path.absolute()}: MLflow cannot find files below a path with {odd!r};"
+            " rename that folder or file, or choose another target"
+        )
 
 
 def check(path: Path, found: str | None) -> None:

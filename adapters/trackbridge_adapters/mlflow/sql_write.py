@@ -62,7 +62,9 @@ class SqlWriter(SqlReader):
 
     def __init__(self, path: Path, artifact_root: Path | None = None) -> None:
         super().__init__(Database(path, owned=True), artifact_root)
+        head.check_place(path)
         if artifact_root is not None:
+            head.check_place(artifact_root)
             roots.check(artifact_root, path)
         if not head.has_models():
             holds = {table: held for table, held in SQL.holds.items() if table != "artifacts"}

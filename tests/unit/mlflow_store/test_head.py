@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sqlite3
 from pathlib import Path
 
@@ -110,6 +112,44 @@ def test_a_database_that_cannot_be_made_leaves_nothing_behind(
     with pytest.raises(ConfigError, match="MLflow could not create the database: no"):
         head.create(tmp_path / "new.db", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+MADE = "import sys; open(sys.argv[1][10:], 'w').write('mine')"
+OVERTAKEN = f"{MADE}; open(sys.argv[2], 'w').write('theirs')"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize(("script", "content"), [(MADE, "mine"), (OVERTAKEN, "theirs")])
+def test_a_database_that_somebody_else_makes_at_the_same_time_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, content: str, links: bool
+) -> None:
+    monkeypatch.undo()  # the real `create`
+    monkeypatch.setattr(head, "_CREATE", script)
+
+    def refuse(here: Path, there: Path) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr(head.os, "link", refuse)
+    head.create(tmp_path / "new.db", tmp_path / "new.db")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"new.db": content}
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%41"])
+def test_a_place_that_mlflow_cannot_address_is_refused_before_anything_is_made(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    odd, plain = str(tmp_path / name / "t.db"), str(tmp_path / "t.db")
+    monkeypatch.chdir(tmp_path / name)
+    for location, options in (
+        (odd, {}),
+        ("t.db", {}),
+        (plain, {"artifact_root": str(tmp_path / name)}),
+    ):
+        with pytest.raises(ConfigError, match=f"{re.escape(repr(name[1]))}; rename"):
+            ADAPTER.writer(location, options)
+    assert not list((tmp_path / name).iterdir())
 
 
 @pytest.mark.parametrize("location", ["mlruns", "somewhere/store"])
