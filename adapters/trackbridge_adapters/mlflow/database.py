@@ -135,11 +135,14 @@ def check_header(path: Path) -> None:
 
 
 def is_mlflow(path: Path) -> bool:
-    """Whether a file is an SQLite database with MLflow's tables, or too damaged to say."""
+    """Whether a file is an SQLite database with MLflow's tables; yes where that cannot be told now.
+
+    Namely if it is too damaged, or if somebody writes to it all the time.
+    """
     try:
         with Database(path).session():
             return True
-    except IntegrityError:
+    except (IntegrityError, TransientError):
         return True
     except BridgeError:
         return False

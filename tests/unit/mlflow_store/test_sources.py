@@ -125,6 +125,17 @@ def test_a_source_that_never_rests_is_a_fault_that_may_pass(
         pass
 
 
+def test_a_database_that_is_written_to_all_the_time_is_recognized(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = count()
+    restless = lambda store: database.Stamp((next(steps), 0, b""), ())  # noqa: E731
+    monkeypatch.setattr(Database, "_stamp", restless)
+    with pytest.raises(TransientError), Database(source).session():
+        pass
+    assert ADAPTER.recognizes(str(source))
+
+
 def test_reading_goes_on_while_a_training_run_logs(source: Path) -> None:
     """Each reading sees one state, and the writer never waits for it."""
     writer = sqlite3.connect(source, timeout=0.1)
