@@ -15,6 +15,9 @@ from trackbridge.errors import IntegrityError
 PROXY = "mlflow-artifacts"
 """Scheme of artifacts that a tracking server stores, by default in its folder `mlartifacts`."""
 
+SIDECAR = f"{ORIGIN}/sidecar.zip"
+"""Where the core keeps what MLflow cannot hold of a run (`trackbridge.sidecar.PATH`)."""
+
 _IMAGE = re.compile(r"images/[^/]+\+step\+-?\d+\+timestamp\+-?\d+\+[0-9a-f]{8}\.(?:png|webp)")
 """Images that `places` has named; MLflow's own have a whole UUID."""
 
@@ -89,6 +92,17 @@ def _walk(folder: Path, top: Path, prefix: str, damage: list[str]) -> Iterator[E
         elif entry.is_file():
             status = entry.stat()
             yield Entry(path, status.st_size, status.st_mtime_ns)
+
+
+def sidecar(folder: Path | None) -> tuple[int, int] | None:
+    """Size and time of the file that Trackbridge keeps in a run's folder, if it is there."""
+    if folder is None:
+        return None
+    try:
+        status = (folder / SIDECAR).stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _stays(link: Path, top: Path) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trackbridge.adapter import Batch
 
 BLOCK = 1 << 20
+ARTIFACTS = "artifacts"
 
 
 class FileReader:
@@ -33,7 +34,10 @@ class FileReader:
         self._known: dict[RunRef, RunFolder] = {}
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        from trackbridge_adapters.mlflow import files_models
+
         self._known = {}
+        models: dict[Path, files_models.Models] = {}
         for run in self._index():
             if (
                 (query.projects and run.ref.project not in query.projects)
@@ -41,7 +45,9 @@ class FileReader:
                 or (not query.include_deleted and _is_deleted(run))
             ):
                 continue
-            info = _info(run, run.artifacts(self.home))
+            path = run.experiment.path
+            models[path] = models.get(path) or files_models.Models(run.experiment)
+            info = _info(run, models[path].made_by(run.ref.run_id), self.home)
             if query.since is None or (info.started and info.started >= query.since):
                 yield info
 
@@ -99,14 +105,14 @@ def _is_deleted(run: RunFolder) -> bool:
     return run.experiment.deleted or run.meta.get("lifecycle_stage") == "deleted"
 
 
-def _info(run: RunFolder, folder: Path | None) -> RunInfo:
-    state: list[Any] = []
-    for part in PARTS:
-        if part != "artifacts":
-            for name, path in folders.files(run.path / part):
-                there = path.stat()
-                state.append((part, name, there.st_size, there.st_mtime_ns))
-    found = list(artifacts.walk(folder)) if folder else []
+def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
+    folder = run.artifacts(home)
+    state = [_state(run.path / part) for part in PARTS if part != ARTIFACTS]
+    state += [_state(model) for model in models]
+    if _tag(run, KEY_TAG) is not None:
+        state.append(artifacts.sidecar(folder))
+    places = [folder, *(model / ARTIFACTS for model in models)]
+    found = [file for place in places if place for file in artifacts.walk(place)]
     content = json.dumps([run.meta, state, found, run.damage], default=str)
     title: Any = run.meta.get("run_name") or run.meta.get("name") or _tag(run, RUN_NAME)
     return RunInfo(
@@ -121,6 +127,16 @@ def _info(run: RunFolder, folder: Path | None) -> RunInfo:
         sum(file.size for file in found),
         _tag(run, KEY_TAG) is not None,
     )
+
+
+def _state(folder: Path) -> Any:
+    """Sizes and times of the files below a folder that are no artifacts."""
+    found = []
+    for name, path in folders.files(folder):
+        if not name.startswith(f"{ARTIFACTS}/"):
+            there = path.stat()
+            found.append((folder.name, name, there.st_size, there.st_mtime_ns))
+    return found
 
 
 def _tag(run: RunFolder, key: str) -> str | None:

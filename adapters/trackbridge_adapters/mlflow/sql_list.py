@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trackbridge.adapter import Query, RunInfo, RunRef
-from trackbridge_adapters.mlflow import artifacts
+from trackbridge_adapters.mlflow import artifacts, sql_states
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     RUN_NAME,
@@ -37,15 +35,6 @@ COLUMNS = (
     "source_name",
 )
 
-COUNTED = (
-    # table, column with the run's id, what changes when the run changes
-    ("latest_metrics", "run_uuid", "count(*), max(timestamp), max(step)"),
-    ("params", "run_uuid", "count(*), sum(length(value))"),
-    ("inputs", "destination_id", "count(*), 0"),
-    ("inputs", "source_id", "count(*), 0"),
-    ("logged_models", "source_run_id", "count(*), max(last_updated_timestamp_ms)"),
-)
-
 
 def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
     """Every run that the query means, by experiment and start."""
@@ -55,8 +44,9 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
         where = IN
         values = [json.dumps(list(query.run_ids))]
     points = _points(session, where, values)
-    states = _states(session, where, values)
-    tags = _tags(session, where, values)
+    states = sql_states.runs(session, where, values)
+    tags = sql_states.tags(session, where, values)
+    models = sql_states.models(session, where, values)
     restriction = f"WHERE run_uuid {where}" if where else ""
     order = f"{restriction} ORDER BY experiment_id, start_time, run_uuid"
     for row in session.select("runs", COLUMNS, order, values):
@@ -64,8 +54,8 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
         number = str(native["experiment_id"])
         ref = RunRef(projects.get(number, number), native["run_uuid"])
         if _is_meant(query, ref, native, gone=number in deleted):
-            state = [points[ref.run_id], states[ref.run_id], tags[ref.run_id]]
-            yield _info(ref, native, state, artifacts.local(native["artifact_uri"], home))
+            state = [each.get(ref.run_id) for each in (points, states, tags, models)]
+            yield _info(ref, native, state, home)
 
 
 def experiments(session: Session) -> tuple[dict[str, str], set[str]]:
@@ -88,10 +78,14 @@ def _is_meant(query: Query, ref: RunRef, native: dict[str, Any], *, gone: bool) 
     return query.since is None or (started is not None and started >= query.since)
 
 
-def _info(ref: RunRef, native: dict[str, Any], state: list[Any], folder: Path | None) -> RunInfo:
-    points, _, tags = state
-    files = list(artifacts.walk(folder)) if folder else []
-    content = json.dumps([native, state, files], default=str, sort_keys=True)
+def _info(ref: RunRef, native: dict[str, Any], state: list[Any], home: Path) -> RunInfo:
+    points, _, tags, models = state
+    tags = tags or {}
+    folder = artifacts.local(native["artifact_uri"], home)
+    sidecar = artifacts.sidecar(folder) if KEY_TAG in tags else None
+    places = [folder, *(artifacts.local(place, home) for _, place, *_ in models or ())]
+    files = [file for place in places if place for file in artifacts.walk(place)]
+    content = json.dumps([native, state, files, sidecar], default=str, sort_keys=True)
     return RunInfo(
         ref,
         run_key(tags.get(KEY_TAG), ref),
@@ -99,7 +93,7 @@ def _info(ref: RunRef, native: dict[str, Any], state: list[Any], folder: Path | 
         native["name"] or tags.get(RUN_NAME) or None,
         status(native["status"]),
         moment(native["start_time"]),
-        points,
+        points or 0,
         len(files),
         sum(file.size for file in files),
         carried=KEY_TAG in tags,
@@ -110,29 +104,4 @@ def _points(session: Session, where: str, values: list[str]) -> dict[str, int]:
     """Points of each run; the index on runs covers the query."""
     restriction = f"WHERE run_uuid {where} GROUP BY run_uuid" if where else "GROUP BY run_uuid"
     query = f"SELECT run_uuid, count(*) FROM metrics {restriction}"
-    return defaultdict(int, session.fetch(query, values))
-
-
-def _states(session: Session, where: str, values: list[str]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = defaultdict(list)
-    for table, column, aggregates in COUNTED:
-        if table in session.tables:
-            restriction = f"WHERE {column} {where}" if where else ""
-            query = f"SELECT {column}, {aggregates} FROM {table} {restriction} GROUP BY {column}"
-            for run, *numbers in session.fetch(query, values):
-                found[run].append([table, *numbers])
-    return found
-
-
-def _tags(session: Session, where: str, values: list[str]) -> dict[str, dict[str, Any]]:
-    """Of each run: the tags that a listing needs, and a sum over all of them."""
-    found: dict[str, dict[str, Any]] = defaultdict(lambda: {"": 0})
-    restriction = f"WHERE run_uuid {where}" if where else ""
-    for run, key, value in session.select(
-        "tags", ("run_uuid", "key", "value"), restriction, values
-    ):
-        tags = found[run]
-        tags[""] += zlib.crc32(f"{key}\0{value}".encode("utf-8", "surrogateescape"))
-        if key in (KEY_TAG, RUN_NAME):
-            tags[key] = value
-    return found
+    return dict(session.fetch(query, values))
