@@ -47,7 +47,8 @@ def local(uri: str | None, home: Path) -> Path | None:
         return None
     text = unquote(split.path) if split.scheme == "file" else uri
     path = home / text
-    if path.is_dir() or path.parent.parent.is_dir():  # the folder of the run's experiment
+    above = path.parent.parent  # the folder of the run's experiment
+    if os.path.isdir(path) or os.path.isdir(above):  # noqa: PTH112 - for 10,000 runs in a second
         return path
     return _tail(PurePosixPath(text.replace("\\", "/")), home) or path
 
