@@ -64,12 +64,17 @@ def _tail(path: PurePosixPath, home: Path) -> Path | None:
     return None
 
 
-def walk(folder: Path, damage: list[str] | None = None) -> Iterator[Entry]:
-    """The files below a folder in order, without those of Trackbridge; a missing one has none.
+def walk(
+    folder: Path, damage: list[str] | None = None, *, carried: bool = False
+) -> Iterator[Entry]:
+    """The files below a folder in order; a missing one has none.
 
+    `carried`: it is that of a run that Trackbridge has brought, so the sidecar is not the run's.
     Links that leave the folder or lead to folders are not followed but named in `damage`.
     """
-    yield from _walk(folder, folder, "", [] if damage is None else damage)
+    for entry in _walk(folder, folder, "", [] if damage is None else damage):
+        if not (carried and entry.path == SIDECAR):
+            yield entry
 
 
 def _walk(folder: Path, top: Path, prefix: str, damage: list[str]) -> Iterator[Entry]:
@@ -82,7 +87,7 @@ def _walk(folder: Path, top: Path, prefix: str, damage: list[str]) -> Iterator[E
         return
     for entry in found:
         path = prefix + entry.name
-        if path == ORIGIN or _is_thumbnail(path):
+        if _is_thumbnail(path):
             continue
         if not _is_text(path):
             damage.append(f"artifacts/{path!a}: name is not UTF-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trackbridge.adapter import Capabilities, Names
-from trackbridge_adapters.mlflow.entities import OWN_TAGS, SYSTEM
+from trackbridge_adapters.mlflow.entities import KEY_TAG, SYSTEM
 
 LARGEST = 1.7976931348623157e308
 """What MLflow makes of infinity (sqlalchemy_store.py, `sanitize_metric_value`, 3.17)."""
@@ -61,7 +61,7 @@ SQL = Capabilities(
     names={
         "metrics": replace(_NAME, reserved=(SYSTEM,)),
         "params": _NAME,
-        "tags": replace(_NAME, reserved=(OWN_TAGS,)),
+        "tags": replace(_NAME, reserved=(KEY_TAG,)),
     },
     # MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH (mlflow/utils/validation.py, 3.17)
     value_length={"params": 6000, "tags": 8000},

@@ -14,13 +14,14 @@ from trackbridge.errors import IntegrityError
 KIND = "mlflow"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 KEY_TAG = f"{ORIGIN}.run_key"
+"""Tag of a run that Trackbridge has brought; the others may be called `trackbridge.` as they like.
+"""
 EXTRA_TAG = f"{ORIGIN}.extra"
+"""Tag of experiments, registered models and their versions, which stands for their `extra`."""
 VERSION_TAG = f"{ORIGIN}.version"
+"""Tag of versions whose name is no number."""
 VERSION_EXTRA = ("status_message", "run_link")
 """Native columns of a model's version that the run model keeps in `extra`."""
-
-OWN_TAGS = f"{ORIGIN}."
-"""Prefix of tags that are never reported."""
 
 SYSTEM = "system/"
 """Prefix of system metrics (mlflow/system_metrics/metrics_monitor.py)."""

@@ -109,10 +109,12 @@ def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
     folder = run.artifacts(home)
     state = [_state(run.path / part) for part in PARTS if part != ARTIFACTS]
     state += [_state(model) for model in models]
-    if _tag(run, KEY_TAG) is not None:
+    carried = _tag(run, KEY_TAG) is not None
+    if carried:
         state.append(artifacts.sidecar(folder))
-    places = [folder, *(model / ARTIFACTS for model in models)]
-    found = [file for place in places if place for file in artifacts.walk(place)]
+    found = list(artifacts.walk(folder, carried=carried)) if folder else []
+    for model in models:
+        found += artifacts.walk(model / ARTIFACTS)
     content = json.dumps([run.meta, state, found, run.damage], default=str)
     title: Any = run.meta.get("run_name") or run.meta.get("name") or _tag(run, RUN_NAME)
     return RunInfo(
@@ -125,7 +127,7 @@ def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
         sum(_lines(path) for _, path in folders.files(run.path / "metrics")),
         len(found),
         sum(file.size for file in found),
-        _tag(run, KEY_TAG) is not None,
+        carried,
     )
 
 

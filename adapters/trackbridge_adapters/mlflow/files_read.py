@@ -12,7 +12,7 @@ from trackbridge_adapters.mlflow import artifacts, files_models, folders
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     EXTRA,
-    OWN_TAGS,
+    KEY_TAG,
     SOURCES,
     derive,
     extra,
@@ -75,14 +75,14 @@ class Reading:
     def small(self) -> dict[str, list[Row]]:
         """Rows of the small tables, `runs` last."""
         tags = self._pairs("tags")
+        values = {row["key"]: row["value"] for row in tags}
         rows = {
             "params": [{**row, "type": "string"} for row in self._pairs("params")],
-            "tags": [row for row in tags if not row["key"].startswith(OWN_TAGS)],
+            "tags": [row for row in tags if row["key"] != KEY_TAG],
             "inputs": list(self._inputs()),
             "artifacts": list(files_models.rows(self.run, self.models, self.label, self.damage)),
-            "files": [*self._files(), *self._model_files()],
+            "files": [*self._files(carried=KEY_TAG in values), *self._model_files()],
         }
-        values = {row["key"]: row["value"] for row in tags}
         return {**rows, "runs": [self._row(values)]}
 
     def _pairs(self, part: str) -> list[Row]:
@@ -139,13 +139,13 @@ class Reading:
                 "extra": packed(tags),
             }
 
-    def _files(self) -> Iterator[Row]:
+    def _files(self, *, carried: bool) -> Iterator[Row]:
         folder = self.run.artifacts(self.home)
         if folder is None:
             uri = self.run.meta.get("artifact_uri")
             self.damage.append(f"artifacts: {uri} cannot be listed from here")
             return
-        for entry in artifacts.walk(folder, self.damage):
+        for entry in artifacts.walk(folder, self.damage, carried=carried):
             yield {**self.label, "owner": "", "path": entry.path, "size": entry.size}
 
     def _model_files(self) -> Iterator[Row]:

@@ -82,9 +82,12 @@ def _info(ref: RunRef, native: dict[str, Any], state: list[Any], home: Path) -> 
     points, _, tags, models = state
     tags = tags or {}
     folder = artifacts.local(native["artifact_uri"], home)
-    sidecar = artifacts.sidecar(folder) if KEY_TAG in tags else None
-    places = [folder, *(artifacts.local(place, home) for _, place, *_ in models or ())]
-    files = [file for place in places if place for file in artifacts.walk(place)]
+    carried = KEY_TAG in tags
+    sidecar = artifacts.sidecar(folder) if carried else None
+    files = list(artifacts.walk(folder, carried=carried)) if folder else []
+    for _, place, *_ in models or ():
+        made = artifacts.local(place, home)
+        files += artifacts.walk(made) if made else ()
     content = json.dumps([native, state, files, sidecar], default=str, sort_keys=True)
     return RunInfo(
         ref,
@@ -96,7 +99,7 @@ def _info(ref: RunRef, native: dict[str, Any], state: list[Any], home: Path) -> 
         points or 0,
         len(files),
         sum(file.size for file in files),
-        carried=KEY_TAG in tags,
+        carried=carried,
     )
 
 

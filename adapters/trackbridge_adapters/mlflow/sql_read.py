@@ -14,7 +14,7 @@ from trackbridge_adapters.mlflow import artifacts, models, sql_models, sql_point
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     EXTRA,
-    OWN_TAGS,
+    KEY_TAG,
     derive,
     extra,
     micros,
@@ -69,7 +69,7 @@ class Chunk:
         """The rows of one of the small tables."""
         make = {
             "params": lambda: self._pairs("params", type="string"),
-            "tags": lambda: (row for row in self.tags if not row["key"].startswith(OWN_TAGS)),
+            "tags": lambda: (row for row in self.tags if row["key"] != KEY_TAG),
             "inputs": self._inputs,
             "artifacts": lambda: sql_models.read(self.session, self.ids, self._label),
             "files": self._files,
@@ -146,6 +146,7 @@ class Chunk:
             }
 
     def _files(self) -> Iterator[Row]:
+        carried = {row["run_id"] for row in self.tags if row["key"] == KEY_TAG}
         for run_id, native in self.runs.items():
             folder = artifacts.local(native["artifact_uri"], self.home)
             if folder is None:
@@ -153,7 +154,8 @@ class Chunk:
                     f"artifacts: {native['artifact_uri']} cannot be listed from here"
                 )
                 continue
-            for entry in artifacts.walk(folder, self.damage[run_id]):
+            brought = run_id in carried
+            for entry in artifacts.walk(folder, self.damage[run_id], carried=brought):
                 yield {
                     **self._label(run_id),
                     "owner": "",

@@ -12,7 +12,6 @@ from trackbridge.columns import batches
 from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
     NOTE,
-    OWN_TAGS,
     VERSION_EXTRA,
     VERSION_TAG,
     micros,
@@ -177,11 +176,10 @@ def _versions(session: Session) -> Iterator[Row]:
 def _tags(
     session: Session, table: str, owner: list[str]
 ) -> defaultdict[tuple[Any, ...], dict[str, str | None]]:
-    """Tags by owner; of Trackbridge's own only those that stand for columns."""
+    """Tags by owner, with those of Trackbridge's own that stand for columns."""
     found: defaultdict[tuple[Any, ...], dict[str, str | None]] = defaultdict(dict)
     for *who, key, value in session.select(table, [*owner, "key", "value"]):
-        if key in (EXTRA_TAG, VERSION_TAG) or not str(key).startswith(OWN_TAGS):
-            found[tuple(who)][text(key, "", []) or ""] = text(value, "", [])
+        found[tuple(who)][text(key, "", []) or ""] = text(value, "", [])
     return found
 
 
