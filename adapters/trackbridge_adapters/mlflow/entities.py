@@ -115,6 +115,13 @@ def read_extra(values: Mapping[str, Any], tag: str | None) -> str | None:
     return tag or packed({n: value for n, value in values.items() if value not in (None, "")})
 
 
+def with_not_read(content: str | None, traces: int, models: int) -> str | None:
+    """`extra` of an experiment, and in it how much belongs to it that no table has."""
+    counts = {"traces": traces, "logged models without a run": models}
+    not_read = {name: count for name, count in counts.items() if count}
+    return packed({**unpacked(content), "not_read": not_read}) if not_read else content
+
+
 def native_tags(content: str | None) -> dict[str, str | None]:
     """Tags out of a JSON object; values that are no text become JSON text."""
     return {

@@ -26,6 +26,7 @@ class Models:
     """The models of an experiment by the run that made them."""
 
     def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
         self._by_run: dict[str, list[Path]] = defaultdict(list)
         for path in folders.subfolders(experiment.path / MODELS):
             run = folders.read_yaml(path / META, META, []).get("source_run_id")
@@ -34,6 +35,11 @@ class Models:
     def made_by(self, run_id: str) -> list[Path]:
         """Folders of models."""
         return self._by_run.get(run_id, [])
+
+    def stray(self) -> int:
+        """How many models no run has made."""
+        runs = {run.path.name for run in folders.runs(self._experiment)}
+        return sum(len(paths) for run, paths in self._by_run.items() if run not in runs)
 
 
 def owner_of(model: Path) -> str:

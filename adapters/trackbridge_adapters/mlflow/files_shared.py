@@ -8,7 +8,7 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
-from trackbridge_adapters.mlflow import folders
+from trackbridge_adapters.mlflow import files_models, folders
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
     VERSION_EXTRA,
@@ -16,6 +16,7 @@ from trackbridge_adapters.mlflow.entities import (
     packed,
     read_extra,
     text,
+    with_not_read,
 )
 from trackbridge_adapters.mlflow.folders import META, MODELS, Experiment
 from trackbridge_adapters.mlflow.sql_shared import DELETED_STAGE
@@ -68,12 +69,10 @@ def _project(experiment: Experiment) -> Row:
         "created": micros(meta.get("creation_time"), "", []),
         "deleted": experiment.deleted,
         "source": text(meta.get("artifact_location"), "", []),
-        "extra": read_extra(
-            {
-                "last_update_time": meta.get("last_update_time"),
-                "traces": len(folders.subfolders(experiment.path / "traces")) or None,
-            },
-            None,
+        "extra": with_not_read(
+            read_extra({"last_update_time": meta.get("last_update_time")}, None),
+            len(folders.subfolders(experiment.path / "traces")),
+            files_models.Models(experiment).stray(),
         ),
     }
 

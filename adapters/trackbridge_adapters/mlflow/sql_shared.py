@@ -18,6 +18,7 @@ from trackbridge_adapters.mlflow.entities import (
     packed,
     read_extra,
     text,
+    with_not_read,
 )
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
@@ -84,7 +85,7 @@ def _runs_of(session: Session, meant: set[str]) -> Iterator[str]:
 
 def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iterator[Row]:
     tags = _tags(session, "experiment_tags", ["experiment_id"])
-    traces = _traces(session)
+    traces, stray = _traces(session), _stray_models(session)
     columns = (
         "experiment_id",
         "artifact_location",
@@ -106,22 +107,32 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
                 "created": micros(created, "", []),
                 "deleted": stage == "deleted",
                 "source": text(location, "", []),
-                "extra": read_extra(
-                    {
-                        "last_update_time": updated,
-                        "workspace": _other(workspace),
-                        "traces": traces.get(number),
-                    },
-                    hidden,
+                "extra": with_not_read(
+                    read_extra(
+                        {"last_update_time": updated, "workspace": _other(workspace)}, hidden
+                    ),
+                    traces.get(number, 0),
+                    stray.get(number, 0),
                 ),
             }
 
 
 def _traces(session: Session) -> dict[int, int]:
-    """How many GenAI traces an experiment has: they are not read yet."""
+    """How many GenAI traces each experiment has."""
     if "trace_info" not in session.tables:
         return {}
     query = "SELECT experiment_id, count(*) FROM trace_info GROUP BY experiment_id"
+    return dict(session.fetch(query))
+
+
+def _stray_models(session: Session) -> dict[int, int]:
+    """How many logged models each experiment has that no run has made."""
+    if "logged_models" not in session.tables:
+        return {}
+    query = (
+        "SELECT experiment_id, count(*) FROM logged_models WHERE source_run_id IS NULL"
+        " OR source_run_id NOT IN (SELECT run_uuid FROM runs) GROUP BY experiment_id"
+    )
     return dict(session.fetch(query))
 
 

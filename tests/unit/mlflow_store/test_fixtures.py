@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import FileRef, Query, Reader, RunRef
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
+from trackbridge.testing.base import rows_of
 from trackbridge_adapters.mlflow import ADAPTER
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -175,11 +178,39 @@ def test_logged_models_are_artifacts_of_the_run_that_made_them(store: Store) -> 
     assert {(row["run_id"], row["version"]) for row in used} >= expected
 
 
+def not_read(reader: Reader) -> list[dict[str, int]]:
+    rows = rows_of(reader.read_shared(Query()))["projects"]
+    found = (json.loads(row["extra"] or "{}").get("not_read") for row in rows)
+    return [counts for counts in found if counts is not None]
+
+
 def test_traces_are_counted() -> None:
     for name in ("mlflow.db", "mlruns"):
-        projects = Store("3.17", name).shared["projects"]
-        counts = [json.loads(row["extra"] or "{}").get("traces") for row in projects]
-        assert [count for count in counts if count] == [1]
+        assert not_read(Store("3.17", name).reader) == [{"traces": 1}]
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mlruns"])
+@pytest.mark.parametrize("run", [None, "of nowhere"])
+def test_logged_models_without_a_run_are_counted(
+    name: str, run: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    place = tmp_path / name
+    client = MlflowClient(str(place) if name == "mlruns" else f"sqlite:///{place}")
+    number = client.create_experiment("p", str(tmp_path / "files"))
+    client.create_logged_model(number, "made", client.create_run(number).info.run_id)
+    reader = ADAPTER.reader(str(place), {})
+    assert not_read(reader) == []
+    if run is None or name == "mlruns":
+        client.create_logged_model(number, "stray", run)
+    else:
+        client.create_logged_model(number, "stray")
+        with sqlite3.connect(place) as database:
+            database.execute("PRAGMA foreign_keys = OFF")
+            query = "UPDATE logged_models SET source_run_id = ? WHERE name = 'stray'"
+            database.execute(query, [run])
+        database.close()
+    assert not_read(reader) == [{"logged models without a run": 1}]
 
 
 @pytest.mark.parametrize("store_name", STORES, ids=lambda store: "-".join(store))
