@@ -21,6 +21,7 @@ SIDECAR = f"{ORIGIN}/sidecar.zip"
 _IMAGE = re.compile(r"images/[^/]+\+step\+-?\d+\+timestamp\+-?\d+\+[0-9a-f]{8}\.(?:png|webp)")
 """Images that `places` has named; MLflow's own have a whole UUID."""
 
+WINDOWS = os.name == "nt"
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -126,10 +127,17 @@ def _is_text(path: str) -> bool:
 
 def opened(folder: Path | None, path: str) -> BinaryIO | None:
     """A file below a folder; None where there is none, or a link that leaves the folder."""
-    file = None if folder is None else inside(folder, path)
-    if folder is None or file is None or not _stays(file, folder):
+    if _leads_out(path):
+        raise IntegrityError(f"{path!r}: not a path below the folder of its run; not read")
+    if folder is None or not _stays(folder / path, folder):
         return None
-    return file.open("rb")
+    return (folder / path).open("rb")
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path means something outside of its folder; names on POSIX may look odd."""
+    hostile = WINDOWS and ("\\" in path or _DRIVE.match(path))
+    return bool(hostile) or path.startswith("/") or "\0" in path or ".." in path.split("/")
 
 
 def thumbnail(path: str) -> str | None:
@@ -149,7 +157,10 @@ def _is_thumbnail(path: str) -> bool:
 
 
 def inside(folder: Path, path: str) -> Path:
-    """The place of a file below a folder; `IntegrityError` for a path that could leave it."""
+    """Where a file below a folder is to be written; `IntegrityError` if that could lead out of it.
+
+    On any system: the folder may be used on another one.
+    """
     parts = path.split("/")
     hostile = "\\" in path or "\0" in path or _DRIVE.match(path)
     if hostile or any(part in ("", ".", "..") for part in parts):

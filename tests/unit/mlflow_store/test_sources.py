@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from trackbridge.adapter import Batch, Query, Reader
-from trackbridge.errors import ConfigError, TransientError, UnsupportedError
-from trackbridge_adapters.mlflow import ADAPTER, database
+from trackbridge.adapter import Batch, FileRef, Query, Reader, RunInfo, RunRef
+from trackbridge.engine import migrate
+from trackbridge.errors import ConfigError, IntegrityError, TransientError, UnsupportedError
+from trackbridge.testing.base import rows_of
+from trackbridge_adapters.mlflow import ADAPTER, artifacts, database
 from trackbridge_adapters.mlflow.database import Database
 
 DATABASE = Path(__file__).parents[3] / "fixtures" / "mlflow-2.22" / "mlflow.db"
@@ -153,6 +156,65 @@ def test_a_file_in_a_folder_with_odd_characters_is_opened(tmp_path: Path) -> Non
     folder.mkdir()
     shutil.copyfile(DATABASE, folder / "ml?flow#1.db")
     assert points(ADAPTER.reader(str(folder / "ml?flow#1.db"), {})) > 0
+
+
+ODD = [
+    "back\\slash.txt",
+    "c:drive.txt",
+    "C:/x.txt",
+    "new\nline",
+    " lead",
+    "trail.",
+    "..x",
+    "a..b/c",
+]
+
+
+@pytest.fixture
+def run_with_odd_files(source: Path) -> RunRef:
+    with sqlite3.connect(source) as connection:
+        folder = source.parent / "odd"
+        query = "UPDATE runs SET artifact_uri = ? WHERE run_uuid = (SELECT min(run_uuid) FROM runs)"
+        connection.execute(query, [str(folder)])
+    connection.close()
+    for name in ODD:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (source.parent / "secret").write_text("secret")
+    return min((info.ref for info in listed(source)), key=lambda ref: ref.run_id)
+
+
+def listed(source: Path) -> list[RunInfo]:
+    return list(ADAPTER.reader(str(source), {}).list_runs(Query()))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_files_whose_names_would_lead_out_elsewhere_are_read(
+    source: Path, run_with_odd_files: RunRef
+) -> None:
+    reader = ADAPTER.reader(str(source), {})
+    rows = rows_of(reader.read_runs([run_with_odd_files], ["files"]))["files"]
+    assert {row["path"] for row in rows} == set(ODD)
+    for name in ODD:
+        assert reader.open_file(FileRef(run_with_odd_files, "", name)).read() == name.encode()
+    assert migrate(str(source), str(source.parent / "t.db")).verified
+
+
+@pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/secret", "nul\0"])
+def test_no_path_leads_out_of_a_runs_folder(
+    source: Path, run_with_odd_files: RunRef, path: str
+) -> None:
+    with pytest.raises(IntegrityError, match="not a path below"):
+        ADAPTER.reader(str(source), {}).open_file(FileRef(run_with_odd_files, "", path))
+
+
+@pytest.mark.parametrize("path", ["..\\secret", "c:secret"])
+def test_on_windows_a_backslash_and_a_drive_lead_out_too(
+    source: Path, run_with_odd_files: RunRef, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "WINDOWS", True)
+    with pytest.raises(IntegrityError, match="not a path below"):
+        ADAPTER.reader(str(source), {}).open_file(FileRef(run_with_odd_files, "", path))
 
 
 @pytest.mark.parametrize(
