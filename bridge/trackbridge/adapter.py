@@ -285,9 +285,11 @@ class Writer(Reader, Protocol):
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         """What the store's users shall see of a run, as rows that the store can hold. Pure.
 
-        Given is everything of the run but `metrics` and `logs`; returned are the same tables as
-        they will read natively. Limits of `capabilities` are applied afterwards, so most
-        adapters return `Presentation(dict(tables))`.
+        Given is everything of the run but `logs`, and of `metrics` only the key and value of the
+        last point of each; returned are the same tables as they will read natively, but of
+        `metrics` only points that are to be shown beside the run's own. Limits of `capabilities`
+        are applied afterwards, so most adapters return `Presentation(dict(tables))`: rows of
+        `metrics` that were given are no points to be added.
         """
         ...
 

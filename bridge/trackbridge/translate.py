@@ -23,7 +23,7 @@ from trackbridge.adapter import (
     RunRef,
     Writer,
 )
-from trackbridge.columns import batches, codes, relabel, sliced, split
+from trackbridge.columns import batches, codes, groups, relabel, sliced, split
 from trackbridge.digest import point_hashes
 from trackbridge.errors import UnsupportedError
 from trackbridge.fit import Mask, fit_name, fit_points, fit_rows, holds_everything
@@ -107,6 +107,8 @@ class _Run:
     logs: list[pa.RecordBatch] = field(default_factory=list)
     residual: PointResidual = field(default_factory=PointResidual)
     names: dict[str, str] = field(default_factory=dict)
+    last: dict[str, Row] = field(default_factory=dict)
+    """The last point of each metric that the run logged itself."""
     shown: Presentation = field(default_factory=lambda: Presentation({}))
     own_files: dict[tuple[str, str], Row] = field(default_factory=dict)
     shown_files: dict[tuple[str, str], Row] = field(default_factory=dict)
@@ -143,7 +145,11 @@ class Translation:
         """Once all is fed: find out how each run is shown, so that its files can be placed."""
         for run in self._runs.values():
             rows = {table: [_bare(row) for row in rows] for table, rows in run.rows.items()}
+            rows["metrics"] = list(run.last.values())
             run.shown = self._writer.present(run.key, rows)
+            own = {id(row) for row in rows["metrics"]}
+            points = run.shown.tables.get("metrics", [])
+            run.shown.tables["metrics"] = [row for row in points if id(row) not in own]
             files = run.shown.tables.setdefault("files", [])
             if run.logs and self._caps.console:
                 self._show_console(run, {_place(row) for row in files})
@@ -206,6 +212,7 @@ class Translation:
             run.shown.contents[place] = console.shown(pieces).encode()
 
     def _feed_points(self, data: pa.RecordBatch) -> Iterator[Batch]:
+        self._note_last(data)
         if self._caps.rows or self._careful:
             for origin, part in split(data):
                 self._runs[origin].points.append(part)
@@ -218,6 +225,15 @@ class Translation:
         if fitted.dropped.any():
             written = written.filter(pa.array(~fitted.dropped))
         yield Batch("metrics", relabel(written, self._labels))
+
+    def _note_last(self, data: pa.RecordBatch) -> None:
+        group, first = groups(data, "project", "run_id", "key")
+        last = np.zeros(len(first), np.int64)
+        last[group] = np.arange(data.num_rows)
+        names = ["project", "run_id", "key", "value", "system"]
+        for row in data.select(names).take(pa.array(last)).to_pylist():
+            if not row["system"]:
+                self._runs[RunRef(row["project"], row["run_id"])].last[row["key"]] = _bare(row)
 
     def _feed_logs(self, data: pa.RecordBatch) -> Iterator[Batch]:
         held = self._caps.holds.get("logs")

@@ -13,7 +13,8 @@ from trackbridge.adapter import ORIGIN
 from trackbridge.errors import IntegrityError
 
 PROXY = "mlflow-artifacts"
-"""Scheme of artifacts that a tracking server stores, by default in its folder `mlartifacts`."""
+"""Scheme of artifacts that a tracking server stores, in its folder `mlartifacts` unless told."""
+PROXIED = "mlartifacts"
 
 SIDECAR = f"{ORIGIN}/sidecar.zip"
 """Where the core keeps what MLflow cannot hold of a run (`trackbridge.sidecar.PATH`)."""
@@ -43,7 +44,7 @@ def local(uri: str | None, home: Path) -> Path | None:
         return None
     split = urlsplit(uri)
     if split.scheme == PROXY:
-        return _tail(PurePosixPath(unquote(split.path)), home)
+        return _tail(PurePosixPath(unquote(split.path)), home / PROXIED)
     if split.scheme not in ("", "file") and not _DRIVE.match(uri):
         return None
     text = unquote(split.path) if split.scheme == "file" else uri
@@ -56,12 +57,10 @@ def local(uri: str | None, home: Path) -> Path | None:
 
 def _tail(path: PurePosixPath, home: Path) -> Path | None:
     parts = [part for part in path.parts if part not in ("/", "..")]
-    bases = [str(home / folder) for folder in ("", "mlartifacts", "mlruns")]
     for first in range(len(parts) - 1):
         tail = "/".join(parts[first:])
-        for base in bases:
-            if os.path.isdir(f"{base}/{tail}"):  # noqa: PTH112 - ten times as fast as Path
-                return Path(base, tail)
+        if os.path.isdir(f"{home}/{tail}"):  # noqa: PTH112 - ten times as fast as Path
+            return Path(home, tail)
     return None
 
 

@@ -41,6 +41,9 @@ RUN_COLUMNS = (
 GROUP = 1000
 """Runs whose small tables are in memory at a time."""
 
+LOGGED = frozenset({"mlflow.log-model.history", "mlflow.loggedArtifacts", "mlflow.loggedImages"})
+"""Tags of runs that have logged files (mlflow/utils/mlflow_tags.py, 3.17)."""
+
 SMALL = ("params", "tags", "inputs", "artifacts", "files", "runs")
 
 
@@ -147,31 +150,25 @@ class Chunk:
 
     def _files(self) -> Iterator[Row]:
         carried = {row["run_id"] for row in self.tags if row["key"] == KEY_TAG}
+        made = list(sql_models.made_by(self.session, self.ids))
+        logged = {row["run_id"] for row in self.tags if row["key"] in LOGGED}
+        logged -= {model["run_id"] for model in made}
         for run_id, native in self.runs.items():
+            damage = self.damage[run_id]
             folder = artifacts.local(native["artifact_uri"], self.home)
             if folder is None:
-                self.damage[run_id].append(
-                    f"artifacts: {native['artifact_uri']} cannot be listed from here"
-                )
+                damage.append(f"artifacts: {native['artifact_uri']} cannot be listed from here")
                 continue
-            brought = run_id in carried
-            for entry in artifacts.walk(folder, self.damage[run_id], carried=brought):
-                yield {
-                    **self._label(run_id),
-                    "owner": "",
-                    "path": entry.path,
-                    "size": entry.size,
-                }
-        for model in sql_models.made_by(self.session, self.ids):
+            if run_id in logged and not folder.is_dir():
+                damage.append(f"artifacts: {folder} is missing, and the files that were logged")
+            for entry in artifacts.walk(folder, damage, carried=run_id in carried):
+                yield {**self._label(run_id), "owner": "", "path": entry.path, "size": entry.size}
+        for model in made:
             folder = artifacts.local(model["location"], self.home)
+            label = self._label(model["run_id"])
             owner = models.owner(model["name"], model["model_id"])
             for entry in artifacts.walk(folder) if folder else ():
-                yield {
-                    **self._label(model["run_id"]),
-                    "owner": owner,
-                    "path": entry.path,
-                    "size": entry.size,
-                }
+                yield {**label, "owner": owner, "path": entry.path, "size": entry.size}
 
     def _label(self, run_id: str) -> Row:
         return {"project": self.projects[run_id], "run_id": run_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -195,14 +196,27 @@ def _dataset(kind: str, row: Row) -> Row:
 
 
 def _summary(run: Row, tables: Mapping[str, list[Row]]) -> list[Row]:
-    """A point for each number of the summary that is not the tracker's own."""
+    """A point for each number of the summary that says more than its metric's last point."""
     time = run.get("ended") or run.get("started") or EPOCH
-    found = ((row, _number(row)) for row in tables.get("summary", []))
+    last = {row["key"]: row["value"] for row in tables.get("metrics", [])}
+    rows = tables.get("summary", [])
+    media = {_path(row)[:-1] for row in rows if _path(row)[-1] == "_type"}
+    found = ((row, _number(row)) for row in rows)
     return [
         {"key": f"summary/{row['key']}", "step": 0, "time": time, "value": number, "system": False}
         for row, number in found
         if number is not None
+        and not _same(number, last.get(row["key"]))
+        and not any(_path(row)[:end] in media for end in range(1, len(_path(row))))
     ]
+
+
+def _path(row: Row) -> tuple[str, ...]:
+    return tuple(json.loads(row["path"])) if row.get("path") else (row["key"],)
+
+
+def _same(number: float, other: float | None) -> bool:
+    return number == other or (other is not None and math.isnan(number) and math.isnan(other))
 
 
 def _number(row: Row) -> float | None:
