@@ -28,10 +28,11 @@ Row = dict[str, Any]
 """One row of a table as column -> value; an absent column means null."""
 
 ORIGIN = "trackbridge"
-"""Name of the folder, and prefix (`trackbridge.`) of the tags, that belong to Trackbridge.
+"""Name of the folder, and prefix (`trackbridge.`) of the tags, that Trackbridge writes to.
 
-An adapter never reports them as the run's own tags, params or files: it gives the key in
-`RunInfo.key` and opens the files by name.
+An adapter never reports what Trackbridge wrote there as the run's own: the tag (or the like) in
+which it keeps the key, which it gives in `RunInfo.key`, and, of runs that have one, the file
+`trackbridge/sidecar.zip`, which it opens by name. Whatever else is called like that is the run's.
 """
 
 
@@ -57,7 +58,10 @@ class FileRef(NamedTuple):
 class RunKey(NamedTuple):
     """Where a run was born: its identity through any number of stores.
 
-    `instance` tells stores apart whose run ids may collide; it is empty where ids are unique.
+    `instance` tells stores apart whose run ids may collide; it is empty where ids are unique. It
+    has to be written in the store and must not change when the store is moved or copied, so it is
+    no path: with an empty one, a run of the same project and id from another store of the kind is
+    taken for the same run.
     """
 
     kind: str
@@ -140,8 +144,10 @@ class Capabilities:
     """What a store can hold natively, as plain data. It claims nothing by default.
 
     A table or column that is not in `holds` is kept in the sidecar and reads natively as null
-    (or as its `schema.DEFAULTS`); no run can be written to a store that does not hold `files`,
-    unless it holds everything.
+    (or as its `schema.DEFAULTS`). A store that can be written holds `runs`, and puts files even
+    where it has no table of them: the sidecar is one. If it holds `files`, it claims `owner`,
+    `path`, `size` and `sha256` of it; what it does not know of them (null) is found out by reading
+    the bytes. Columns in `schema.LOCAL` are claimed like others, but never compared.
     """
 
     holds: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -198,8 +204,8 @@ class Presentation:
     """How one run is shown in a store: the result of `Writer.present`.
 
     `files` maps (owner, path) of the run to (owner, path) in the store, where they differ;
-    `contents` are small files, made from the tables, that only the store's users need.
-    Rows of `metrics` are points to be shown beside the run's own.
+    `contents` are small files by (owner, path), made from the tables, that only the store's users
+    need; their rows of `files` are added by the core.
     """
 
     tables: dict[str, list[Row]]
@@ -212,7 +218,9 @@ class Reader(Protocol):
 
     Native errors become `trackbridge.errors` here, at the adapter's edge. Damaged data is no
     error: what is readable is given, and `runs.extra` has a JSON list of strings `damage`, each
-    naming file, offset or line, and reason. Readers are cheap to make and used by one thread at a
+    naming file, offset or line, and reason, even where the store holds no `extra`. What a project
+    has that the adapter does not read is counted in its `extra`, as `{"not_read": {"traces": 3}}`.
+    Readers are cheap to make and used by one thread at a
     time, which is not always the same one.
     """
 
@@ -239,8 +247,9 @@ class Reader(Protocol):
         ...
 
     def open_file(self, file: FileRef) -> BinaryIO:
-        """The bytes of a file that `files` names, or of one below `ORIGIN/` (owner '').
+        """The bytes of a file that `files` names, or of a sidecar (see `ORIGIN`; owner '').
 
+        Files of the store itself (run `STORE`) are asked for by the names they were put under.
         Raises `NotFoundError` where the bytes are missing.
         """
         ...
@@ -279,7 +288,11 @@ class Writer(Reader, Protocol):
     """A store that can be written, and read: what was written must be read back to be proven."""
 
     def target(self, key: RunKey) -> RunRef:
-        """Where a run of that origin lies in this store. Pure; distinct keys stay distinct."""
+        """Where a run of that origin lies in this store. Pure; distinct keys stay distinct.
+
+        The same id occurs in many projects, and many an id differs from another in nothing but
+        case or signs: if a store names folders after runs, these have to stay apart too.
+        """
         ...
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
@@ -306,7 +319,10 @@ class Adapter(Protocol):
     """A kind of store: what the entry point group `trackbridge.adapters` names.
 
     `name` is the scheme of its addresses (`name:location`). Importing the module that holds it
-    must be cheap: client libraries are imported when a store is opened.
+    must be cheap: client libraries are imported when a store is opened. `options` are the
+    adapter's own, by name (the command line knows `artifact_root`); an unknown one is a
+    `ConfigError`. Errors of the system (a full disk, missing rights) become `ConfigError` or
+    `BridgeError` too, with the way out.
     """
 
     name: str

@@ -18,7 +18,8 @@ from trackbridge.losses import Loss
 from trackbridge.prefetch import prefetched
 from trackbridge.proof import compare_digests, digest_chunk
 from trackbridge.sidecar import PATH, Overlay, Sidecar
-from trackbridge.translate import Translation, Verbatim, translation
+from trackbridge.translate import Translation, translation
+from trackbridge.verbatim import Verbatim
 
 
 @dataclass

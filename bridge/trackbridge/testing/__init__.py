@@ -20,8 +20,9 @@ except ImportError as error:
 for _module in ("reading", "writing", "filing", "roundtrip"):
     pytest.register_assert_rewrite(f"trackbridge.testing.{_module}")
 
+from trackbridge.testing.base import ContractBase  # noqa: E402
 from trackbridge.testing.contract import AdapterContract  # noqa: E402
 from trackbridge.testing.made import MadeRun  # noqa: E402
 from trackbridge.testing.plain import PlainPoint, PlainRun  # noqa: E402
 
-__all__ = ["AdapterContract", "MadeRun", "PlainPoint", "PlainRun"]
+__all__ = ["AdapterContract", "ContractBase", "MadeRun", "PlainPoint", "PlainRun"]

@@ -129,6 +129,27 @@ def test_numbers_of_the_summary_are_metrics_and_the_rest_is_named_as_a_loss() ->
     assert [row["key"] for row in found["summary"]] == ["huge", "_step", "text"]
 
 
+def test_a_summary_that_says_what_its_metric_ends_with_is_not_shown_again() -> None:
+    rows = [
+        {"key": key, "value": value, "type": "float"}
+        for key, value in (("loss", "0.5"), ("acc", "0.9"), ("nan", "NaN"))
+    ]
+    last = [{"key": "loss", "value": 0.5}, {"key": "acc", "value": 0.1}]
+    last.append({"key": "nan", "value": float("nan")})
+    found = shown(summary=rows, metrics=last).tables
+    assert [point["key"] for point in found["metrics"]] == ["summary/acc"]
+
+
+def test_the_measures_of_media_in_a_summary_are_not_shown() -> None:
+    rows = [
+        {"key": "pic._type", "path": '["pic", "_type"]', "value": "image-file", "type": "string"},
+        {"key": "pic.width", "path": '["pic", "width"]', "value": "64", "type": "integer"},
+        {"key": "deep.acc", "path": '["deep", "acc"]', "value": "1", "type": "integer"},
+    ]
+    found = shown(summary=rows).tables
+    assert [point["key"] for point in found["metrics"]] == ["summary/deep.acc"]
+
+
 def test_a_dataset_with_the_same_digest_but_other_content_is_another_dataset() -> None:
     rows = [
         {"name": "d", "digest": "1", "kind": "dataset", "source": source} for source in ("a", "b")

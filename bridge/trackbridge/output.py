@@ -1,0 +1,211 @@
+"""How results are printed: tables for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import RunInfo
+    from trackbridge.engine import Report
+    from trackbridge.forecast import Forecast
+    from trackbridge.losses import Loss
+    from trackbridge.proof import Comparison
+
+LOSSES = {
+    True: "not shown natively by the target (kept beside each run, restored on the way back):",
+    False: "not moved, so that the target has nothing of it:",
+}
+"""What is said of losses, by whether they are kept."""
+
+MOST_DIFFERENCES = 50
+MOST_LINES = 20
+"""Lines about damage, and about failures, that are printed; `--json` has all."""
+
+
+def print_forecast(found: Forecast, as_json: bool) -> None:
+    """What a migration would do."""
+    if as_json:
+        losses = [_loss_document(loss) for loss in found.losses]
+        document = {**asdict(found), "bytes": found.size, "losses": losses}
+        del document["size"]
+        click.echo(json.dumps(document))
+        return
+    click.echo(
+        f"{found.runs} runs, {found.points:,} points, {found.files} files, {_size(found.size)}; "
+        f"about {_duration(found.estimate_seconds)}"
+    )
+    _print_losses(found.losses)
+
+
+def print_report(report: Report, target: str, as_json: bool) -> None:
+    """What a migration did; damage and failures go to stderr."""
+    if as_json:
+        click.echo(json.dumps(_report_document(report)))
+    else:
+        click.echo(
+            f"{report.total} runs: {report.copied} copied, {report.updated} updated, "
+            f"{report.skipped} already there, {len(report.failures)} failed; "
+            f"{report.points:,} points, {report.files} files, {_size(report.size)} "
+            f"in {_duration(report.seconds)}"
+        )
+        _print_losses(report.losses)
+        if report.verified and report.total:
+            line(_proof(report, target))
+    _lines("damaged", report.damage)
+    _lines("failed", [f"run {failure.run}: {failure.error}" for failure in report.failures])
+
+
+def _lines(what: str, texts: list[str]) -> None:
+    for text in texts[:MOST_LINES]:
+        line(f"{what}: {text}", err=True)
+    if len(texts) > MOST_LINES:
+        line(f"{what}: and {len(texts) - MOST_LINES} more; `--json` lists them all", err=True)
+
+
+def _proof(report: Report, target: str) -> str:
+    if not report.skipped:
+        return f"verified: every run was read back from {target} and is equal"
+    moved = report.copied + report.updated
+    return (
+        f"verified: {moved} runs were read back from {target} and are equal; {report.skipped} were "
+        "proven before and have not changed at the source (`trackbridge verify` compares again)"
+    )
+
+
+def _report_document(report: Report) -> dict[str, Any]:
+    return {
+        "runs": {
+            "total": report.total,
+            "copied": report.copied,
+            "updated": report.updated,
+            "skipped": report.skipped,
+            "failed": len(report.failures),
+        },
+        "points": report.points,
+        "files": report.files,
+        "bytes": report.size,
+        "losses": [_loss_document(loss) for loss in report.losses],
+        "verified": report.verified,
+        "failures": [asdict(failure) for failure in report.failures],
+        "damage": report.damage,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _print_losses(losses: Iterable[Loss]) -> None:
+    losses = list(losses)
+    for title, kept in (
+        (
+            "not shown natively by the target (kept beside each run, restored on the way back):",
+            True,
+        ),
+        ("not moved, the target has nothing of it:", False),
+    ):
+        some = [loss for loss in losses if loss.kept == kept]
+        if some:
+            click.echo(title)
+            table((), ((f"  {loss.kind}", f"{loss.count:,}", loss.example) for loss in some))
+
+
+def _loss_document(loss: Loss) -> dict[str, Any]:
+    return {"kind": loss.kind, "count": loss.count, "example": loss.example}
+
+
+def print_comparison(result: Comparison, as_json: bool) -> None:
+    """Whether two stores are equal, and what is not."""
+    if as_json:
+        document = {
+            "runs": {
+                "total": result.total,
+                "equal": result.equal,
+                "different": result.different,
+                "missing": result.missing,
+            },
+            "series": {"total": result.series, "equal": result.series_equal},
+            "differences": [asdict(difference) for difference in result.differences],
+        }
+        click.echo(json.dumps(document))
+        return
+    for difference in result.differences[:MOST_DIFFERENCES]:
+        line(str(difference))
+    if len(result.differences) > MOST_DIFFERENCES:
+        more = len(result.differences) - MOST_DIFFERENCES
+        click.echo(f"and {more} more differences; `--json` lists them all")
+    click.echo(
+        f"{result.total} runs: {result.equal} equal, {result.different} different, "
+        f"{result.missing} missing; {result.series} metric series: {result.series_equal} equal"
+    )
+
+
+def print_runs(runs: list[RunInfo], as_json: bool) -> None:
+    """A listing."""
+    if as_json:
+        click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
+        return
+    header = ("project", "run", "status", "started", "points", "name")
+    table(header, (_columns(info) for info in runs))
+    click.echo(f"{len(runs)} runs", err=True)
+
+
+def _columns(info: RunInfo) -> tuple[str, ...]:
+    started = f"{info.started:%Y-%m-%d %H:%M}" if info.started else "-"
+    status = info.status or "-"
+    points = f"{'~' if info.estimated else ''}{info.points:,}"
+    return (info.ref.project, info.ref.run_id, status, started, points, info.name or "")
+
+
+def _described(info: RunInfo) -> dict[str, Any]:
+    return {
+        "project": info.ref.project,
+        "run_id": info.ref.run_id,
+        "key": str(info.key),
+        "name": info.name,
+        "status": info.status,
+        "started": info.started.isoformat() if info.started else None,
+        "points": info.points,
+        "estimated": info.estimated,
+        "files": info.files,
+        "bytes": info.size,
+    }
+
+
+def line(text: str, *, err: bool = False) -> None:
+    """One line, whatever is in the names and messages that it quotes."""
+    click.echo(_visible(text), err=err)
+
+
+def table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
+    """Left-aligned columns; control characters in data must not steer the terminal."""
+    lines = [[_visible(cell) for cell in row] for row in rows]
+    every = [list(header), *lines] if header else lines
+    if not every:
+        return
+    widths = [min(60, max(len(row[i]) for row in every)) for i in range(len(every[0]))]
+    for number, row in enumerate(every):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+        click.echo(click.style(text, bold=True) if header and number == 0 else text)
+
+
+def _visible(cell: Any) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(cell))
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
