@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,9 +91,8 @@ class Database:
             copy = Path(folder.name, "copy.db")
             shutil.copyfile(self.path, copy)
             for suffix, _, _ in stamp.others:
-                beside = Path(f"{self.path}{suffix}")
-                if beside.exists():
-                    shutil.copyfile(beside, f"{copy}{suffix}")
+                with suppress(FileNotFoundError):  # gone meanwhile: the stamp says so
+                    shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
             if self._stamp() == stamp:
                 with native_errors(self.path):
                     merge = sqlite3.connect(copy)

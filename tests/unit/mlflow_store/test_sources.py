@@ -128,6 +128,21 @@ def test_a_source_that_never_rests_is_a_fault_that_may_pass(
         pass
 
 
+def test_a_journal_that_goes_while_it_is_copied_is_no_error(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Path(f"{source}-journal")
+    journal.write_bytes(b"not a hot one")
+    real = shutil.copyfile
+
+    def copied(here: Path, there: Path) -> None:
+        journal.unlink(missing_ok=True)
+        real(here, there)
+
+    monkeypatch.setattr(database.shutil, "copyfile", copied)
+    assert points(ADAPTER.reader(str(source), {})) == points(ADAPTER.reader(str(DATABASE), {}))
+
+
 def test_a_database_that_is_written_to_all_the_time_is_recognized(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
