@@ -14,8 +14,7 @@ from trackbridge.errors import IntegrityError
 KIND = "mlflow"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 KEY_TAG = f"{ORIGIN}.run_key"
-"""Tag of a run that Trackbridge has brought; the others may be called `trackbridge.` as they like.
-"""
+"""Tag of a run that Trackbridge has brought. Any other name that begins alike is a user's own."""
 EXTRA_TAG = f"{ORIGIN}.extra"
 """Tag of experiments, registered models and their versions, which stands for their `extra`."""
 VERSION_TAG = f"{ORIGIN}.version"
