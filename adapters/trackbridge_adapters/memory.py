@@ -63,6 +63,8 @@ def create(name: str, capabilities: Capabilities) -> Contents:
 class MemoryStore:
     """A store, for reading and for writing."""
 
+    advice = ""
+
     def __init__(self, name: str, capabilities: Capabilities = EVERYTHING) -> None:
         self._name = name
         self.address = f"memory:{name}"

@@ -287,6 +287,14 @@ class Sink(Protocol):
 class Writer(Reader, Protocol):
     """A store that can be written, and read: what was written must be read back to be proven."""
 
+    @property
+    def advice(self) -> str:
+        """One line that a person should know once runs were written: the next step, or a trap.
+
+        Empty where there is nothing to say.
+        """
+        ...
+
     def target(self, key: RunKey) -> RunRef:
         """Where a run of that origin lies in this store. Pure; distinct keys stay distinct.
 

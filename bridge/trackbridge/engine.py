@@ -45,6 +45,8 @@ class Report:
     losses: list[Loss] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    advice: str = ""
+    """What a person should know of the target now; see `Writer.advice`."""
     seconds: float = 0.0
 
     @property
@@ -105,6 +107,8 @@ def migrate(
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
         for table, name in lacking
     ]
+    if report.copied or report.updated:
+        report.advice = writer.advice
     report.losses = job.losses.list()
     report.seconds = time.monotonic() - begun
     return report

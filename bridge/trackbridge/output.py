@@ -56,6 +56,8 @@ def print_report(report: Report, target: str, as_json: bool) -> None:
         _print_losses(report.losses)
         if report.verified and report.total:
             line(_proof(report, target))
+    if report.advice:
+        line(f"note: {report.advice}", err=True)
     _lines("damaged", report.damage)
     _lines("failed", [f"run {failure.run}: {failure.error}" for failure in report.failures])
 
@@ -68,9 +70,14 @@ def _lines(what: str, texts: list[str]) -> None:
 
 
 def _proof(report: Report, target: str) -> str:
+    moved = report.copied + report.updated
+    if not moved:
+        return (
+            f"nothing to do: all {report.skipped} runs were proven to be in {target} before, and "
+            "have changed on neither side (`trackbridge verify` compares again)"
+        )
     if not report.skipped:
         return f"verified: every run was read back from {target} and is equal"
-    moved = report.copied + report.updated
     return (
         f"verified: {moved} runs were read back from {target} and are equal; {report.skipped} were "
         "proven before and have not changed at the source (`trackbridge verify` compares again)"

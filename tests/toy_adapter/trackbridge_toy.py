@@ -37,6 +37,8 @@ INDEX = "toy.json"
 class ToyStore:
     """A folder of the toy tracker, for reading and for writing."""
 
+    advice = ""
+
     capabilities = Capabilities(
         holds={
             "projects": ("project", "notes"),

@@ -14,6 +14,8 @@ from trackbridge_adapters.archive.sink import ArchiveSink
 class ArchiveWriter(ArchiveReader):
     """An archive, for writing too."""
 
+    advice = ""
+
     def target(self, key: RunKey) -> RunRef:
         return RunRef(key.project, key.run_id)
 

@@ -76,6 +76,12 @@ class SqlWriter(SqlReader):
     def read_shared(self, query: Query) -> Iterator[Batch]:
         return super().read_shared(query) if self.database.exists() else iter(())
 
+    @property
+    def advice(self) -> str:
+        with self.database.session() as session:
+            root = self.artifact_root(session)
+        return f"the files are in {root}, to which the database refers by absolute paths"
+
     def target(self, key: RunKey) -> RunRef:
         run_id = key.run_id
         if not RUN_ID.fullmatch(run_id):

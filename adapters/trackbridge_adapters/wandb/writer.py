@@ -52,6 +52,10 @@ class WritableRunFolders(RunFolders):
         super().__init__(location)
         self._entity = entity
 
+    @property
+    def advice(self) -> str:
+        return f"to upload them: wandb sync {self._location}/offline-run-*"
+
     def open(self, keys: Sequence[RunKey]) -> RunFolderSink:
         return RunFolderSink(self, self._location, {key: self.target(key) for key in keys})
 

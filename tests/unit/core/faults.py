@@ -75,6 +75,8 @@ class _Sink:
 
 
 class _Store:
+    advice = ""
+
     def __init__(self, store: memory.MemoryStore, name: str) -> None:
         self._store = store
         self.address = f"faulty:{name}"
