@@ -73,7 +73,8 @@ def test_an_archive_holds_a_store_and_gives_it_back(
     origin = str(copied(store))
     archive = f"archive:{tmp_path}/archive"
     report = move(origin, archive, origin)
-    assert [loss for loss in report.losses if loss.kind != "files without bytes"] == []
+    named = {loss.kind for loss in report.losses}
+    assert named <= {"files without bytes", "traces not moved"}
     again = trackbridge.migrate(origin, archive)
     assert (again.skipped, again.copied, again.updated) == (report.total, 0, 0)
     move(archive, f"archive:{tmp_path}/another", origin)
