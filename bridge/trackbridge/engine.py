@@ -20,6 +20,7 @@ from trackbridge.proof import Comparison
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
+from trackbridge.schema import SHARED
 from trackbridge.transfer import Moved, move
 
 
@@ -87,8 +88,8 @@ def migrate(
     job.progress.begin(len(ahead), sum(info.points for info in ahead))
     waiting += job.examine(reader, doubtful)
     rows, here, there = persist(lambda: job.shared(reader, query, runs))
-    # before the runs that lie in them
-    persist(lambda: shared.move(rows, here, writer, there, ("projects",)))
+    early = {"projects"}  # before the runs that lie in them
+    job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, early)))
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
         open_both = _Stores(source, target, source_options, target_options)
@@ -101,8 +102,8 @@ def migrate(
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
-    losses, lacking = persist(lambda: shared.move(rows, here, writer, there))
-    job.losses.merge(losses.list())
+    job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, SHARED - early)))
+    lacking = persist(lambda: shared.lacking(rows, shared.read(writer, EVERY_RUN, there)))
     report.failures += [
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
         for table, name in lacking

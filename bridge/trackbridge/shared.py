@@ -31,7 +31,7 @@ from trackbridge.columns import batches
 from trackbridge.digest import row_digest
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit import fit_rows, holds_everything
-from trackbridge.losses import Losses
+from trackbridge.losses import Loss, Losses
 from trackbridge.schema import NAMED_BY, SHARED, TABLES
 from trackbridge.sidecar import plain_row, typed_row
 
@@ -109,13 +109,13 @@ def _without_not_read(row: Row, losses: Losses) -> str | None:
 
 
 def move(
-    rows: Rows, origins: Origins, writer: Writer, there: Origins, tables: Collection[str] = SHARED
-) -> tuple[Losses, list[tuple[str, Name]]]:
-    """Bring shared rows to the target; gives what it cannot show, and what did not arrive."""
+    rows: Rows, origins: Origins, writer: Writer, there: Origins, tables: Collection[str]
+) -> list[Loss]:
+    """Bring shared rows of some tables to the target; gives what it cannot show."""
     losses = Losses()
     wanted = {table: rows[table] for table in sorted(tables)}
     if not lacking(wanted, read(writer, Query(), there)):
-        return losses, []
+        return []
     before = _native(writer, Query(), there, Losses())
     bare = holds_everything(writer.capabilities)
     with writer.open([]) as sink:
@@ -135,7 +135,7 @@ def move(
         if file and not bare:
             sink.put_file(FileRef(STORE, "", PATH), io.BytesIO(file.dumps()))
         sink.commit()
-    return losses, lacking(wanted, read(writer, Query(), there))
+    return losses.list()
 
 
 def _foreign(

@@ -218,6 +218,15 @@ def test_rows_of_others_are_left_as_they_are_and_named() -> None:
         assert shared(back) == shared(home)
 
 
+def test_projects_of_others_alone_are_named_too() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample()], {"projects": SHARED_ROWS["projects"]})
+        seed(away, [], {"projects": NATIVE_ROWS["projects"]})
+        report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        [loss] = [loss for loss in report.losses if loss.kind.startswith("projects left")]
+        assert (loss.count, loss.example) == (1, "p")
+
+
 def test_our_own_rows_are_brought_up_to_date_again() -> None:
     with stores(NOTHING_CHANGES, POOR) as (home, away):
         for notes in ("first", "second"):
