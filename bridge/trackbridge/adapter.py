@@ -205,12 +205,14 @@ class Presentation:
 
     `files` maps (owner, path) of the run to (owner, path) in the store, where they differ;
     `contents` are small files by (owner, path), made from the tables, that only the store's users
-    need; their rows of `files` are added by the core.
+    need; their rows of `files` are added by the core. `keys` maps (table, key) of a row that is
+    shown under another key to that key, so that what users do to it there is understood.
     """
 
     tables: dict[str, list[Row]]
     files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     contents: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class Reader(Protocol):

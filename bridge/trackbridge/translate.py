@@ -310,8 +310,10 @@ def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
     def native_name(table: str, row: Row) -> Hashable:
         if table == "files":
             return run.shown.files.get(_place(row), _place(row))
-        if table in KEYED and table in caps.names and row.get("key") is not None:
-            return fit_name(row["key"], caps.names[table])
+        key = row.get("key")
+        if table in KEYED and key is not None:
+            shown: str = run.shown.keys.get((table, key), key)
+            return fit_name(shown, caps.names.get(table, Names()))
         return name(table, row)
 
     side = Sidecar(names=run.names, files=_moved_files(run))

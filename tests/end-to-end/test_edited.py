@@ -100,3 +100,18 @@ def test_a_run_that_was_deleted_in_mlflow_is_seen_as_deleted(
     (row,) = rows(target, info, "runs")
     assert row["deleted"] is True
     assert trackbridge.migrate(target, f"archive:{tmp_path}/archive").verified
+
+
+def test_a_label_that_was_removed_in_mlflow_does_not_come_home(
+    moved: tuple[str, Path, RunInfo],
+) -> None:
+    _, database, info = moved
+    target = f"mlflow:sqlite:///{database}"
+    before = [row["key"] for row in rows(target, info, "tags")]
+    change(
+        database,
+        "delete from tags where key = ? and run_uuid = ?",
+        f"wandb.tag.{before[0]}",
+        info.ref.run_id,
+    )
+    assert [row["key"] for row in rows(target, info, "tags")] == before[1:]

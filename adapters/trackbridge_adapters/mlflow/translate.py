@@ -70,7 +70,14 @@ def present(
         shown["summary"] = [row for row in tables.get("summary", []) if _number(row) is None]
         shown["series"] = [row for row in tables.get("series", []) if not _is_shown(row)]
         shown.pop("alerts", None)  # a file
-    return Presentation(shown, layout.moved, layout.contents)
+    labels = {} if key.kind == KIND else _labels(key.kind, tables)
+    return Presentation(shown, layout.moved, layout.contents, labels)
+
+
+def _labels(kind: str, tables: Mapping[str, list[Row]]) -> dict[tuple[str, str], str]:
+    """The tags that stand for bare labels, which MLflow does not know."""
+    labels = (row["key"] for row in tables.get("tags", []) if row.get("value") is None)
+    return {("tags", label): f"{kind}.tag.{label}" for label in labels}
 
 
 def _run(key: RunKey, run: Row, tags: Tags, parent: str | None) -> Row:
@@ -107,13 +114,9 @@ def _tags(key: RunKey, run: Row, tables: Mapping[str, list[Row]], layout: places
     rows = tables.get("tags", [])
     if key.kind == KIND:
         return {row["key"]: row.get("value") for row in rows}
-    kind = key.kind
-    tags: Tags = {
-        f"{kind}.tag.{row['key']}" if row.get("value") is None else row["key"]: (
-            "true" if row.get("value") is None else row["value"]
-        )
-        for row in rows
-    }
+    kind, labels = key.kind, _labels(key.kind, tables)
+    tags: Tags = {row["key"]: row["value"] for row in rows if row.get("value") is not None}
+    tags.update(dict.fromkeys(labels.values(), "true"))
     tags.update({f"{kind}.project": key.project, f"{kind}.run_id": key.run_id})
     tags.update({f"{kind}.{name}": run[c] for name, c in INFO.items() if run.get(c)})
     for row in tables.get("inputs", []):
