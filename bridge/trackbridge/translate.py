@@ -310,9 +310,9 @@ def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
     def native_name(table: str, row: Row) -> Hashable:
         if table == "files":
             return run.shown.files.get(_place(row), _place(row))
-        key = row.get("key")
+        key: str | None = row.get("key")
         if table in KEYED and key is not None:
-            shown: str = run.shown.keys.get((table, key), key)
+            shown = run.shown.keys.get((table, key), key)
             return fit_name(shown, caps.names.get(table, Names()))
         return name(table, row)
 
