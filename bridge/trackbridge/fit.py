@@ -221,6 +221,7 @@ def example(rows: list[Row]) -> str:
     if not rows:
         return ""
     row = rows[0]
-    what = row.get("key") or row.get("path") or row.get("name") or row.get("collection") or ""
+    names = ("key", "path", "name", "collection", "project")
+    what = next((row[name] for name in names if row.get(name)), "")
     run = row.get("run_id")
-    return f"{run}: {what}" if run and what else str(what or run or "")
+    return f"{run}: {what}" if run and what != row.get("project") else str(run or what)
