@@ -221,7 +221,8 @@ def example(rows: list[Row]) -> str:
     if not rows:
         return ""
     row = rows[0]
-    names = ("key", "path", "name", "collection", "project")
-    what = next((row[name] for name in names if row.get(name)), "")
+    what = next((row[n] for n in ("key", "path", "name", "collection") if row.get(n)), "")
     run = row.get("run_id")
-    return f"{run}: {what}" if run and what != row.get("project") else str(run or what)
+    if run and what:
+        return f"{run}: {what}"
+    return str(what or run or row.get("project") or "")
