@@ -1,4 +1,4 @@
-"""Sessions: tests on every supported Python, lint, types, benchmarks."""
+"""Sessions: tests on every supported Python, long ones, lint, types, benchmarks."""
 
 import nox
 
@@ -11,6 +11,13 @@ def tests(session: nox.Session) -> None:
     """The test suite."""
     session.install("-e", ".[dev]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The long suites: fifty kills, a thousand examples for each property."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-m", "nightly or not nightly", env={"HYPOTHESIS_PROFILE": "nightly"})
 
 
 @nox.session
