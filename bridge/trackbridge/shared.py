@@ -54,6 +54,8 @@ class Origins:
         for ref, key in runs:
             self.projects[ref.project] = key._replace(run_id="")
             self.runs[ref.run_id] = key
+        self.born_projects = {key.project: key for key in self.projects.values()}
+        self.born_runs = {key.run_id: key for key in self.runs.values()}
 
     def project(self, native: str) -> str:
         return self.projects[native].project if native in self.projects else native
@@ -102,8 +104,12 @@ def _without_not_read(row: Row, losses: Losses) -> str | None:
     extra: str | None = row["extra"]
     if not extra or NOT_READ not in extra:
         return extra
-    fields = json.loads(extra)
-    for what, count in fields.pop(NOT_READ, {}).items():
+    try:
+        fields = json.loads(extra)
+        counts = dict(fields.pop(NOT_READ))
+    except (ValueError, KeyError, TypeError, AttributeError):  # text that only looks like it
+        return extra
+    for what, count in counts.items():
         losses.add(f"{what} not moved", row["project"], count, kept=False)
     return json.dumps(fields, sort_keys=True, ensure_ascii=False) if fields else None
 
@@ -163,14 +169,12 @@ def lacking(rows: Rows, there: Rows) -> list[tuple[str, Name]]:
 
 def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     """A row under the names that its project and run have in the target."""
-    born = {key.project: key for key in origins.projects.values()}
-    runs = {key.run_id: key for key in origins.runs.values()}
     labelled = dict(row)
     if row.get("project") is not None:
-        key = born.get(row["project"], RunKey("", "", row["project"], ""))
+        key = origins.born_projects.get(row["project"], RunKey("", "", row["project"], ""))
         labelled["project"] = writer.target(key).project
-    if row.get("run_id") in runs:
-        labelled["run_id"] = writer.target(runs[row["run_id"]]).run_id
+    if row.get("run_id") in origins.born_runs:
+        labelled["run_id"] = writer.target(origins.born_runs[row["run_id"]]).run_id
     return labelled
 
 

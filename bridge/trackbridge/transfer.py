@@ -66,8 +66,14 @@ def _take_back(target: Writer, infos: Sequence[RunInfo], reasons: Mapping[str, s
     """Leave no more than a marked shell of runs that are not what they were."""
     shells = Translation(target, [info.key for info in infos])
     rows = [
-        {"project": i.key.project, "run_id": i.key.run_id, "name": i.name, "deleted": False}
-        for i in infos
+        {
+            "project": info.key.project,
+            "run_id": info.key.run_id,
+            "name": info.name,
+            "started": info.started,
+            "deleted": False,
+        }
+        for info in infos
     ]
     for batch in batches("runs", rows):
         list(shells.feed(batch))

@@ -567,6 +567,7 @@ def test_a_run_that_did_not_arrive_leaves_a_shell_that_nobody_takes_for_it(
         assert counts(migrate(home, away)) == (0, 0, 0, 1)
         monkeypatch.undo()
         assert not native(away, "metrics")
+        assert native(away, "runs")[0]["started"] == moment(0)  # or it would be another run's
         onwards = migrate(away, further)
         assert counts(onwards) == (0, 0, 0, 1)
         assert "migrate it again from its source" in onwards.failures[0].error

@@ -256,3 +256,10 @@ def test_what_an_adapter_does_not_read_is_named_and_nothing_is_claimed_of_it() -
         [loss] = [loss for loss in report.losses if not loss.kept]
         assert (loss.kind, loss.count, loss.example) == ("traces not moved", 3, "p")
         assert b"traces" not in memory.STORES[away].files[KEPT]
+
+
+@pytest.mark.parametrize("extra", ["not_read", '["not_read"]', '{"not_read": 3}', "{not_read"])
+def test_text_that_only_looks_like_such_a_count_is_moved_as_it_is(extra: str) -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        seed(home, [sample()], {"projects": [{"project": "p", "extra": extra}]})
+        assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
