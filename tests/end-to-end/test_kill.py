@@ -31,11 +31,16 @@ TARGETS = {
 RUNS = 30
 POINTS = 40
 IN_SMALL_CHUNKS = """
+import signal
 from trackbridge import cli, plan
+signal.signal(signal.SIGINT, signal.default_int_handler)
 plan.CHUNK_RUNS = 7
 cli.main(prog_name="trackbridge")
 """
-"""The command line, with more to be killed between one chunk and the next."""
+"""The command line, with more to be killed between one chunk and the next.
+
+What a shell starts in the background does not hear Ctrl-C, nor do its children: these do.
+"""
 SLOW_START = 0.4
 """Seconds in which the interpreter does nothing that a kill could harm."""
 NIGHTLY = 51
