@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOSSES = {
     True: "not shown natively by the target (kept beside each run, restored on the way back):",
-    False: "not moved, so that the target has nothing of it:",
+    False: "not moved, the target has nothing of it:",
 }
 """What is said of losses, by whether they are kept."""
 
@@ -106,13 +106,7 @@ def _report_document(report: Report) -> dict[str, Any]:
 
 def _print_losses(losses: Iterable[Loss]) -> None:
     losses = list(losses)
-    for title, kept in (
-        (
-            "not shown natively by the target (kept beside each run, restored on the way back):",
-            True,
-        ),
-        ("not moved, the target has nothing of it:", False),
-    ):
+    for kept, title in LOSSES.items():
         some = [loss for loss in losses if loss.kept == kept]
         if some:
             click.echo(title)
