@@ -32,8 +32,12 @@ ORIGIN = "trackbridge"
 
 An adapter never reports what Trackbridge wrote there as the run's own: the tag (or the like) in
 which it keeps the key, which it gives in `RunInfo.key`, and, of runs that have one, the file
-`trackbridge/sidecar.zip`, which it opens by name. Whatever else is called like that is the run's.
+`SIDECAR`, which it opens by name. Whatever else is called like that is the run's.
 """
+SIDECAR = f"{ORIGIN}/sidecar.zip"
+"""Where the core keeps what the store cannot hold of a run."""
+SHARED_FILE = f"{ORIGIN}/shared.json"
+"""The same for what belongs to no run."""
 
 
 class RunRef(NamedTuple):

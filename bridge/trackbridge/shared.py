@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trackbridge.adapter import (
-    ORIGIN,
+    SHARED_FILE,
     STORE,
     FileRef,
     Query,
@@ -35,7 +35,6 @@ from trackbridge.losses import Loss, Losses
 from trackbridge.schema import NAMED_BY, SHARED, TABLES
 from trackbridge.sidecar import plain_row, typed_row
 
-PATH = f"{ORIGIN}/shared.json"
 FORMAT = 1
 NOT_READ = "not_read"
 """Field of a project's `extra`: kinds of things that the adapter does not read -> how many."""
@@ -139,7 +138,7 @@ def move(
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
         if file and not bare:
-            sink.put_file(FileRef(STORE, "", PATH), io.BytesIO(file.dumps()))
+            sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(file.dumps()))
         sink.commit()
     return losses.list()
 
@@ -220,11 +219,12 @@ class _File:
 
 def _file(reader: Reader) -> _File:
     file = _File()
+    where = f"{reader.address}: {SHARED_FILE}"
     try:
-        with reader.open_file(FileRef(STORE, "", PATH)) as data:
+        with reader.open_file(FileRef(STORE, "", SHARED_FILE)) as data:
             document = json.loads(data.read())
         if document["format"] > FORMAT:
-            raise IntegrityError(f"{reader.address}: {PATH} was written by a newer Trackbridge")
+            raise IntegrityError(f"{where} was written by a newer Trackbridge")
         for table, entries in document["rows"].items():
             for row, instead_of in entries:
                 typed = dict.fromkeys(TABLES[table].names) | typed_row(table, row)
@@ -234,7 +234,7 @@ def _file(reader: Reader) -> _File:
     except NotFoundError:
         return file
     except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{reader.address}: {PATH} is damaged ({error})") from error
+        raise IntegrityError(f"{where} is damaged ({error})") from error
     return file
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trackbridge.adapter import ORIGIN, Batch, FileRef, Reader, Row, RunInfo, RunRef
+from trackbridge.adapter import SIDECAR, Batch, FileRef, Reader, Row, RunInfo, RunRef
 from trackbridge.columns import batches, relabel, sliced, split
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit import holds_everything
@@ -24,7 +24,6 @@ from trackbridge.row_residual import LABELS, KeptRow, RowRestoration
 from trackbridge.schema import TABLES, TIME
 
 FORMAT = 1
-PATH = f"{ORIGIN}/sidecar.zip"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError),
@@ -186,12 +185,12 @@ class Overlay:
     def _load(self, refs: Iterable[RunRef]) -> Iterator[tuple[RunRef, Sidecar]]:
         for ref in refs:
             try:
-                with self.reader.open_file(FileRef(ref, "", PATH)) as file:
+                with self.reader.open_file(FileRef(ref, "", SIDECAR)) as file:
                     data = file.read()
             except NotFoundError:
                 continue
             where = f"{self.reader.address}: run {ref.run_id}"
-            side = Sidecar.loads(data, f"{where}: {PATH}")
+            side = Sidecar.loads(data, f"{where}: {SIDECAR}")
             if side.unproven:
                 raise IntegrityError(
                     f"{where}: is not what it was where it came from, so only its shell is here "

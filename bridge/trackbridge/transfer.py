@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from trackbridge.adapter import Batch, FileRef, Query, Reader, Row, RunInfo, RunRef, Sink, Writer
+from trackbridge.adapter import (
+    SIDECAR,
+    Batch,
+    FileRef,
+    Query,
+    Reader,
+    Row,
+    RunInfo,
+    RunRef,
+    Sink,
+    Writer,
+)
 from trackbridge.columns import batches
 from trackbridge.digest import Digests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
@@ -17,7 +28,7 @@ from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss
 from trackbridge.prefetch import prefetched
 from trackbridge.proof import compare_digests, digest_chunk
-from trackbridge.sidecar import PATH, Overlay, Sidecar
+from trackbridge.sidecar import Overlay, Sidecar
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
 
@@ -83,7 +94,7 @@ def _take_back(target: Writer, infos: Sequence[RunInfo], reasons: Mapping[str, s
             sink.write(batch)
         for info in infos:
             side = Sidecar(unproven=reasons[str(info.key)])
-            place = FileRef(target.target(info.key), "", PATH)
+            place = FileRef(target.target(info.key), "", SIDECAR)
             sink.put_file(place, io.BytesIO(side.dumps()))
         sink.commit()
 
@@ -137,7 +148,7 @@ class _Passage:
             for batch in self._promises(self._moved.finish()):
                 sink.write(batch)
             for ref, side in self._moved.sidecars():
-                sink.put_file(FileRef(ref, "", PATH), io.BytesIO(side))
+                sink.put_file(FileRef(ref, "", SIDECAR), io.BytesIO(side))
             sink.commit()
         self._prove()
         self._result.losses = self._moved.losses.list()

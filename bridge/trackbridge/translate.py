@@ -13,6 +13,7 @@ import pyarrow as pa
 from trackbridge import console
 from trackbridge.adapter import (
     ORIGIN,
+    SIDECAR,
     Batch,
     Capabilities,
     FileRef,
@@ -32,10 +33,10 @@ from trackbridge.residual import PointResidual
 from trackbridge.row_residual import KEYED, LABELS, keep, name
 from trackbridge.rows import lay_run
 from trackbridge.schema import TABLES
-from trackbridge.sidecar import PATH, Sidecar
+from trackbridge.sidecar import Sidecar
 from trackbridge.verbatim import Verbatim
 
-SIDECAR = ("", PATH)
+_SIDECAR = ("", SIDECAR)
 NEEDED = ("owner", "path", "size", "sha256")
 """Columns of `files` that are proven by the bytes, whatever a store says of them."""
 
@@ -337,8 +338,8 @@ def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
 def _make_room(shown: Presentation) -> None:
     """A file of the run's own that is called like our sidecar is shown under another name."""
     for row in shown.tables["files"]:
-        if _place(row) == SIDECAR:
-            here = next((own for own, there in shown.files.items() if there == SIDECAR), SIDECAR)
+        if _place(row) == _SIDECAR:
+            here = next((own for own, there in shown.files.items() if there == _SIDECAR), _SIDECAR)
             row["path"] = f"{ORIGIN}/own-sidecar.zip"
             shown.files[here] = _place(row)
 

@@ -9,15 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from trackbridge.adapter import ORIGIN
+from trackbridge.adapter import SIDECAR
 from trackbridge.errors import IntegrityError
 
 PROXY = "mlflow-artifacts"
 """Scheme of artifacts that a tracking server stores, in its folder `mlartifacts` unless told."""
 PROXIED = "mlartifacts"
-
-SIDECAR = f"{ORIGIN}/sidecar.zip"
-"""Where the core keeps what MLflow cannot hold of a run (`trackbridge.sidecar.PATH`)."""
 
 _IMAGE = re.compile(r"images/[^/]+\+step\+-?\d+\+timestamp\+-?\d+\+[0-9a-f]{8}\.(?:png|webp)")
 """Images that `places` has named; MLflow's own have a whole UUID."""

@@ -11,10 +11,6 @@ from trackbridge.adapter import ORIGIN, RunRef
 HIDDEN = f".{ORIGIN}-"
 """Begins the names of what is not complete."""
 STAGING = "artifacts/staging"
-SIDECAR = f"{ORIGIN}/sidecar.zip"
-"""What of a run's files is ours, if we wrote the run; whatever else is called so is the run's."""
-OF_STORE = f"{ORIGIN}/shared.json"
-"""The same for the store."""
 _LEFT = re.compile(
     rf"({STAGING}/)?\.{ORIGIN}-[0-9a-f]{{8}}-[0-9a-f]{{8}}(-old|-\d+)?"
     rf"|artifacts|{STAGING}|{STAGING}/{ORIGIN}-[0-9a-f]{{8}}"

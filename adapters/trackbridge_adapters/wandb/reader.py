@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from trackbridge.adapter import (
+    SHARED_FILE,
+    SIDECAR,
     STORE,
     Batch,
     Capabilities,
@@ -25,7 +27,6 @@ from trackbridge_adapters.wandb import secondary, tables
 from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
 from trackbridge_adapters.wandb.finding import OFFLINE
 from trackbridge_adapters.wandb.folders import Folder, Run, exit_record, find_runs
-from trackbridge_adapters.wandb.marks import OF_STORE, SIDECAR
 from trackbridge_adapters.wandb.points import TIMES
 from trackbridge_adapters.wandb.runfiles import FOLDER, RunFile, own_file, run_files
 from trackbridge_adapters.wandb.scan import Scan
@@ -133,7 +134,7 @@ class RunFolders:
 
     def _place(self, file: FileRef) -> Path | None:
         if file.run == STORE:
-            return own_file(self._location, OF_STORE) if file[1:] == ("", OF_STORE) else None
+            return own_file(self._location, SHARED_FILE) if file[1:] == ("", SHARED_FILE) else None
         run = self._run(file.run)
         if run.carried and file[1:] == ("", SIDECAR):
             folders = (folder.path / FOLDER for folder in reversed(run.folders))

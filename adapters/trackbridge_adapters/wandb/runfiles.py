@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from trackbridge.adapter import SIDECAR
 from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.facts import Facts
 from trackbridge_adapters.wandb.folders import Folder, Run
-from trackbridge_adapters.wandb.marks import SIDECAR
 
 FOLDER = "files"
 MADE_BY_SYNC = ("config.yaml", "output.log", "wandb-metadata.json", "wandb-summary.json")

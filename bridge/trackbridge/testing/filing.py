@@ -10,7 +10,7 @@ from typing import final
 
 import pytest
 
-from trackbridge.adapter import ORIGIN, STORE, FileRef, Query, Row, RunKey
+from trackbridge.adapter import ORIGIN, SHARED_FILE, SIDECAR, STORE, FileRef, Query, Row, RunKey
 from trackbridge.columns import batches
 from trackbridge.errors import BridgeError
 from trackbridge.fit import fit_rows
@@ -72,8 +72,8 @@ class FilingContract(ContractBase):
     def test_the_bridges_own_files_can_be_opened_but_are_not_the_runs(self, tmp_path: Path) -> None:
         place, run = self.location(tmp_path), samples.simple("a")
         writer = self.write(place)
-        of_run = FileRef(writer.target(run.key), "", f"{ORIGIN}/sidecar.zip")
-        of_store = FileRef(STORE, "", f"{ORIGIN}/shared.json")
+        of_run = FileRef(writer.target(run.key), "", SIDECAR)
+        of_store = FileRef(STORE, "", SHARED_FILE)
         with writer.open([run.key]) as sink:
             written = deliver(writer, sink, [run])
             sink.put_file(of_run, io.BytesIO(b"of the run"))

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from trackbridge import sidecar
-from trackbridge.adapter import FileRef, Query, RunInfo, RunKey
+from trackbridge.adapter import SIDECAR, FileRef, Query, RunInfo, RunKey
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import deliver
-from trackbridge_adapters.mlflow import ADAPTER, artifacts
+from trackbridge_adapters.mlflow import ADAPTER
 from trackbridge_adapters.mlflow.session import FileSession
 
 Create = Callable[[Path, Path], None]
@@ -109,7 +108,7 @@ def test_damage_to_a_sidecar_changes_the_fingerprint(tmp_path: Path, damage: str
     run = MadeRun(RunKey("toy", "", "p", "r"), {"runs": [row]})
     with writer.open([run.key]) as sink:
         deliver(writer, sink, [run])
-        sink.put_file(FileRef(writer.target(run.key), "", sidecar.PATH), io.BytesIO(b"a sidecar"))
+        sink.put_file(FileRef(writer.target(run.key), "", SIDECAR), io.BytesIO(b"a sidecar"))
         sink.commit()
     (file,) = tmp_path.rglob("sidecar.zip")
 
@@ -126,8 +125,8 @@ def test_damage_to_a_sidecar_changes_the_fingerprint(tmp_path: Path, damage: str
     assert changed(tmp_path / "t.db", harm) == [writer.target(run.key).run_id]
 
 
-def test_the_sidecar_is_where_the_core_puts_it() -> None:
-    assert sidecar.PATH == artifacts.SIDECAR
+def test_the_sidecar_is_where_stores_written_before_have_it() -> None:
+    assert SIDECAR == "trackbridge/sidecar.zip"
 
 
 def test_a_listing_asks_as_many_queries_for_many_runs_as_for_one(

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from trackbridge.adapter import FileRef, Query, RunKey
+from trackbridge.adapter import SIDECAR, FileRef, Query, RunKey
 from trackbridge.engine import migrate
 from trackbridge.fit import fit_name
 from trackbridge.testing import MadeRun
 from trackbridge.testing.base import rows_of
 from trackbridge.testing.made import deliver
 from trackbridge_adapters.mlflow import ADAPTER
-from trackbridge_adapters.mlflow.artifacts import SIDECAR
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.entities import EXTRA_TAG, KEY_TAG, VERSION_TAG
 
