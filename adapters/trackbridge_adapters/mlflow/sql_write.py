@@ -102,7 +102,8 @@ class SqlWriter(SqlReader):
             head.create(path, root)
         with self.database.session() as session:
             found = [row[0] for row in session.select("alembic_version", ["version_num"])]
-            root, of_store = self.artifact_root(session), self.store_folder(session)
+            of_store = self.store_folder(session)
+            root = self._artifact_root or of_store
         head.check(path, found[0] if found else None)
         roots.check(root, path)
         sink = SqlSink(path, root, of_store, {self.target(key): key for key in keys})
