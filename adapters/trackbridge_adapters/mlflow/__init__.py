@@ -1,4 +1,4 @@
-"""MLflow's stores: SQLite databases and `mlruns` folders."""
+"""MLflow's stores: databases and `mlruns` folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from trackbridge.adapter import Reader, Writer
 
 SQLITE = "sqlite:///"
-SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+DATABASES = ("postgresql", "mysql")
+"""Servers of databases, by the scheme of their URIs; a driver may follow it after `+`."""
+OTHERS = ("http", "https", "databricks", "mssql", "oracle")
 ENDINGS = (".db", ".sqlite", ".sqlite3")
 """Names of files that are to become databases."""
 
@@ -21,14 +23,14 @@ OPTIONS = frozenset({"artifact_root"})
 
 
 class MlflowAdapter:
-    """`mlflow:sqlite:///path.db`, `mlflow:path.db` or `mlflow:path/mlruns`."""
+    """`mlflow:sqlite:///path.db`, `mlflow:postgresql://host/db`, `mlflow:path/mlruns`."""
 
     name = "mlflow"
 
     def recognizes(self, location: str) -> bool:
         from trackbridge_adapters.mlflow import database
 
-        if location.startswith(SQLITE):
+        if location.startswith(SQLITE) or _is_server(location):
             return True
         path = Path(location)
         if path.is_file():
@@ -40,10 +42,13 @@ class MlflowAdapter:
 
     def reader(self, location: str, options: Mapping[str, str]) -> Reader:
         from trackbridge_adapters.mlflow.database import Database, check_header
+        from trackbridge_adapters.mlflow.server import Server
         from trackbridge_adapters.mlflow.sql import SqlReader
 
-        path = _path(location)
         root = _artifact_root(options)
+        if _is_server(location):
+            return SqlReader(Server(location), root)
+        path = _path(location)
         if path.is_dir():
             from trackbridge_adapters.mlflow.files import FileReader
 
@@ -55,18 +60,30 @@ class MlflowAdapter:
         return SqlReader(Database(path), root)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        from trackbridge_adapters.mlflow import head
+        from trackbridge_adapters.mlflow.database import Database
+        from trackbridge_adapters.mlflow.server import Server
         from trackbridge_adapters.mlflow.sql_write import SqlWriter
 
+        root = _artifact_root(options)
+        if _is_server(location):
+            return SqlWriter(Server(location), root)
         path = _path(location)
         if path.is_dir() or not (path.exists() or self.suggests(location)):
             raise UnsupportedError(
                 f"{location}: file stores are only read, since MLflow itself gave them up;"
                 " write to a database: mlflow:sqlite:///mlflow.db"
             )
-        return SqlWriter(path, _artifact_root(options))
+        head.check_place(path)
+        return SqlWriter(Database(path, owned=True), root)
 
 
 ADAPTER = MlflowAdapter()
+
+
+def _is_server(location: str) -> bool:
+    scheme, separator, _ = location.partition("://")
+    return bool(separator) and scheme.partition("+")[0] in DATABASES
 
 
 def _path(location: str) -> Path:
@@ -75,10 +92,10 @@ def _path(location: str) -> Path:
         return Path(unquote(location.removeprefix(SQLITE)))
     scheme = urlsplit(location).scheme
     kind = scheme.partition("+")[0]
-    if kind in SERVERS:
+    if kind in OTHERS:
         raise UnsupportedError(
             f"{scheme}: MLflow stores of this kind are not supported yet;"
-            " use sqlite:///file.db or a folder mlruns"
+            " use sqlite:///file.db, postgresql://, mysql:// or a folder mlruns"
         )
     if kind == "file":
         return Path(unquote(urlsplit(location).path))

@@ -17,7 +17,8 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
-from trackbridge_adapters.mlflow.session import FileSession, Session, is_written, native_errors
+from trackbridge_adapters.mlflow.session import Session, Transaction
+from trackbridge_adapters.mlflow.sqlite import FileSession, is_written, native_errors
 
 MAGIC = b"SQLite format 3\0"
 """First 16 bytes of every SQLite 3 file (sqlite.org/fileformat2.html)."""
@@ -41,8 +42,13 @@ class Database:
     feet is a `TransientError`. A target (`owned`) is opened with SQLite's ordinary locks.
     """
 
+    has_folder = True
+
     def __init__(self, path: Path, *, owned: bool = False) -> None:
-        self.path = path
+        self.path, self.name = path, str(path)
+        self.address = f"sqlite:///{path}"
+        self.identity = str(path.absolute())
+        self.home = path.absolute().parent
         self._owned = owned
         self._restless = False
         self._copied: Stamp | None = None
@@ -50,6 +56,26 @@ class Database:
 
     def exists(self) -> bool:
         return self.path.is_file()
+
+    def create(self, root: Path) -> None:
+        from trackbridge_adapters.mlflow import head
+
+        head.create(self.path, root)
+
+    def own_root(self) -> Path:
+        from trackbridge_adapters.mlflow import roots
+
+        return roots.own(self.path)
+
+    def new_root(self) -> Path:
+        from trackbridge_adapters.mlflow import roots
+
+        return roots.of_new(self.path)
+
+    def transaction(self, wait: int | None = None) -> Transaction:
+        from trackbridge_adapters.mlflow.locked import LockedTransaction
+
+        return LockedTransaction(self.path, wait)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -15,11 +15,11 @@ from trackbridge_adapters.mlflow.entities import (
     native_extra,
     native_tags,
 )
-from trackbridge_adapters.mlflow.locked import Transaction
+from trackbridge_adapters.mlflow.session import Transaction
 from trackbridge_adapters.mlflow.sql_list import experiments
+from trackbridge_adapters.mlflow.store_files import PREFIX
 
 EXTRA = ("last_update_time",)
-LARGEST_ID = 2**63 - 1
 
 
 class Experiment(NamedTuple):
@@ -56,7 +56,8 @@ class Experiments:
             if row["notes"] is not None:
                 tags[NOTE] = row["notes"]
             self._transaction.execute(
-                "DELETE FROM experiment_tags WHERE experiment_id = ?", [number]
+                'DELETE FROM experiment_tags WHERE experiment_id = ? AND "key" NOT LIKE ?',
+                [number, f"{PREFIX}%"],
             )
             self._transaction.insert(
                 "experiment_tags",
@@ -79,10 +80,9 @@ class Experiments:
 
     def _create(self, label: str, wish: str | None) -> int:
         """A new experiment as `create_experiment` makes it (sqlalchemy_store.py, 3.17)."""
+        wished = int(wish) if wish and wish.isascii() and wish.isdigit() else None
         taken = set(self._numbers.values())
-        number = max(taken, default=0) + 1
-        if wish and wish.isascii() and wish.isdigit() and int(wish) <= LARGEST_ID:
-            number = number if int(wish) in taken else int(wish)
+        number = self._transaction.number("experiments", "experiment_id", wished, taken)
         now = int(time.time() * 1000)
         self._transaction.insert(
             "experiments",

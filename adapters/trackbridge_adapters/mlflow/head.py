@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from trackbridge.errors import ConfigError
+from trackbridge_adapters.mlflow.session import Store
 
 MIGRATIONS = ("store", "db_migrations", "versions")
 """Where MLflow keeps its alembic scripts (3.17)."""
@@ -20,7 +21,7 @@ MIGRATIONS = ("store", "db_migrations", "versions")
 _CREATE = """
 import sys
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-SqlAlchemyStore(sys.argv[1], sys.argv[2])
+SqlAlchemyStore(*sys.stdin.read().split("\\0"))
 """
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
@@ -62,21 +63,33 @@ def create(path: Path, artifact_root: Path) -> None:
 
     It appears whole or not at all; if somebody else makes one meanwhile, theirs stays.
     """
-    revision()
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.new")
-    command = [sys.executable, "-c", _CREATE, f"sqlite:///{draft}", str(artifact_root)]
     try:
-        done = subprocess.run(
-            command, env={**os.environ, **_QUIET}, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-            raise ConfigError(f"{path}: MLflow could not create the database: {reason}")
+        initialize(f"sqlite:///{draft}", str(artifact_root), str(path))
         with suppress(FileExistsError):
             _put(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def initialize(uri: str, artifact_root: str, name: str) -> None:
+    """Have MLflow make its tables in an empty database that messages call `name`.
+
+    The URI goes through a pipe: others see a process's arguments, and it may have a password.
+    """
+    revision()
+    done = subprocess.run(
+        [sys.executable, "-c", _CREATE],
+        input=f"{uri}\0{artifact_root}",
+        env={**os.environ, **_QUIET},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise ConfigError(f"{name}: MLflow could not create the database: {reason}")
 
 
 def _put(draft: Path, path: Path) -> None:
@@ -104,10 +117,10 @@ def check_place(path: Path) -> None:
         )
 
 
-def check(path: Path, found: str | None) -> None:
+def check(database: Store, found: str | None) -> None:
     """Refuse a database that is not at the installed revision: MLflow alone may change it."""
     if found != revision():
         raise ConfigError(
-            f"{path}: has schema revision {found}, the installed MLflow writes {revision()};"
-            f" make a backup, then run: mlflow db upgrade sqlite:///{path}"
+            f"{database.name}: has schema revision {found}, the installed MLflow writes"
+            f" {revision()}; make a backup, then run: mlflow db upgrade {database.address}"
         )

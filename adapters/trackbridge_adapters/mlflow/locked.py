@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,9 @@ from adbc_driver_manager import Error as AdbcError
 from trackbridge.adapter import Row
 from trackbridge.errors import BridgeError, DuplicatePointsError, IntegrityError
 from trackbridge.schema import BATCH_ROWS
-from trackbridge_adapters.mlflow.session import (
-    BUSY_SECONDS,
-    IN,
-    Rows,
-    Session,
+from trackbridge_adapters.mlflow.session import BUSY_SECONDS, Rows, Transaction
+from trackbridge_adapters.mlflow.sqlite import (
+    SqliteSession,
     begin_writing,
     end_writing,
     translated,
@@ -29,6 +26,7 @@ ROWS_OPTION = "adbc.sqlite.query.batch_rows"
 """Rows per batch; the driver tells a column's type by the first batch."""
 
 MANY = 1 << 20
+LARGEST = 2**63 - 1
 
 READING = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
@@ -41,7 +39,7 @@ WRITING = (
 )
 
 
-class LockedSession(Session):
+class LockedSession(SqliteSession):
     """One reading transaction; `uri` is what SQLite opens."""
 
     def __init__(
@@ -104,8 +102,8 @@ class TypeChangeError(ValueError):
     """A column holds values of another type than in its first batch."""
 
 
-class Transaction(LockedSession):
-    """One writing transaction: everything in it or nothing; closing without `commit` undoes it."""
+class LockedTransaction(LockedSession, Transaction):
+    """A transaction that holds SQLite's write lock."""
 
     def __init__(self, path: Path, wait: int | None = None) -> None:
         """`wait`: for how many seconds at most, if not for as long as SQLite is set to."""
@@ -118,19 +116,30 @@ class Transaction(LockedSession):
             raise
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
-        """Add rows, which all have the same columns, to a table, as far as it has these."""
         if rows:
             names = [name for name in rows[0] if name in self.columns(table)]
             self.ingest(table, pa.table({n: [row[n] for row in rows] for n in names}))
 
     def ingest(self, table: str, data: pa.Table | pa.RecordBatch) -> None:
-        """Add columns of the same names to a table, in bulk."""
         with self._errors(), self._connection.cursor() as cursor:
             cursor.adbc_ingest(table, data, mode="append")
 
-    def delete(self, table: str, column: str, values: Sequence[str], rest: str = "") -> None:
-        """Remove the rows in which the column has one of the values."""
-        self.execute(f"DELETE FROM {table} WHERE {column} {IN} {rest}", [json.dumps(list(values))])
+    def put(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
+        # MLflow declares foreign keys but does not have SQLite enforce them here
+        there = self.columns(table)
+        condition = " AND ".join(f'"{name}" = ?' for name in key if name in there)
+        if len(key) == 1:
+            self.delete(table, key[0], [row[key[0]] for row in rows])
+        else:
+            for row in rows:
+                values = [row[name] for name in key if name in there]
+                self.execute(f"DELETE FROM {table} WHERE {condition}", values)
+        self.insert(table, rows)
+
+    def number(self, table: str, column: str, wish: int | None, taken: set[int]) -> int:
+        if wish is not None and wish <= LARGEST and wish not in taken:
+            return wish
+        return max(taken, default=0) + 1
 
     def commit(self) -> None:
         self.execute("COMMIT")

@@ -17,12 +17,12 @@ def is_in_store(folder: Path) -> bool:
     return any(_is_store(each) for each in (place, *place.parents))
 
 
-def check(root: Path, database: Path) -> None:
+def check(root: Path, database: str) -> None:
     """`ConfigError` for an artifact root in which files of a database would harm a store."""
     if is_in_store(root):
         raise ConfigError(
             f"{root}: belongs to a file store of MLflow's, which is never altered;"
-            f" give {database.name} a root of its own: --artifact-root PATH"
+            f" give {Path(database).name} a root of its own: --artifact-root PATH"
         )
 
 

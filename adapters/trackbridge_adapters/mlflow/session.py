@@ -1,22 +1,24 @@
-"""Open SQLite databases of MLflow's: their tables and columns, and rows out of them.
+"""What MLflow's databases have in common: open ones, with rows out of them and rows into them.
 
+SQL is written once for all of them: `?` stands for a value, `IN` for a list, and names that are
+words of SQL are in double quotes. A session puts it into what its own database understands.
 Importing this module loads nothing but the standard library, so that listing stays fast.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
+from trackbridge.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from trackbridge.adapter import Row
 
 Rows = list[tuple[Any, ...]]
 
@@ -29,25 +31,47 @@ BUSY_SECONDS = 120
 IN = "IN (SELECT value FROM json_each(?))"
 """Condition on a list that is passed as `json.dumps`."""
 
+POINT = ("key", "run_uuid", "value", "timestamp", "step", "is_nan")
+"""Columns of a point, in the order in which `Session.points` gives them."""
+
+
+LONGEST_MS = (2**63 - 1) // 1000
+"""Times further away from 1970 do not fit into microseconds."""
+
 
 class Session:
-    """A database in one state, with what its schema revision has."""
+    """A database in one state, with what its schema revision has. `name` is without secrets."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._columns: dict[str, frozenset[str]] = {}
-        names = self.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")
-        self.tables = frozenset(name for (name,) in names)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tables = frozenset(self.table_names())
         if not self.tables >= CORE_TABLES:
-            raise ConfigError(f"{path}: an SQLite database, but without MLflow's tables")
+            if not self.tables:
+                raise NotFoundError(f"{name}: an empty database, without MLflow's tables")
+            raise ConfigError(f"{name}: a database, but without MLflow's tables")
+
+    def table_names(self) -> Sequence[str]:
+        """The tables of the database."""
+        raise NotImplementedError
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The columns of a table in this revision, each with its type."""
+        raise NotImplementedError
 
     def fetch(self, query: str, values: Sequence[Any] = ()) -> Rows:
         """All rows of a query. Bytes that are no UTF-8 become surrogates in its texts."""
         raise NotImplementedError
 
-    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query in batches of the run model's size, as they come."""
+    def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The points of some runs: batches of the run model's size with the columns `POINT`.
+
+        What is no number where there has to be one is null.
+        """
         raise NotImplementedError
+
+    def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Run id and a line for each kind of value that `points` gives as null or changed."""
+        return iter(())
 
     def select(
         self, table: str, columns: Sequence[str], rest: str = "", values: Sequence[Any] = ()
@@ -62,107 +86,95 @@ class Session:
         there = self.columns(table)
         return ", ".join(f'"{c}"' if c in there else f'NULL AS "{c}"' for c in columns)
 
-    def columns(self, table: str) -> frozenset[str]:
-        """The columns of a table in this revision."""
-        if table not in self._columns:
-            rows = self.fetch(f"SELECT name FROM pragma_table_info('{table}')")
-            self._columns[table] = frozenset(name for (name,) in rows)
-        return self._columns[table]
-
-    def has_index(self, name: str) -> bool:
-        query = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?"
-        return bool(self.fetch(query, [name]))
-
-
-class FileSession(Session):
-    """A database file that nobody writes to: opened as immutable, without locks.
-
-    It is read with Python's own SQLite, in bulk with that of ADBC, which is columnar.
-    """
-
-    def __init__(self, file: Path, path: Path) -> None:
-        self._uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-        with native_errors(path):
-            self._connection = sqlite3.connect(self._uri, uri=True, check_same_thread=False)
-        try:
-            super().__init__(path)
-        except BridgeError:
-            self.close()
-            raise
-
-    def fetch(self, query: str, values: Sequence[Any] = ()) -> Rows:
-        with native_errors(self.path):
-            try:
-                return self._connection.execute(query, values).fetchall()
-            except sqlite3.OperationalError as error:
-                if "decode" not in str(error):
-                    raise
-            self._connection.text_factory = _text  # slower, so only where it is needed
-            return self._connection.execute(query, values).fetchall()
-
-    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        from trackbridge_adapters.mlflow.locked import LockedSession
-
-        session = LockedSession(self.path, self._uri)
-        try:
-            yield from session.batches(query, values)
-        finally:
-            session.close()
+    def has_every(self, runs: Sequence[str]) -> bool:
+        """Whether these are all runs of the database."""
+        ((count,),) = self.fetch("SELECT count(*) FROM runs")
+        return bool(count == len(runs))
 
     def close(self) -> None:
-        self._connection.close()
+        """Ends the transaction; what was not committed is undone."""
+        raise NotImplementedError
 
 
-_written: Counter[str] = Counter()
+class Transaction(Session):
+    """One writing transaction: everything in it or nothing; closing without `commit` undoes it.
 
-
-def begin_writing(path: Path) -> None:
-    """This process holds the write lock of a database from here on.
-
-    POSIX drops a process's locks on a file as soon as it closes the file anywhere (sqlite.org,
-    "How to corrupt", 2.2). So until `end_writing` nothing here opens the file but ADBC's SQLite,
-    which knows of the lock because it holds it.
+    There is one at a time, also from other processes: the others wait.
     """
-    _written[os.path.realpath(path)] += 1
+
+    def execute(self, query: str, values: Sequence[Any] = ()) -> None:
+        raise NotImplementedError
+
+    def ingest(self, table: str, data: pa.Table | pa.RecordBatch) -> None:
+        """Add columns of the same names to a table, in bulk."""
+        raise NotImplementedError
+
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        """Add rows, which all have the same columns, to a table, as far as it has these."""
+        raise NotImplementedError
+
+    def put(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
+        """Add rows, or give those of the same key their values; rows that refer to them stay."""
+        raise NotImplementedError
+
+    def reserve(self, runs: Sequence[str]) -> None:
+        """Make that points may refer to runs whose rows are put later."""
+
+    def delete(self, table: str, column: str, values: Sequence[str], rest: str = "") -> None:
+        """Remove the rows in which the column has one of the values."""
+        query = f'DELETE FROM {table} WHERE "{column}" {IN} {rest}'
+        self.execute(query, [json.dumps(list(values))])
+
+    def number(self, table: str, column: str, wish: int | None, taken: set[int]) -> int:
+        """A number for a new row: the wish, if it is free and fits."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        raise NotImplementedError
 
 
-def end_writing(path: Path) -> None:
-    _written[os.path.realpath(path)] -= 1
+class Store(Protocol):
+    """A database that may not exist yet."""
+
+    name: str
+    """What messages call it."""
+    address: str
+    """Its URI, without secrets."""
+    identity: str
+    """The same text for every way to name it."""
+    home: Path
+    """The folder from which relative artifact locations are meant."""
+    has_folder: bool
+    """It is a file, and files that belong to no run lie in a folder beside it."""
+
+    def exists(self) -> bool:
+        """Whether MLflow's tables are there."""
+        ...
+
+    def create(self, root: Path) -> None:
+        """Have MLflow make its tables, with artifacts below `root`."""
+        ...
+
+    def own_root(self) -> Path:
+        """The artifact root of a database that names none; `ConfigError` if there is none."""
+        ...
+
+    def new_root(self) -> Path:
+        """The artifact root of a database that is to be made; the same."""
+        ...
+
+    def session(self) -> AbstractContextManager[Session]:
+        """A consistent view; whatever was read within is void if leaving it raises."""
+        ...
+
+    def transaction(self, wait: int | None = None) -> Transaction:
+        """`wait`: for how many seconds another writer is waited for at most."""
+        ...
 
 
-def is_written(path: Path) -> bool:
-    """Whether this process holds the write lock of a database."""
-    return _written[os.path.realpath(path)] > 0
+def fit_in_time(points: pa.RecordBatch) -> bool:
+    """Whether all times of a batch can be microseconds."""
+    import pyarrow.compute as pc
 
-
-@contextmanager
-def native_errors(path: Path) -> Iterator[None]:
-    """Turns errors of Python's SQLite into one clear line."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translated(path, str(error)) from error
-
-
-def translated(path: Path, reason: str) -> BridgeError:
-    """The project's error for a message of SQLite (texts from sqlite3.c, `sqlite3ErrStr`)."""
-    text = reason.lower()
-    if "locked" in text or "busy" in text:
-        return TransientError(f"{path}: locked by another program for too long")
-    if "full" in text:
-        return ConfigError(f"{path}: no space left on the disk; free some and call again")
-    if "readonly" in text or "read-only" in text:
-        return ConfigError(f"{path}: not writable; change its permissions or take another target")
-    if "unable to open" in text:
-        return ConfigError(f"{path}: cannot be opened; check the folder and its permissions")
-    if "not a database" in text:
-        return ConfigError(f"{path}: not an SQLite database")
-    return IntegrityError(
-        f"{path}: damaged database ({reason}); restore it from a copy,"
-        f" or save what can be saved: sqlite3 {path.name} .recover | sqlite3 saved.db"
-    )
-
-
-def _text(raw: bytes) -> str:
-    """Text as it is; `entities.text` finds the surrogates."""
-    return raw.decode("utf-8", "surrogateescape")
+    edges = pc.min_max(points.column("timestamp")).as_py()
+    return edges["max"] is None or (edges["max"] <= LONGEST_MS and edges["min"] >= -LONGEST_MS)

@@ -1,17 +1,17 @@
-"""Reads MLflow's SQLite databases, of any revision since 2019."""
+"""Reads MLflow's databases, of any revision since 2019."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.mlflow import artifacts, models, sql_list
+from trackbridge_adapters.mlflow import artifacts, models, sql_list, store_files
 from trackbridge_adapters.mlflow.capabilities import SQL
-from trackbridge_adapters.mlflow.database import Database
-from trackbridge_adapters.mlflow.session import Session
+from trackbridge_adapters.mlflow.session import Session, Store
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Batch
@@ -22,10 +22,10 @@ class SqlReader:
 
     capabilities = SQL
 
-    def __init__(self, database: Database, artifact_root: Path | None = None) -> None:
-        self.address = f"mlflow:sqlite:///{database.path}"
+    def __init__(self, database: Store, artifact_root: Path | None = None) -> None:
+        self.address = f"mlflow:{database.address}"
         self.database = database
-        self.home = database.path.absolute().parent
+        self.home = database.home
         self._artifact_root = artifact_root
         self._places: dict[tuple[str, str], str] = {}
 
@@ -49,6 +49,8 @@ class SqlReader:
             yield from sql_shared.read(session, query)
 
     def open_file(self, file: FileRef) -> BinaryIO:
+        if file.run == STORE and not self.database.has_folder:
+            return self._open_own(file)
         data = artifacts.opened(self._folder(file), file.path)
         if data is None and self._places:  # the run may have been written anew meanwhile
             self._places.clear()
@@ -62,21 +64,27 @@ class SqlReader:
         return self._artifact_root or self.store_folder(session)
 
     def store_folder(self, session: Session) -> Path:
-        """Where the files lie that belong to no run: beside the default experiment's folder.
+        """Where the files of experiments lie: beside the default experiment's folder.
 
-        Where that is not on this machine it is `mlruns` beside the database, as MLflow's client
-        makes it when it is started there; where either is a file store, the database's own root.
+        Where that is not on this machine, what the database itself stands for.
         """
         from trackbridge_adapters.mlflow import roots
 
-        places = [self.home / roots.PLAIN]
+        places = [self.home / roots.PLAIN] if self.database.has_folder else []
         query = "WHERE experiment_id = 0"
         for (location,) in session.select("experiments", ["artifact_location"], query):
             folder = artifacts.local(location, self.home)
             if folder and folder.name == "0" and folder.parent.parent.is_dir():
                 places.insert(0, folder.parent)
         free = (place for place in places if not roots.is_in_store(place))
-        return next(free, roots.own(self.database.path))
+        return next(free, None) or self.database.own_root()
+
+    def _open_own(self, file: FileRef) -> BinaryIO:
+        with self.database.session() as session:
+            content = store_files.read(session, file.path)
+        if content is None:
+            raise NotFoundError(f"{self.address}: no file {file.path!r}")
+        return io.BytesIO(content)
 
     def _folder(self, file: FileRef) -> Path | None:
         """Where the files of the store, of a run or of a model lie."""

@@ -14,8 +14,7 @@ from trackbridge.errors import IntegrityError
 from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.entities import milliseconds, native_tags, unpacked
 from trackbridge_adapters.mlflow.experiments import Experiment
-from trackbridge_adapters.mlflow.locked import Transaction
-from trackbridge_adapters.mlflow.session import IN, Session
+from trackbridge_adapters.mlflow.session import IN, Session, Transaction
 from trackbridge_adapters.mlflow.staging import Name, Staging
 
 COLUMNS = {
@@ -105,7 +104,7 @@ def write(
         _add_edge(new, row)
     known = _known(transaction, [row["model_id"] for row in new["logged_models"]])
     if known:
-        raise IntegrityError(f"{transaction.path}: model {known[0]} is there already")
+        raise IntegrityError(f"{transaction.name}: model {known[0]} is there already")
     for table, native in new.items():
         transaction.insert(table, native)
     return folders

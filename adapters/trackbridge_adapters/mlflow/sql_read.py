@@ -110,7 +110,7 @@ class Chunk:
 
     def _pairs(self, table: str, **constant: str) -> Iterator[Row]:
         columns = ("run_uuid", "key", "value")
-        order = f"WHERE run_uuid {IN} ORDER BY run_uuid, key"
+        order = f'WHERE run_uuid {IN} ORDER BY run_uuid, "key"'
         for run_id, key, value in self.session.select(table, columns, order, [self.ids]):
             damage = self.damage[run_id]
             name = text(key, f"{table}.key", damage) or ""
@@ -191,7 +191,7 @@ def runs(
         return
     damage: dict[str, list[str]] = defaultdict(list)
     if doubtful and "runs" in wanted:
-        for run_id, line in sql_points.damage(session, projects):
+        for run_id, line in session.bad_points(list(projects)):
             damage[run_id].append(line)
     for start in range(0, len(refs), GROUP):
         chunk = Chunk(session, refs[start : start + GROUP], home, damage)
@@ -212,5 +212,5 @@ def _check(session: Session, refs: Sequence[RunRef]) -> None:
         number = str(found.get(ref.run_id))
         if ref.run_id not in found or labels.get(number, number) != ref.project:
             raise NotFoundError(
-                f"{session.path}: no run {ref.run_id} in experiment {ref.project!r}"
+                f"{session.name}: no run {ref.run_id} in experiment {ref.project!r}"
             )

@@ -15,7 +15,8 @@ from trackbridge_adapters.mlflow.entities import (
     native_tags,
     unpacked,
 )
-from trackbridge_adapters.mlflow.locked import Transaction
+from trackbridge_adapters.mlflow.session import Transaction
+from trackbridge_adapters.mlflow.sql_shared import WORKSPACE
 
 
 def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Row]) -> None:
@@ -53,19 +54,14 @@ def _followed(place: str | None, moved: Mapping[str, Path]) -> str | None:
 
 def _write_model(transaction: Transaction, row: Row) -> None:
     name = row["name"]
-    transaction.execute(f"DELETE FROM registered_models {_where(transaction)}", [name])
-    transaction.insert(
-        "registered_models",
-        [
-            {
-                "name": name,
-                "creation_time": milliseconds(row["created"]),
-                "last_updated_time": milliseconds(row["updated"]),
-                "description": row["description"],
-                "workspace": "default",
-            }
-        ],
-    )
+    native = {
+        "name": name,
+        "creation_time": milliseconds(row["created"]),
+        "last_updated_time": milliseconds(row["updated"]),
+        "description": row["description"],
+        "workspace": WORKSPACE,
+    }
+    transaction.put("registered_models", ["workspace", "name"], [native])
     _, hidden = native_extra(row["extra"], ())
     tags = {**native_tags(row["tags"]), **hidden}
     transaction.execute(f"DELETE FROM registered_model_tags {_where(transaction)}", [name])
@@ -75,34 +71,29 @@ def _write_model(transaction: Transaction, row: Row) -> None:
 def _write_version(transaction: Transaction, row: Row) -> None:
     name = row["name"]
     if not transaction.fetch(f"SELECT 1 FROM registered_models {_where(transaction)}", [name]):
-        transaction.insert("registered_models", [{"name": name, "workspace": "default"}])
+        transaction.insert("registered_models", [{"name": name, "workspace": WORKSPACE}])
     number = _number(transaction, name, row["version"])
-    for table in ("model_versions", "model_version_tags"):
-        where = f"{_where(transaction)} AND version = ?"
-        transaction.execute(f"DELETE FROM {table} {where}", [name, number])
     own, hidden = native_extra(row["extra"], VERSION_EXTRA)
-    transaction.insert(
-        "model_versions",
-        [
-            {
-                "name": name,
-                "version": number,
-                "creation_time": milliseconds(row["created"]),
-                "last_updated_time": milliseconds(row["updated"]),
-                "description": row["description"],
-                "user_id": row["user"],
-                "current_stage": row["stage"],
-                "run_id": row["run_id"],
-                "status": row["status"],
-                "workspace": "default",
-                **_places(transaction, row),
-                **own,
-            }
-        ],
-    )
+    native = {
+        "name": name,
+        "version": number,
+        "creation_time": milliseconds(row["created"]),
+        "last_updated_time": milliseconds(row["updated"]),
+        "description": row["description"],
+        "user_id": row["user"],
+        "current_stage": row["stage"],
+        "run_id": row["run_id"],
+        "status": row["status"],
+        "workspace": WORKSPACE,
+        **_places(transaction, row),
+        **own,
+    }
+    transaction.put("model_versions", ["workspace", "name", "version"], [native])
     tags = {**native_tags(row["tags"]), **hidden}
     if row["version"] != str(number):
         tags[VERSION_TAG] = row["version"]
+    where = f"{_where(transaction)} AND version = ?"
+    transaction.execute(f"DELETE FROM model_version_tags {where}", [name, number])
     _insert_tags(transaction, "model_version_tags", tags, name=name, version=number)
 
 
@@ -113,7 +104,7 @@ def _write_aliases(transaction: Transaction, row: Row) -> None:
     transaction.insert(
         "registered_model_aliases",
         [
-            {"name": name, "alias": alias, "version": numbers[version], "workspace": "default"}
+            {"name": name, "alias": alias, "version": numbers[version], "workspace": WORKSPACE}
             for alias, version in aliases.items()
             if version in numbers
         ],
@@ -135,7 +126,7 @@ def _numbers(transaction: Transaction, name: str) -> dict[str, int]:
     """Version as it is reported -> number in MLflow."""
     where = _where(transaction)
     rows = transaction.select("model_versions", ["version"], where, [name])
-    where += f" AND key = '{VERSION_TAG}'"
+    where += f""" AND "key" = '{VERSION_TAG}'"""
     told: dict[int, str] = dict(
         transaction.select("model_version_tags", ["version", "value"], where, [name])
     )
@@ -145,7 +136,7 @@ def _numbers(transaction: Transaction, name: str) -> dict[str, int]:
 def _where(transaction: Transaction) -> str:
     """Condition on a name in the default workspace; older revisions know no workspaces."""
     has_workspaces = "workspace" in transaction.columns("registered_models")
-    return "WHERE workspace = 'default' AND name = ?" if has_workspaces else "WHERE name = ?"
+    return f"WHERE workspace = '{WORKSPACE}' AND name = ?" if has_workspaces else "WHERE name = ?"
 
 
 def _places(transaction: Transaction, row: Row) -> Row:
@@ -168,5 +159,5 @@ def _places(transaction: Transaction, row: Row) -> Row:
 def _insert_tags(
     transaction: Transaction, table: str, tags: dict[str, str | None], **owner: str | int
 ) -> None:
-    rows = [{"key": k, "value": v, "workspace": "default", **owner} for k, v in tags.items()]
+    rows = [{"key": k, "value": v, "workspace": WORKSPACE, **owner} for k, v in tags.items()]
     transaction.insert(table, rows)

@@ -19,8 +19,7 @@ from trackbridge_adapters.mlflow.entities import (
     unpacked,
 )
 from trackbridge_adapters.mlflow.experiments import Experiments
-from trackbridge_adapters.mlflow.locked import Transaction
-from trackbridge_adapters.mlflow.session import IN
+from trackbridge_adapters.mlflow.session import IN, Transaction
 from trackbridge_adapters.mlflow.staging import Name, Staging
 
 DATASET = {
@@ -43,7 +42,7 @@ def write_runs(
     found = {name: experiments.find(name) for name in {ref.project for ref in keys}}
     runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
     if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
-        raise IntegrityError(f"{transaction.path}: a chunk must have one row in runs for each run")
+        raise IntegrityError(f"{transaction.name}: a chunk must have one row in runs for each run")
     folders: dict[Name, Path] = {}
     native = []
     for ref, row in runs.items():
@@ -51,7 +50,7 @@ def write_runs(
         parent = experiment.folder / ref.run_id
         folders[name] = staging.claim(name, parent, native=keys[ref].kind == KIND)
         native.append(_run(ref, row, experiment.number, folders[name]))
-    transaction.insert("runs", native)
+    transaction.put("runs", ["run_uuid"], native)
     own = [{"key": KEY_TAG, "value": str(key), "run_uuid": ref.run_id} for ref, key in keys.items()]
     transaction.insert("tags", own + _pairs(rows.get("tags", ())))
     transaction.insert("params", _pairs(rows.get("params", ())))
@@ -122,7 +121,7 @@ def _write_inputs(transaction: Transaction, experiment: int, rows: Sequence[Row]
         number, content = known[name]
         if content != values:
             raise IntegrityError(
-                f"{transaction.path}: dataset {row['name']!r} with digest {row['digest']!r} is"
+                f"{transaction.name}: dataset {row['name']!r} with digest {row['digest']!r} is"
                 f" there already with another source, schema or profile (run {row['run_id']})"
             )
         _add_edge(new, number, row)

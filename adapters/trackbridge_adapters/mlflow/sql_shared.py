@@ -22,6 +22,7 @@ from trackbridge_adapters.mlflow.entities import (
 )
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
+from trackbridge_adapters.mlflow.store_files import PREFIX
 
 DELETED_STAGE = "Deleted_Internal"
 """Stage of a version that was deleted (mlflow/entities/model_registry/model_version_stages.py)."""
@@ -97,7 +98,7 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
     for row in session.select("experiments", columns, "ORDER BY experiment_id"):
         number, location, stage, created, updated, workspace = row
         if str(number) in meant:
-            own = tags[(number,)]
+            own = {k: v for k, v in tags[(number,)].items() if not k.startswith(PREFIX)}
             hidden = own.pop(EXTRA_TAG, None)
             yield {
                 "project": labels[str(number)],

@@ -29,7 +29,7 @@ MODEL = (
     "model_type",
     "lifecycle_stage",
 )
-POINTS = "count(*), total(metric_value), total(metric_step), max(metric_timestamp_ms)"
+POINTS = "count(*), sum(metric_value), sum(metric_step), max(metric_timestamp_ms)"
 
 States = dict[str, list[Any]]
 """By run: anything that JSON can hold."""

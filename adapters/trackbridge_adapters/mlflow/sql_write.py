@@ -1,4 +1,4 @@
-"""Writes runs into an SQLite database of MLflow's, a chunk in one transaction."""
+"""Writes runs into a database of MLflow's, a chunk in one transaction."""
 
 from __future__ import annotations
 
@@ -35,14 +35,13 @@ from trackbridge_adapters.mlflow import (
     sql_models,
     sql_registry,
     sql_rows,
+    store_files,
     translate,
 )
 from trackbridge_adapters.mlflow.capabilities import SQL
-from trackbridge_adapters.mlflow.database import Database
 from trackbridge_adapters.mlflow.entities import KEY_TAG
 from trackbridge_adapters.mlflow.experiments import Experiments
-from trackbridge_adapters.mlflow.locked import Transaction
-from trackbridge_adapters.mlflow.session import IN
+from trackbridge_adapters.mlflow.session import IN, Store
 from trackbridge_adapters.mlflow.sql import SqlReader
 from trackbridge_adapters.mlflow.sql_points_write import Points
 from trackbridge_adapters.mlflow.staging import OF_STORE, Name, Staging
@@ -54,18 +53,17 @@ PROJECT = Names(256, "\x01-\U0010ffff")
 FOLDER = re.compile(r"artifacts(\.\d+)?")
 """Name of a folder that was claimed for files."""
 
-RUN_TABLES = ("metrics", "latest_metrics", "params", "tags", "runs")
+RUN_TABLES = ("metrics", "latest_metrics", "params", "tags")
 
 
 class SqlWriter(SqlReader):
     """A database of MLflow's that may not exist yet."""
 
-    def __init__(self, path: Path, artifact_root: Path | None = None) -> None:
-        super().__init__(Database(path, owned=True), artifact_root)
-        head.check_place(path)
+    def __init__(self, database: Store, artifact_root: Path | None = None) -> None:
+        super().__init__(database, artifact_root)
         if artifact_root is not None:
             head.check_place(artifact_root)
-            roots.check(artifact_root, path)
+            roots.check(artifact_root, database.name)
         if not head.has_models():
             holds = {table: held for table, held in SQL.holds.items() if table != "artifacts"}
             self.capabilities = replace(SQL, holds=holds)
@@ -95,38 +93,46 @@ class SqlWriter(SqlReader):
         return translate.present(key, tables, parent, has_models=head.has_models())
 
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
-        path = self.database.path
-        if not self.database.exists():
-            root = self._artifact_root or roots.of_new(path)
-            roots.check(root, path)
-            head.create(path, root)
-        with self.database.session() as session:
+        database = self.database
+        if not database.exists():
+            root = self._artifact_root or database.new_root()
+            roots.check(root, database.name)
+            database.create(root)
+        with database.session() as session:
             found = [row[0] for row in session.select("alembic_version", ["version_num"])]
-            of_store = self.store_folder(session)
-            root = self._artifact_root or of_store
-        head.check(path, found[0] if found else None)
-        roots.check(root, path)
-        sink = SqlSink(path, root, of_store, {self.target(key): key for key in keys})
+            root = self.artifact_root(session)
+            of_store = self.store_folder(session) if database.has_folder else None
+        head.check(database, found[0] if found else None)
+        roots.check(root, database.name)
+        sink = SqlSink(database, root, of_store, {self.target(key): key for key in keys})
         sink.on_commit = self._places.clear
         return sink
 
 
 class SqlSink:
-    """A chunk being written: the database is locked for other writers until it ends."""
+    """A chunk being written: the database is locked for our other writers until it ends."""
 
     def __init__(
-        self, path: Path, root: Path, of_store: Path, keys: Mapping[RunRef, RunKey]
+        self,
+        database: Store,
+        root: Path,
+        of_store: Path | None,
+        keys: Mapping[RunRef, RunKey],
     ) -> None:
-        self._path, self._root, self._of_store, self._keys = path, root, of_store, keys
+        """`of_store`: the folder of files that belong to no run, where they lie in one."""
+        self._name, self._root, self._of_store = database.name, root, of_store
+        self._keys = keys
         self._points = Points()
         self._rows: dict[str, list[Row]] = defaultdict(list)
-        self._staging = Staging(root, path)
+        self._own_files: dict[str, bytes] = {}
+        self._staging = Staging(root, database)
         self.on_commit: Callable[[], None] = lambda: None
-        self._transaction = Transaction(path)
+        self._transaction = database.transaction()
         try:
             self._check()
             self._staging.sweep(self._transaction)
             self._old = self._clear()
+            self._transaction.reserve([ref.run_id for ref in keys])
         except BaseException:
             self._transaction.close()
             raise
@@ -151,7 +157,10 @@ class SqlSink:
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
         if file.run != STORE and file.run not in self._keys:
-            raise IntegrityError(f"{self._path}: run {file.run.run_id} is not in this chunk")
+            raise IntegrityError(f"{self._name}: run {file.run.run_id} is not in this chunk")
+        if file.run == STORE and self._of_store is None:
+            self._own_files[file.path] = data.read()
+            return
         name = OF_STORE if file.run == STORE else (file.run.run_id, file.owner)
         self._staging.put(name, file.path, data)
         link = None if file.owner else artifacts.thumbnail(file.path)
@@ -171,7 +180,10 @@ class SqlSink:
         sql_registry.follow(self._transaction, moved)
         self._staging.replaces(_own(self._old.values()))
         self._staging.place()
-        self._staging.merge(self._of_store)
+        if self._of_store is not None:
+            self._staging.merge(self._of_store)
+        for path, content in self._own_files.items():
+            store_files.write(self._transaction, path, content)
         self._transaction.commit()
         self.on_commit()
         return {key: ref for ref, key in self._keys.items()}
@@ -184,7 +196,7 @@ class SqlSink:
         """`IntegrityError` where one of the ids belongs to another run."""
         keys = {ref.run_id: str(key) for ref, key in self._keys.items()}
         if len(keys) < len(self._keys):
-            raise IntegrityError(f"{self._path}: two runs of the chunk would have the same id")
+            raise IntegrityError(f"{self._name}: two runs of the chunk would have the same id")
         there = self._transaction.fetch(
             "SELECT r.run_uuid, t.value FROM runs r"
             f" LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = '{KEY_TAG}'"
@@ -195,7 +207,7 @@ class SqlSink:
             if key != keys[run_id]:
                 origin = f"came from {key}" if key else "was not written by Trackbridge"
                 raise IntegrityError(
-                    f"{self._path}: run {run_id} is there already and {origin}; not replaced"
+                    f"{self._name}: run {run_id} is there already and {origin}; not replaced"
                 )
 
     def _clear(self) -> dict[Name, str]:

@@ -16,7 +16,7 @@ from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
 from trackbridge_adapters.mlflow import journal
 from trackbridge_adapters.mlflow.artifacts import inside
-from trackbridge_adapters.mlflow.locked import Transaction
+from trackbridge_adapters.mlflow.session import Store, Transaction
 
 BLOCK = 1 << 20
 
@@ -38,8 +38,8 @@ class Staging:
     written down first, so that it goes even if this process is killed (see `journal`).
     """
 
-    def __init__(self, root: Path, database: Path) -> None:
-        mark = hashlib.sha256(str(database.absolute()).encode("utf-8", "surrogateescape"))
+    def __init__(self, root: Path, database: Store) -> None:
+        mark = hashlib.sha256(database.identity.encode("utf-8", "surrogateescape"))
         self._database = database
         self._base = root / f".trackbridge-{mark.hexdigest()[:8]}"
         self._folder = self._base / uuid.uuid4().hex[:12]
@@ -122,7 +122,7 @@ class Staging:
         if not self._folder.exists():
             return
         with suppress(BridgeError):  # then whoever writes next does it
-            transaction = Transaction(self._database, LOCK_SECONDS)
+            transaction = self._database.transaction(LOCK_SECONDS)
             try:
                 self.sweep(transaction)
             finally:

@@ -19,7 +19,7 @@ from trackbridge.adapter import SIDECAR, FileRef, Query, RunInfo, RunKey
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import deliver
 from trackbridge_adapters.mlflow import ADAPTER
-from trackbridge_adapters.mlflow.session import FileSession
+from trackbridge_adapters.mlflow.sqlite import FileSession
 
 Create = Callable[[Path, Path], None]
 FIXTURES = Path(__file__).parents[3] / "fixtures"

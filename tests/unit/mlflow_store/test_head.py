@@ -108,7 +108,8 @@ def test_a_database_that_cannot_be_made_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the real `create`
-    monkeypatch.setattr(head, "_CREATE", "import sys; open(sys.argv[1][10:], 'w'); sys.exit('no')")
+    half = "import sys; open(sys.stdin.read().split('\0')[0][10:], 'w'); sys.exit('no')"
+    monkeypatch.setattr(head, "_CREATE", half.replace("\0", "\\0"))
     with pytest.raises(ConfigError, match="MLflow could not create the database: no"):
         head.create(tmp_path / "new.db", tmp_path)
     assert not list(tmp_path.iterdir())

@@ -231,7 +231,7 @@ from trackbridge_adapters.mlflow import ADAPTER, locked, staging
 def before(self):
     os._exit(9)
 
-def after(self, commit=locked.Transaction.commit):
+def after(self, commit=locked.LockedTransaction.commit):
     commit(self)
     os._exit(9)
 
@@ -242,7 +242,7 @@ def half(source, target, move=staging._move):
 if sys.argv[2] == "amid the moves":
     staging._move = half
 else:
-    locked.Transaction.commit = {"before": before, "after": after}[sys.argv[2]]
+    locked.LockedTransaction.commit = {"before": before, "after": after}[sys.argv[2]]
 writer = ADAPTER.writer(sys.argv[1], {})
 row = {"name": "r", "status": "finished", "deleted": False}
 run = MadeRun(RunKey("mlflow", "", "p", "0123456789abcdef" * 2), {"runs": [row]})
@@ -309,7 +309,7 @@ def test_a_commit_that_fails_takes_the_new_folders_away_again(
     def refuse(self: object) -> None:
         raise TransientError("the disk is gone")
 
-    monkeypatch.setattr(locked.Transaction, "commit", refuse)
+    monkeypatch.setattr(locked.LockedTransaction, "commit", refuse)
     with pytest.raises(TransientError):
         write(writer, made(), x=b"new")
     assert snapshot(tmp_path / "mlruns") == before
@@ -321,15 +321,15 @@ def test_while_another_holds_the_database_nothing_is_tidied_up_and_nothing_is_lo
 ) -> None:
     writer = ADAPTER.writer(str(tmp_path / "t.db"), {})
     write(writer, made(), x=b"old")
-    real, others = locked.Transaction.commit, []
+    real, others = locked.LockedTransaction.commit, []
 
-    def overtaken(self: locked.Transaction) -> None:
+    def overtaken(self: locked.LockedTransaction) -> None:
         real(self)
         other = sqlite3.connect(tmp_path / "t.db", check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
         others.append(other)
 
-    monkeypatch.setattr(locked.Transaction, "commit", overtaken)
+    monkeypatch.setattr(locked.LockedTransaction, "commit", overtaken)
     write(writer, made(), x=b"new")
     monkeypatch.undo()
     assert contents(folder_of(tmp_path / "t.db")) == {"x": b"new"}

@@ -163,7 +163,7 @@ def test_a_commit_that_fails_puts_the_former_files_back(
     def refuse(self: object) -> None:
         raise TransientError("the disk is gone")
 
-    monkeypatch.setattr(locked.Transaction, "commit", refuse)
+    monkeypatch.setattr(locked.LockedTransaction, "commit", refuse)
     with pytest.raises(TransientError):
         write(writer, [run("a")], new=b"new")
     assert files_below(Path(path)) == {"old"}

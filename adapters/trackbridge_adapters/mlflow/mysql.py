@@ -1,0 +1,150 @@
+"""MySQL and MariaDB through SQLAlchemy Core: rows in bulk, read as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
+from trackbridge.schema import BATCH_ROWS
+from trackbridge_adapters.mlflow.server_session import UniqueError, rendered
+from trackbridge_adapters.mlflow.session import POINT, Rows
+
+try:
+    import sqlalchemy
+    from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+except ImportError as error:
+    raise ConfigError("MySQL needs its driver: pip install 'trackbridge[mysql]'") from error
+
+LOCK = "concat('trackbridge ', database())"
+
+SETTINGS = (
+    # names in double quotes; an experiment may have the id 0
+    "SET SESSION sql_mode = concat(@@sql_mode, ',ANSI_QUOTES,NO_AUTO_VALUE_ON_ZERO')",
+    "SET NAMES utf8mb4",
+)
+TYPES = (pa.string(), pa.string(), pa.float64(), pa.int64(), pa.int64(), pa.int8())
+
+# numbers of errors (dev.mysql.com/doc/mysql-errors, mariadb.com/kb/en/mariadb-error-codes)
+UNIQUE = 1062
+PASSING = frozenset({1205, 1213, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 2055, 4031})
+"""Deadlocks, locks waited for too long, a server that is full, stops, or was lost."""
+USERS = {
+    1044: "lacks a permission for this database; grant it, or take another user",
+    1045: "may not log in; check user and password",
+    1049: "no such database; create it, or check the name",
+    1142: "lacks a permission; grant it, or take another user",
+    1021: "no space left on the server's disk; free some and call again",
+    1290: "only takes reads; name the primary server",
+    1366: "cannot hold every character; ALTER DATABASE ... CHARACTER SET utf8mb4",
+    1153: "takes no packets of this size; raise max_allowed_packet",
+}
+
+
+class MysqlConnection:
+    """A connection whose transactions are begun and ended by hand."""
+
+    schema = "database()"
+    defaults: Mapping[str, str] = {"step": "0", "is_nan": "0"}
+
+    def __init__(self, name: str, uri: str) -> None:
+        self._name = name
+        try:
+            self._engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise ConfigError(f"{name}: {error}; pip install 'trackbridge[mysql]'") from error
+        with self._errors():
+            autocommit = {"isolation_level": "AUTOCOMMIT"}
+            self._connection = self._engine.connect().execution_options(**autocommit)
+        for setting in SETTINGS:
+            self.execute(setting)
+
+    def begin(self, *, writing: bool) -> None:
+        if writing:
+            self.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            self.execute("START TRANSACTION")
+        else:
+            self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def lock(self, wait: int) -> None:
+        self.execute(f"SET SESSION innodb_lock_wait_timeout = {max(wait, 1)}")
+        ((has,),) = self.fetch(f"SELECT get_lock({LOCK}, {wait})", ())
+        if not has:
+            raise TransientError(f"{self._name}: locked by another Trackbridge for too long")
+
+    def fetch(self, query: str, values: Sequence[Any]) -> Rows:
+        with self._errors():
+            return [tuple(row) for row in self._connection.exec_driver_sql(*_bound(query, values))]
+
+    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        with self._errors():
+            options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
+            streaming = self._connection.execution_options(**options)
+            with streaming.exec_driver_sql(*_bound(query, values)) as result:
+                for rows in result.partitions(BATCH_ROWS):
+                    columns = [pa.array(c, kind) for c, kind in zip(zip(*rows), TYPES)]
+                    yield pa.RecordBatch.from_arrays(columns, names=list(POINT))
+
+    def execute(self, query: str, values: Sequence[Any] = ()) -> None:
+        with self._errors():
+            self._connection.exec_driver_sql(*_bound(query, values)).close()
+
+    def ingest(self, table: str, data: pa.Table, types: Mapping[str, str]) -> None:
+        columns = ", ".join(f'"{name}"' for name in data.column_names)
+        marks = ", ".join(["%s"] * data.num_columns)
+        rows = list(zip(*(column.to_pylist() for column in data.columns)))
+        with self._errors():
+            query = f"INSERT INTO {table} ({columns}) VALUES ({marks})"
+            self._connection.exec_driver_sql(query, rows)
+
+    def conflict(self, key: Sequence[str], columns: Sequence[str]) -> str:
+        values = ", ".join(f'"{name}" = VALUES("{name}")' for name in columns or key)
+        return f"ON DUPLICATE KEY UPDATE {values}"
+
+    def advance(self, table: str, column: str, number: int | None, taken: int) -> int:
+        return taken + 1 if number is None else number  # the server learns it from the row
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def close(self) -> None:
+        """The server undoes what was not committed, and gives up the lock."""
+        self._connection.invalidate()
+        self._connection.close()
+        self._engine.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, OSError) as error:
+            raise _translated(self._name, error) from error
+
+
+def _bound(query: str, values: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+    """A query with the driver's marks, and the values in their order."""
+    given: list[Any] = []
+
+    def place(value: Any) -> str:
+        given.append(value)
+        return "%s"
+
+    text = rendered(query.replace("%", "%%"), values, place)
+    return (text, tuple(given)) if given else (text.replace("%%", "%"), ())
+
+
+def _translated(name: str, error: Exception) -> BridgeError:
+    original = getattr(error, "orig", None) or error
+    number = original.args[0] if original.args and isinstance(original.args[0], int) else 0
+    reason = str(original.args[-1] if original.args else original).splitlines()[0]
+    if number == UNIQUE:
+        return UniqueError(f"{name}: refused by the database: {reason}")
+    if number in USERS:
+        return ConfigError(f"{name}: {USERS[number]} ({reason})")
+    if number in PASSING or getattr(error, "connection_invalidated", False):
+        return TransientError(f"{name}: {reason}")
+    return IntegrityError(f"{name}: refused by the database: {reason}")

@@ -1,0 +1,167 @@
+"""PostgreSQL through ADBC: rows come and go by COPY, column by column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
+from trackbridge.schema import BATCH_ROWS
+from trackbridge_adapters.mlflow.server_session import UniqueError, rendered
+from trackbridge_adapters.mlflow.session import Rows
+
+try:
+    import adbc_driver_postgresql.dbapi as adbc
+    from adbc_driver_manager import Error as AdbcError
+except ImportError as error:
+    raise ConfigError("PostgreSQL needs its driver: pip install 'trackbridge[postgres]'") from error
+
+LOCK = 0x747261636B627267
+"""Number of our advisory lock (the letters `trackbrg`)."""
+
+SETTINGS = (
+    "SET standard_conforming_strings = on",
+    "SET client_encoding = 'UTF8'",
+    "SET application_name = 'trackbridge'",
+    "SET statement_timeout = 0",  # chunks may take longer than a site allows its applications
+    "SET idle_in_transaction_session_timeout = 0",
+)
+
+TYPES = {
+    "character varying": pa.string(),
+    "text": pa.string(),
+    "json": pa.string(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "double precision": pa.float64(),
+    "boolean": pa.bool_(),
+}
+"""What COPY takes for a column of each type that MLflow uses (dbmodels/models.py, 3.17)."""
+
+# SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html)
+UNIQUE = "23505"
+PASSING = ("40", "08", "55P03", "57", "53300")
+"""Deadlocks, lost connections, locks waited for too long, a server that stops or is full."""
+USERS = {
+    "28": "may not log in; check user and password (PGPASSWORD, ~/.pgpass)",
+    "3D": "no such database; create it, or check the name",
+    "42501": "lacks a permission; grant it, or take another user",
+    "53100": "no space left on the server's disk; free some and call again",
+    "25006": "only takes reads; name the primary server",
+}
+
+
+class PostgresConnection:
+    """A connection whose transactions are begun and ended by hand."""
+
+    schema = "current_schema()"
+    defaults: Mapping[str, str] = {"step": "0::bigint", "is_nan": "false"}
+
+    def __init__(self, name: str, uri: str) -> None:
+        self._name = name
+        with self._errors():
+            self._connection = adbc.connect(uri, autocommit=True)
+        for setting in SETTINGS:
+            self.execute(setting)
+
+    def begin(self, *, writing: bool) -> None:
+        self.execute("BEGIN" if writing else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def lock(self, wait: int) -> None:
+        self.execute(f"SET lock_timeout = '{wait}s'")
+        self.fetch(f"SELECT pg_advisory_lock({LOCK})::text", ())
+
+    def fetch(self, query: str, values: Sequence[Any]) -> Rows:
+        with self._errors(), self._connection.cursor() as cursor:
+            cursor.execute(rendered(query, values, literal))
+            table = cursor.fetch_arrow_table()
+        return list(zip(*(column.to_pylist() for column in table.columns)))
+
+    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        with self._errors(), self._connection.cursor() as cursor:
+            cursor.execute(rendered(query, values, literal))
+            for batch in cursor.fetch_record_batch():
+                for start in range(0, batch.num_rows, BATCH_ROWS):
+                    yield batch.slice(start, BATCH_ROWS)
+
+    def execute(self, query: str, values: Sequence[Any] = ()) -> None:
+        with self._errors(), self._connection.cursor() as cursor:
+            cursor.execute(rendered(query, values, literal))
+
+    def ingest(self, table: str, data: pa.Table, types: Mapping[str, str]) -> None:
+        columns = {n: data.column(n).cast(TYPES[types[n]]) for n in data.column_names}
+        with self._errors(), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(table, pa.table(columns), mode="append")
+
+    def conflict(self, key: Sequence[str], columns: Sequence[str]) -> str:
+        names = ", ".join(f'"{name}"' for name in key)
+        values = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in columns)
+        return f"ON CONFLICT ({names}) DO " + (f"UPDATE SET {values}" if values else "NOTHING")
+
+    def advance(self, table: str, column: str, number: int | None, taken: int) -> int:
+        ((sequence,),) = self.fetch("SELECT pg_get_serial_sequence(?, ?)", [table, column])
+        if sequence is None:
+            return taken + 1 if number is None else number
+        if number is None:
+            query = f"SELECT setval(?, greatest(last_value, ?) + 1) FROM {sequence}"
+            ((given,),) = self.fetch(query, [sequence, taken])
+            return int(given)
+        query = f"SELECT setval(?, greatest(last_value, ?)) FROM {sequence}"
+        self.fetch(query, [sequence, number])
+        return number
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def close(self) -> None:
+        """The server undoes what was not committed, and gives up the lock."""
+        self._connection.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (AdbcError, OSError) as error:
+            raise _translated(self._name, error) from error
+
+
+def literal(value: Any) -> str:
+    """A value as SQL writes it; with `standard_conforming_strings` only quotes are special."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, float):
+        return f"'{value!r}'::float8"
+    return str(value).upper() if isinstance(value, bool) else str(int(value))
+
+
+def _translated(name: str, error: Exception) -> BridgeError:
+    state = getattr(error, "sqlstate", None) or ""
+    lines = str(error).splitlines() or [""]
+    reason = re.sub(r"^[A-Z_]+: (\[libpq\] )?", "", lines[0])
+    if state == UNIQUE:
+        detail = next((line for line in lines if line.startswith("DETAIL:")), reason)
+        return UniqueError(f"{name}: refused by the database: {detail}")
+    for start, advice in USERS.items():
+        if state.startswith(start) and state:
+            return ConfigError(f"{name}: {advice} ({reason})")
+    if state.startswith(PASSING):
+        return TransientError(f"{name}: {reason}")
+    if not state:
+        return _unconnected(name, reason)
+    return IntegrityError(f"{name}: refused by the database: {reason}")
+
+
+def _unconnected(name: str, reason: str) -> BridgeError:
+    """Errors without a state: libpq has reached no server, or none that answers."""
+    text = reason.lower()
+    if "does not exist" in text or "authentication" in text or "password" in text:
+        return ConfigError(f"{name}: {reason.removeprefix('Failed to connect: ')}")
+    if "could not translate host" in text or "invalid" in text:
+        return ConfigError(f"{name}: {reason}; check the address")
+    return TransientError(f"{name}: {reason}; is the server running, and reachable from here?")

@@ -1,0 +1,130 @@
+"""Databases of MLflow's on a server, by their URI: opened, locked, made."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge_adapters.mlflow.session import BUSY_SECONDS, Session, Transaction
+
+if TYPE_CHECKING:
+    from trackbridge_adapters.mlflow.server_session import Connection
+
+POSTGRES = "postgresql"
+MYSQL = "mysql"
+DIALECTS = (POSTGRES, MYSQL)
+
+DRIVERS = {POSTGRES: ("psycopg2", "psycopg"), MYSQL: ("pymysql", "MySQLdb")}
+"""Modules through which SQLAlchemy, and so MLflow, speaks to each server, in order of trial."""
+NAMES = {"MySQLdb": "mysqldb"}
+"""What SQLAlchemy calls a module's driver where that is not the module's own name."""
+
+
+class Server:
+    """One database on a server, opened anew for each `session` and `transaction`."""
+
+    has_folder = False
+
+    def __init__(self, uri: str) -> None:
+        parts = urlsplit(uri)
+        self._uri = uri
+        self.dialect = parts.scheme.partition("+")[0]
+        if not parts.path.strip("/"):
+            raise ConfigError(f"{_without_password(parts)}: names no database; write {EXAMPLE}")
+        self.name = self.address = _without_password(parts)
+        self.identity = f"{self.dialect}://{parts.hostname}:{parts.port}{parts.path}"
+        self.home = Path.cwd()
+
+    def exists(self) -> bool:
+        """`ConfigError` where the database is there but holds something else."""
+        try:
+            with self.session():
+                return True
+        except NotFoundError:
+            return False
+
+    def create(self, root: Path) -> None:
+        """If somebody else makes the tables meanwhile, theirs stay."""
+        from trackbridge_adapters.mlflow import head
+
+        with self._connection() as connection:
+            connection.lock(BUSY_SECONDS)
+            if not self.exists():
+                head.initialize(self._uri_of_driver(), str(root), self.name)
+
+    def own_root(self) -> Path:
+        raise ConfigError(
+            f"{self.name}: its artifacts are not on this machine; say where files are to go:"
+            " --artifact-root PATH"
+        )
+
+    def new_root(self) -> Path:
+        raise ConfigError(
+            f"{self.name}: a new database; say where its files are to go: --artifact-root PATH"
+        )
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        from trackbridge_adapters.mlflow.server_session import ServerSession
+
+        with self._connection() as connection:
+            connection.begin(writing=False)
+            yield ServerSession(self.name, connection)
+
+    def transaction(self, wait: int | None = None) -> Transaction:
+        from trackbridge_adapters.mlflow.server_session import ServerTransaction
+
+        connection = self._connect()
+        try:
+            connection.begin(writing=True)
+            connection.lock(BUSY_SECONDS if wait is None else wait)
+            return ServerTransaction(self.name, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _connect(self) -> Connection:
+        connection: Connection
+        if self.dialect == POSTGRES:
+            from trackbridge_adapters.mlflow.postgres import PostgresConnection
+
+            _, _, rest = self._uri.partition("://")
+            connection = PostgresConnection(self.name, f"{POSTGRES}://{rest}")
+        else:
+            from trackbridge_adapters.mlflow.mysql import MysqlConnection
+
+            connection = MysqlConnection(self.name, self._uri_of_driver())
+        return connection
+
+    def _uri_of_driver(self) -> str:
+        """The URI with a driver that is installed, where it names none."""
+        scheme, _, rest = self._uri.partition("://")
+        if "+" in scheme:
+            return self._uri
+        found = (name for name in DRIVERS[scheme] if importlib.util.find_spec(name))
+        driver = next(found, DRIVERS[scheme][0])
+        return f"{scheme}+{NAMES.get(driver, driver)}://{rest}"
+
+
+EXAMPLE = f"mlflow:{POSTGRES}://user@host:5432/database"
+
+
+def _without_password(parts: SplitResult) -> str:
+    user, port = parts.username or "", None
+    with suppress(ValueError):
+        port = parts.port
+    place = (f"{user}@" if user else "") + (parts.hostname or "") + (f":{port}" if port else "")
+    return urlunsplit((parts.scheme, place, parts.path, "", ""))

@@ -1,0 +1,203 @@
+"""Sessions and transactions on database servers, in SQL that they share."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trackbridge.adapter import Row
+from trackbridge.errors import DuplicatePointsError, IntegrityError, TransientError
+from trackbridge_adapters.mlflow.session import (
+    IN,
+    LONGEST_MS,
+    POINT,
+    Rows,
+    Session,
+    Transaction,
+    fit_in_time,
+)
+
+PUT_ROWS = 500
+"""Rows of one statement that puts rows."""
+
+LARGEST = {"integer": 2**31 - 1, "int": 2**31 - 1, "bigint": 2**63 - 1}
+"""Greatest number of a column's type."""
+
+
+class UniqueError(IntegrityError):
+    """A row of the same key is there already."""
+
+
+class Connection(Protocol):
+    """A server in the terms of its driver; queries hold values by `?` and lists by `IN`."""
+
+    schema: str
+    """Expression for the schema in which MLflow's tables are."""
+    defaults: Mapping[str, str]
+    """What MLflow's migrations gave the points of revisions that had no such column."""
+
+    def begin(self, *, writing: bool) -> None:
+        """Start a transaction: one that only reads sees one state of the database."""
+        ...
+
+    def lock(self, wait: int) -> None:
+        """Be the only Trackbridge that writes; `TransientError` after `wait` seconds."""
+        ...
+
+    def fetch(self, query: str, values: Sequence[Any]) -> Rows: ...
+
+    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        """The rows of a query for points, at most `BATCH_ROWS` at a time, as they come."""
+        ...
+
+    def execute(self, query: str, values: Sequence[Any]) -> None: ...
+
+    def ingest(self, table: str, data: pa.Table, types: Mapping[str, str]) -> None:
+        """Add columns in bulk; `types` are those of the table's columns."""
+        ...
+
+    def conflict(self, key: Sequence[str], columns: Sequence[str]) -> str:
+        """The end of an INSERT that overwrites the columns of rows of the same key."""
+        ...
+
+    def advance(self, table: str, column: str, number: int | None, taken: int) -> int:
+        """Make that the server gives no new row this number, or the next one; gives it back.
+
+        `taken` is the greatest number that is known to be there.
+        """
+        ...
+
+    def commit(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ServerSession(Session):
+    """One transaction that only reads."""
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        self._connection = connection
+        self._columns: dict[str, dict[str, str]] = {}
+        super().__init__(name)
+
+    def table_names(self) -> Sequence[str]:
+        query = "SELECT table_name FROM information_schema.tables WHERE table_schema = "
+        return [name for (name,) in self.fetch(query + self._connection.schema)]
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        if not self._columns:
+            found: dict[str, dict[str, str]] = defaultdict(dict)
+            query = (
+                "SELECT table_name, column_name, data_type FROM information_schema.columns"
+                f" WHERE table_schema = {self._connection.schema}"
+            )
+            for name, column, kind in self.fetch(query):
+                found[name][column] = kind
+            self._columns = dict(found)
+        return self._columns.get(table, {})
+
+    def fetch(self, query: str, values: Sequence[Any] = ()) -> Rows:
+        return self._connection.fetch(query, values)
+
+    def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        there = self.columns("metrics")
+        missing = self._connection.defaults
+        chosen = ", ".join(f'"{c}"' if c in there else f'{missing[c]} AS "{c}"' for c in POINT)
+        rest, values = f"WHERE run_uuid {IN}", [json.dumps(list(runs))]
+        if self.has_every(runs):
+            rest, values = "", []
+        for data in self._connection.batches(f"SELECT {chosen} FROM metrics {rest}", values):
+            yield data if fit_in_time(data) else _within_time(data)
+
+    def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
+        found = self.fetch(
+            f"SELECT run_uuid, count(*), min(timestamp) FROM metrics WHERE run_uuid {IN}"
+            " AND (timestamp > ? OR timestamp < ?) GROUP BY run_uuid",
+            [json.dumps(list(runs)), LONGEST_MS, -LONGEST_MS],
+        )
+        for run, count, example in found:
+            yield run, f"metrics.timestamp: {count} values cannot be read, e.g. '{example}'"
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class ServerTransaction(ServerSession, Transaction):
+    """One writing transaction, under a lock that other Trackbridges wait for."""
+
+    def execute(self, query: str, values: Sequence[Any] = ()) -> None:
+        self._connection.execute(query, values)
+
+    def ingest(self, table: str, data: pa.Table | pa.RecordBatch) -> None:
+        whole = data if isinstance(data, pa.Table) else pa.Table.from_batches([data])
+        try:
+            self._connection.ingest(table, whole, self.columns(table))
+        except UniqueError as error:
+            if table in ("metrics", "latest_metrics"):
+                raise DuplicatePointsError(
+                    f"{self.name}: a point occurs twice, and MLflow holds each one once"
+                ) from error
+            if table == "experiments":
+                raise TransientError(
+                    f"{self.name}: somebody else has made an experiment meanwhile; trying again"
+                ) from error
+            raise
+
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        if rows:
+            there = self.columns(table)
+            names = [name for name in rows[0] if name in there]
+            self.ingest(table, pa.table({n: [row[n] for row in rows] for n in names}))
+
+    def put(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
+        there = self.columns(table)
+        for start in range(0, len(rows), PUT_ROWS):
+            part = rows[start : start + PUT_ROWS]
+            names = [name for name in part[0] if name in there]
+            own = [name for name in key if name in there]
+            tail = self._connection.conflict(own, [name for name in names if name not in own])
+            columns = ", ".join(f'"{name}"' for name in names)
+            marks = ", ".join([f"({', '.join('?' * len(names))})"] * len(part))
+            values = [row[name] for row in part for name in names]
+            self.execute(f"INSERT INTO {table} ({columns}) VALUES {marks} {tail}", values)
+
+    def reserve(self, runs: Sequence[str]) -> None:
+        self.put("runs", ["run_uuid"], [{"run_uuid": run} for run in runs])
+
+    def number(self, table: str, column: str, wish: int | None, taken: set[int]) -> int:
+        largest = LARGEST.get(self.columns(table)[column], 2**31 - 1)
+        fits = wish is not None and wish <= largest and wish not in taken
+        return self._connection.advance(
+            table, column, wish if fits else None, max(taken, default=0)
+        )
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+
+def rendered(query: str, values: Sequence[Any], place: Any) -> str:
+    """A query with `place(value)` for each value, and for each of the list behind an `IN`."""
+    waiting = iter(values)
+    parts = []
+    for index, part in enumerate(query.split(IN)):
+        if index:
+            listed = json.loads(next(waiting))
+            parts.append(f"IN ({', '.join(map(place, listed)) or 'NULL'})")
+        first, *others = part.split("?")
+        parts.append(first)
+        parts += (place(next(waiting)) + other for other in others)
+    return "".join(parts)
+
+
+def _within_time(data: pa.RecordBatch) -> pa.RecordBatch:
+    """The points with null for times that cannot be microseconds."""
+    times = data.column("timestamp")
+    good = pc.and_(pc.less_equal(times, LONGEST_MS), pc.greater_equal(times, -LONGEST_MS))
+    columns = dict(zip(POINT, data.columns))
+    columns["timestamp"] = pc.if_else(good, times, pa.scalar(None, times.type))
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(POINT))
