@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -19,9 +20,9 @@ MIGRATIONS = ("store", "db_migrations", "versions")
 """Where MLflow keeps its alembic scripts (3.17)."""
 
 _CREATE = """
-import sys
+import json, sys
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-SqlAlchemyStore(*sys.stdin.read().split("\\0"))
+SqlAlchemyStore(*json.load(sys.stdin))
 """
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
@@ -81,7 +82,7 @@ def initialize(uri: str, artifact_root: str, name: str) -> None:
     revision()
     done = subprocess.run(
         [sys.executable, "-c", _CREATE],
-        input=f"{uri}\0{artifact_root}",
+        input=json.dumps([uri, artifact_root]),
         env={**os.environ, **_QUIET},
         capture_output=True,
         text=True,

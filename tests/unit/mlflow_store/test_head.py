@@ -104,19 +104,21 @@ def test_without_mlflow_the_extra_to_install_is_named(
     assert head.revision()
 
 
+GIVEN = "import json, sys; uri, root = json.load(sys.stdin)"
+
+
 def test_a_database_that_cannot_be_made_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the real `create`
-    half = "import sys; open(sys.stdin.read().split('\0')[0][10:], 'w'); sys.exit('no')"
-    monkeypatch.setattr(head, "_CREATE", half.replace("\0", "\\0"))
+    monkeypatch.setattr(head, "_CREATE", f"{GIVEN}; open(uri[10:], 'w'); sys.exit('no')")
     with pytest.raises(ConfigError, match="MLflow could not create the database: no"):
         head.create(tmp_path / "new.db", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-MADE = "import sys; open(sys.argv[1][10:], 'w').write('mine')"
-OVERTAKEN = f"{MADE}; open(sys.argv[2], 'w').write('theirs')"
+MADE = f"{GIVEN}; open(uri[10:], 'w').write('mine')"
+OVERTAKEN = f"{MADE}; open(root, 'w').write('theirs')"
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
