@@ -141,6 +141,8 @@ class Names:
     alphabet: str = ""
     reserved: tuple[str, ...] = ()
     """What no name may begin with, since it means something else to the store."""
+    folded: bool = False
+    """Names of a run that differ in nothing but case, accents or the like are one to the store."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,14 @@ class Capabilities:
     """
     names: Mapping[str, Names] = field(default_factory=dict)
     """Limits of the `key` column, by table."""
-    value_length: Mapping[str, int] = field(default_factory=dict)
-    """Most characters of the `value` column, by table; longer ones are cut, visibly."""
+    lengths: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Most characters of texts, by table and column; longer ones are cut, visibly.
+
+    In a column that holds a JSON object, `column.name` means the text of that name, and
+    `column.*` every other text.
+    """
+    nul: bool = False
+    """Texts may have NUL in them; where not, it is shown as U+2400."""
     console: str = ""
     """File of a run in which the store's users look for console output, where it holds no `logs`.
 
@@ -197,6 +205,7 @@ class Capabilities:
             "nan": True,
             "largest": None,
             "signed_zero": True,
+            "nul": True,
             "gaps": True,
             "repeated_points": True,
         }

@@ -1,10 +1,8 @@
-"""Fits values into what a store can hold: times, names, lengths, columns. Pure functions."""
+"""Fits rows into what a store can hold: columns, times, numbers. Pure functions."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +11,7 @@ import pyarrow.compute as pc
 
 from trackbridge.adapter import Capabilities, Names, Row
 from trackbridge.columns import numpy_of
+from trackbridge.fit_text import fit_name, fit_texts
 from trackbridge.losses import Losses
 from trackbridge.schema import DEFAULTS, NAMED_BY, SHARED, TABLES
 
@@ -35,30 +34,6 @@ def holds_everything(capabilities: Capabilities) -> bool:
     return capabilities == Capabilities.everything(parallel_writers=capabilities.parallel_writers)
 
 
-def fit_name(name: str, limits: Names) -> str:
-    """The name itself where it is allowed, else a cleaned one with a hash of the original.
-
-    Depends on nothing but the name, so the order of runs never changes a name; two names stay
-    two, unless one was made to look like the other cleaned: then the proof of the run fails.
-    """
-    clean = re.sub(f"[^{limits.alphabet}]", "_", name) if limits.alphabet else name
-    if clean.startswith(limits.reserved):
-        clean = f"_{clean}"
-    fits = limits.length is None or len(clean) <= limits.length
-    if clean == name and fits and (name or not limits.alphabet):
-        return name
-    mark = "_" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return (clean if limits.length is None else clean[: limits.length - len(mark)]) + mark
-
-
-def fit_value(value: str, length: int | None) -> str:
-    """The value, cut with a visible mark where it is longer than `length` characters."""
-    if length is None or len(value) <= length:
-        return value
-    mark = f" ... [cut: {len(value)} characters]"
-    return (value[: max(0, length - len(mark))] + mark)[:length]
-
-
 def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) -> list[Row]:
     """Rows of a small table as the store holds them; none if it does not hold the table."""
     held = caps.holds.get(table)
@@ -77,7 +52,7 @@ def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) ->
     for row in rows:
         new = {name: row.get(name) for name in names}
         new.update((column, DEFAULTS.get((table, column))) for column in missing)
-        _fit_text(table, new, caps, losses)
+        fit_texts(table, new, caps, losses)
         fitted.append(new)
     return fitted
 
@@ -109,19 +84,6 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
         columns["system"] = pa.repeat(pa.scalar(False), data.num_rows)
     fitted = pa.RecordBatch.from_arrays(list(columns.values()), schema=TABLES["metrics"])
     return FittedPoints(fitted, changed | gaps | hidden, dropped)
-
-
-def _fit_text(table: str, row: dict[str, Any], caps: Capabilities, losses: Losses) -> None:
-    if table in caps.names and row.get("key") is not None:
-        key = fit_name(row["key"], caps.names[table])
-        if key != row["key"]:
-            losses.add(f"{table} renamed", f"{row['key'][:80]!r} -> {key[:80]!r}")
-            row["key"] = key
-    if table in caps.value_length and row.get("value") is not None:
-        value = fit_value(row["value"], caps.value_length[table])
-        if value != row["value"]:
-            losses.add(f"{table} cut", f"{row.get('key')}: {len(row['value'])} characters")
-            row["value"] = value
 
 
 def _fit_keys(keys: pa.DictionaryArray, limits: Names | None, losses: Losses) -> pa.Array:

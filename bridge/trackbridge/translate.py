@@ -27,7 +27,8 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches, codes, groups, relabel, sliced, split
 from trackbridge.digest import point_hashes
 from trackbridge.errors import UnsupportedError
-from trackbridge.fit import Mask, fit_name, fit_points, fit_rows, holds_everything
+from trackbridge.fit import Mask, fit_points, fit_rows, holds_everything
+from trackbridge.fit_text import apart, fit_name
 from trackbridge.losses import Losses
 from trackbridge.residual import PointResidual
 from trackbridge.row_residual import KEYED, LABELS, keep, name
@@ -66,6 +67,8 @@ class _Run:
     logs: list[pa.RecordBatch] = field(default_factory=list)
     residual: PointResidual = field(default_factory=PointResidual)
     names: dict[str, str] = field(default_factory=dict)
+    apart: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By table: names that had to change since the store would take them for others."""
     last: dict[str, Row] = field(default_factory=dict)
     """The last point of each metric that the run logged itself."""
     shown: Presentation = field(default_factory=lambda: Presentation({}))
@@ -151,7 +154,7 @@ class Translation:
         for run in self._runs.values():
             yield from self._finish_points(run)
             for table, rows in run.shown.tables.items():
-                fitted = fit_rows(table, rows, self._caps, self.losses)
+                fitted = self._set_apart(run, table, fit_rows(table, rows, self._caps, self.losses))
                 run.shown.tables[table] = fitted
                 native[table] += [{**row, **run.target._asdict()} for row in fitted]
         for table, rows in native.items():
@@ -163,6 +166,33 @@ class Translation:
             side = _sidecar(run, self._caps)
             if side:
                 yield run.target, side.dumps()
+
+    def _set_apart(self, run: _Run, table: str, rows: list[Row]) -> list[Row]:
+        """Rows under names that the store does not take for each other's."""
+        limits = self._caps.names.get(table)
+        if limits is None or not limits.folded:
+            return rows
+        changed = run.apart[table] = apart((row["key"] for row in rows), limits)
+        for old, new in changed.items():
+            self.losses.add(f"{table} renamed", f"{old[:80]!r} -> {new[:80]!r}")
+        return [{**row, "key": changed.get(row["key"], row["key"])} for row in rows]
+
+    def _set_metrics_apart(self, points: pa.RecordBatch) -> pa.RecordBatch:
+        """The same for points, where they are all of the run's."""
+        if not (self._caps.rows or self._careful):
+            return points
+        limits = self._caps.names.get("metrics", Names())
+        keys = points.column("key")
+        changed = apart(keys.unique().to_pylist(), limits) if limits.folded else {}
+        if not changed:
+            return points
+        for old, new in changed.items():
+            self.losses.add("metrics renamed", f"{old[:80]!r} -> {new[:80]!r}")
+        names = [changed.get(name, name) for name in keys.dictionary.to_pylist()]
+        texts = pa.array(names, pa.string()).dictionary_encode()
+        indices = texts.indices.take(keys.indices)
+        renamed = pa.DictionaryArray.from_arrays(indices, texts.dictionary)
+        return points.set_column(points.schema.get_field_index("key"), "key", renamed)
 
     def _show_console(self, run: _Run, taken: set[tuple[str, str]]) -> None:
         place = ("", self._caps.console)
@@ -247,6 +277,7 @@ class Translation:
             points, native = _joined([points, axis]), _joined([native, axis])
             extra = np.concatenate([extra, added])
             whole, dropped = (np.concatenate([mask, ~added]) for mask in (whole, dropped))
+        native = self._set_metrics_apart(native)
         if self._careful:
             whole, dropped = _set_repeated_apart(native, extra, whole, dropped)
         self._keep_names(points.filter(pa.array(~extra)), native.filter(pa.array(~extra)))
@@ -314,7 +345,8 @@ def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
         key: str | None = row.get("key")
         if table in KEYED and key is not None:
             shown = run.shown.keys.get((table, key), key)
-            return fit_name(shown, caps.names.get(table, Names()))
+            fitted = fit_name(shown, caps.names.get(table, Names()))
+            return run.apart.get(table, {}).get(fitted, fitted)
         return name(table, row)
 
     side = Sidecar(names=run.names, files=_moved_files(run))

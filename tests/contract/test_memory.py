@@ -75,7 +75,7 @@ class TestPoorMemory(TestMemory):
             time_unit_us=1000,
             largest=1e300,
             names={"metrics": Names(40, r"\w./"), "params": Names(40, r"\w.")},
-            value_length={"params": 500, "tags": 100},
+            lengths={"params": {"value": 500}, "tags": {"value": 100}},
         )
     )
 

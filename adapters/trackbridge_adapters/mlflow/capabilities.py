@@ -64,9 +64,54 @@ SQL = Capabilities(
         "tags": replace(_NAME, reserved=(KEY_TAG,)),
     },
     # MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH (mlflow/utils/validation.py, 3.17)
-    value_length={"params": 6000, "tags": 8000},
+    lengths={"params": {"value": 6000}, "tags": {"value": 8000}},
+    nul=True,
     console="output.log",
 )
+
+TEXT = 16383
+"""Most characters of MySQL's type TEXT: 65535 bytes, at most four of them a character."""
+
+LENGTHS = {
+    **SQL.lengths,
+    "runs": {
+        "name": 250,
+        "user": 256,
+        "program": 500,
+        "extra.source_version": 50,
+        "extra.entry_point_name": 50,
+    },
+    "inputs": {
+        "name": 500,
+        "digest": 36,
+        "kind": 36,
+        "source": TEXT,
+        "context": 500,
+        "extra.*": 500,
+    },
+    "artifacts": {"collection": 500, "metadata.model_type": 500, "metadata.status_message": 1000},
+    "models": {"description": 5000, "tags.*": 5000},
+    "model_versions": {
+        "stage": 20,
+        "source": 500,
+        "status": 20,
+        "user": 256,
+        "description": 5000,
+        "tags.*": TEXT,
+        "extra.status_message": 500,
+        "extra.run_link": 500,
+    },
+}
+"""Widths of columns (store/tracking/dbmodels/models.py, store/model_registry/dbmodels/models.py,
+3.17), which SQLite does not enforce."""
+
+POSTGRES = replace(SQL, lengths=LENGTHS, nul=False)
+MYSQL = replace(
+    SQL,
+    lengths=LENGTHS,
+    names={table: replace(names, folded=True) for table, names in SQL.names.items()},
+)
+"""Its collations take names that differ in case or accents for one."""
 
 FILES = Capabilities(
     holds=_HOLDS,
@@ -74,6 +119,7 @@ FILES = Capabilities(
     nan=True,
     largest=None,
     signed_zero=True,
+    nul=True,
     repeated_points=True,
     names=SQL.names,
 )

@@ -17,6 +17,7 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
+from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.session import Session, Transaction
 from trackbridge_adapters.mlflow.sqlite import FileSession, is_written, native_errors
 
@@ -43,6 +44,7 @@ class Database:
     """
 
     has_folder = True
+    capabilities = SQL
 
     def __init__(self, path: Path, *, owned: bool = False) -> None:
         self.path, self.name = path, str(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,6 +17,10 @@ KIND = "mlflow"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 KEY_TAG = f"{ORIGIN}.run_key"
 """Tag of a run that Trackbridge has brought. Any other name that begins alike is a user's own."""
+LONGEST_TAG = 5000
+"""Characters that a tag of a run has had room for in every version."""
+PACKED = "zlib "
+"""What the text of a packed key begins with; no plain one has a blank."""
 EXTRA_TAG = f"{ORIGIN}.extra"
 """Tag of experiments, registered models and their versions, which stands for their `extra`."""
 VERSION_TAG = f"{ORIGIN}.version"
@@ -162,11 +168,21 @@ def _age(experiment: tuple[Any, str, int | None]) -> tuple[int, int, str]:
     return created or 0, len(str(number)), str(number)
 
 
+def key_text(key: RunKey) -> str:
+    """A key as the tag keeps it: packed where it is too long for one."""
+    text = str(key)
+    if len(text) <= LONGEST_TAG:
+        return text
+    return PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
+
+
 def run_key(tag: str | None, ref: RunRef) -> RunKey:
     """Where a run was born: what Trackbridge wrote down, else (or if that is garbled) here."""
     try:
+        if tag and tag.startswith(PACKED):
+            tag = zlib.decompress(base64.b64decode(tag.removeprefix(PACKED))).decode()
         return RunKey.parse(tag) if tag else RunKey(KIND, "", *ref)
-    except (IntegrityError, UnicodeDecodeError):
+    except (IntegrityError, ValueError, zlib.error):
         return RunKey(KIND, "", *ref)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge_adapters.mlflow import capabilities
 from trackbridge_adapters.mlflow.session import BUSY_SECONDS, Session, Transaction
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Server:
         self.name = self.address = _without_password(parts)
         self.identity = f"{self.dialect}://{parts.hostname}:{parts.port}{parts.path}"
         self.home = Path.cwd()
+        is_postgres = self.dialect == POSTGRES
+        self.capabilities = capabilities.POSTGRES if is_postgres else capabilities.MYSQL
 
     def exists(self) -> bool:
         """`ConfigError` where the database is there but holds something else."""

@@ -18,7 +18,7 @@ from trackbridge.errors import ConfigError, NotFoundError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from trackbridge.adapter import Row
+    from trackbridge.adapter import Capabilities, Row
 
 Rows = list[tuple[Any, ...]]
 
@@ -144,6 +144,7 @@ class Store(Protocol):
     """The same text for every way to name it."""
     home: Path
     """The folder from which relative artifact locations are meant."""
+    capabilities: Capabilities
     has_folder: bool
     """It is a file, and files that belong to no run lie in a folder beside it."""
 

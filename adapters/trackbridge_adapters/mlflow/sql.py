@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import artifacts, models, sql_list, store_files
-from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.session import Session, Store
 
 if TYPE_CHECKING:
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
 class SqlReader:
     """A database of MLflow's; Arrow is imported when runs are read, not to list them."""
 
-    capabilities = SQL
-
     def __init__(self, database: Store, artifact_root: Path | None = None) -> None:
         self.address = f"mlflow:{database.address}"
         self.database = database
+        self.capabilities = database.capabilities
         self.home = database.home
         self._artifact_root = artifact_root
         self._places: dict[tuple[str, str], str] = {}

@@ -15,6 +15,7 @@ from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     KEY_TAG,
     KIND,
+    key_text,
     milliseconds,
     unpacked,
 )
@@ -51,7 +52,10 @@ def write_runs(
         folders[name] = staging.claim(name, parent, native=keys[ref].kind == KIND)
         native.append(_run(ref, row, experiment.number, folders[name]))
     transaction.put("runs", ["run_uuid"], native)
-    own = [{"key": KEY_TAG, "value": str(key), "run_uuid": ref.run_id} for ref, key in keys.items()]
+    own = [
+        {"key": KEY_TAG, "value": key_text(key), "run_uuid": ref.run_id}
+        for ref, key in keys.items()
+    ]
     transaction.insert("tags", own + _pairs(rows.get("tags", ())))
     transaction.insert("params", _pairs(rows.get("params", ())))
     for project, experiment in found.items():

@@ -27,7 +27,7 @@ from trackbridge.adapter import (
     RunRef,
 )
 from trackbridge.errors import IntegrityError
-from trackbridge.fit import fit_name
+from trackbridge.fit_text import fit_name
 from trackbridge_adapters.mlflow import (
     artifacts,
     head,
@@ -38,8 +38,7 @@ from trackbridge_adapters.mlflow import (
     store_files,
     translate,
 )
-from trackbridge_adapters.mlflow.capabilities import SQL
-from trackbridge_adapters.mlflow.entities import KEY_TAG
+from trackbridge_adapters.mlflow.entities import KEY_TAG, key_text
 from trackbridge_adapters.mlflow.experiments import Experiments
 from trackbridge_adapters.mlflow.session import IN, Store
 from trackbridge_adapters.mlflow.sql import SqlReader
@@ -65,8 +64,9 @@ class SqlWriter(SqlReader):
             head.check_place(artifact_root)
             roots.check(artifact_root, database.name)
         if not head.has_models():
-            holds = {table: held for table, held in SQL.holds.items() if table != "artifacts"}
-            self.capabilities = replace(SQL, holds=holds)
+            held = self.capabilities.holds
+            holds = {table: columns for table, columns in held.items() if table != "artifacts"}
+            self.capabilities = replace(self.capabilities, holds=holds)
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         return super().list_runs(query) if self.database.exists() else iter(())
@@ -194,7 +194,7 @@ class SqlSink:
 
     def _check(self) -> None:
         """`IntegrityError` where one of the ids belongs to another run."""
-        keys = {ref.run_id: str(key) for ref, key in self._keys.items()}
+        keys = {ref.run_id: key_text(key) for ref, key in self._keys.items()}
         if len(keys) < len(self._keys):
             raise IntegrityError(f"{self._name}: two runs of the chunk would have the same id")
         there = self._transaction.fetch(

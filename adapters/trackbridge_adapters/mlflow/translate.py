@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from trackbridge.adapter import Presentation, Row, RunKey
-from trackbridge.fit import fit_value
+from trackbridge.fit_text import fit_value
 from trackbridge_adapters.mlflow import places
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.entities import (
@@ -28,7 +28,7 @@ from trackbridge_adapters.mlflow.entities import (
 OTHER_STATES = {"crashed": "failed"}
 """For states that MLflow has no word for; others are shown as finished."""
 
-TAG_LENGTH = SQL.value_length["tags"]
+TAG_LENGTH = SQL.lengths["tags"]["value"]
 TABLES_TAG = "mlflow.loggedArtifacts"
 IMAGES_TAG = "mlflow.loggedImages"
 SOURCE_TYPE = "mlflow.source.type"

@@ -63,6 +63,7 @@ CAPABILITIES = Capabilities(
     nan=True,
     largest=None,
     signed_zero=True,
+    nul=True,
     rows=True,
     times=TIMES,
     parallel_writers=True,

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from trackbridge.adapter import ORIGIN, Names, Presentation, Row, RunKey, RunRef
-from trackbridge.fit import fit_name
+from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb import artifacts, encode, jsontext, tables
 from trackbridge_adapters.wandb.facts import INTERNAL, Facts
 from trackbridge_adapters.wandb.points import kind_of

@@ -21,7 +21,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.columns import split
 from trackbridge.errors import IntegrityError
-from trackbridge.fit import fit_name
+from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb import translate
 from trackbridge_adapters.wandb.artifacts import is_inside
 from trackbridge_adapters.wandb.draft import Draft, copy, sync

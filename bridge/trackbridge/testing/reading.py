@@ -61,7 +61,7 @@ class ReadingContract(ContractBase):
             assert table in TABLES, f"capabilities.holds: there is no table {table}"
             strange = set(columns) - set(TABLES[table].names)
             assert not strange, f"capabilities.holds: {table} has no column {strange}"
-        for table in (*capabilities.names, *capabilities.value_length):
+        for table in (*capabilities.names, *capabilities.lengths):
             assert table in TABLES, f"capabilities: there is no table {table}"
 
     # Listing

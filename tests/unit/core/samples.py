@@ -24,7 +24,7 @@ POOR = Capabilities(
     time_unit_us=1000,
     largest=1.7976931348623157e308,
     names={"metrics": Names(30, r"\w"), "params": Names(250, r"\w.")},
-    value_length={"params": 40},
+    lengths={"params": {"value": 40}},
 )
 """Like many stores: no types, no rows, no console, times in milliseconds."""
 

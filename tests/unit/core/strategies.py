@@ -140,6 +140,7 @@ def capabilities(draw: st.DrawFn) -> Capabilities:
         Names,
         st.none() | st.integers(12, 40),
         st.sampled_from(["", r"\w.", r"/\w.\- :", "a-z_0-9"]),
+        folded=st.booleans(),
     )
     return Capabilities(
         holds=holds,
@@ -150,7 +151,11 @@ def capabilities(draw: st.DrawFn) -> Capabilities:
         repeated_points=draw(st.booleans()),
         rows=rows,
         names=draw(st.dictionaries(st.sampled_from(keyed), names)),
-        value_length=draw(
-            st.dictionaries(st.sampled_from(["params", "tags", "summary"]), st.integers(40, 60))
+        lengths=draw(
+            st.dictionaries(
+                st.sampled_from(["params", "tags", "summary"]),
+                st.fixed_dictionaries({"value": st.integers(40, 60)}),
+            )
         ),
+        nul=draw(st.booleans()),
     )

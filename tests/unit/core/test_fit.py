@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from datetime import datetime, timedelta, timezone
@@ -17,12 +18,11 @@ from trackbridge.adapter import Capabilities, Names, Row
 from trackbridge.digest import point_hashes
 from trackbridge.fit import (
     FittedPoints,
-    fit_name,
     fit_points,
     fit_rows,
-    fit_value,
     holds_everything,
 )
+from trackbridge.fit_text import apart, fit_name, fit_value
 from trackbridge.losses import Losses
 from trackbridge.schema import TABLES
 
@@ -240,3 +240,46 @@ def test_a_store_holds_everything_only_if_it_claims_all_of_it() -> None:
     assert not holds_everything(claims(nan=False))
     assert not holds_everything(claims(time_unit_us=1000))
     assert not holds_everything(Capabilities())
+
+
+ALIKE = ("Loss", "loss", "LOSS ", "löss", "lo\u0308ss", "straße", "strasse", "🚀", "🎉")
+
+
+@given(names=st.lists(st.sampled_from(ALIKE) | KEYS, unique=True), limits=LIMITS)
+def test_names_that_a_store_folds_are_set_apart_in_any_order(
+    names: list[str], limits: Names
+) -> None:
+    changed = apart(names, limits)
+    assert apart(reversed(names), limits) == changed
+    shown = [changed.get(name, name) for name in names]
+    assert len(set(shown)) == len(names)
+    assert not apart(shown, limits)
+
+
+def test_the_first_of_two_names_that_are_one_to_the_store_stays() -> None:
+    assert apart(["loss", "Loss", "lr"], Names()).keys() == {"loss"}
+    assert apart(["loss", "lr"], Names()) == {}
+
+
+def test_nul_is_shown_where_a_store_cannot_hold_it() -> None:
+    losses = Losses()
+    row = {"key": "k", "value": "a\0b", "type": "string"}
+    assert fit_rows("params", [row], claims(nul=False), losses)[0]["value"] == "a\u2400b"
+    assert [loss.kind for loss in losses.list()] == ["NUL shown as \u2400"]
+    assert fit_rows("params", [row], claims(), Losses())[0]["value"] == "a\0b"
+
+
+def test_nul_in_an_object_is_found_in_its_escape_and_a_backslash_stays_one() -> None:
+    row = {"project": "p", "tags": json.dumps({"a": "\0", "b": "\\u0000"})}
+    (found,) = fit_rows("projects", [row], claims(nul=False), Losses())
+    assert json.loads(found["tags"]) == {"a": "\u2400", "b": "\\u0000"}
+
+
+def test_texts_in_an_object_are_cut_by_name() -> None:
+    limits = {"projects": {"tags.*": 30, "tags.long": 50, "notes": 40}}
+    row = {"project": "p", "tags": json.dumps({"a": "x" * 60, "long": "y" * 60, "n": 1})}
+    (found,) = fit_rows("projects", [row], claims(lengths=limits), losses := Losses())
+    tags = json.loads(found["tags"])
+    assert [len(tags["a"]), len(tags["long"]), tags["n"]] == [30, 50, 1]
+    assert [loss.kind for loss in losses.list()] == ["projects.tags cut"] * len(losses.list())
+    assert losses.list()

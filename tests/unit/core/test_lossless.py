@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,8 @@ from unit.core.stores import NOTHING_CHANGES, Sample, native, peek, seed, stores
 from unit.core.strategies import START, capabilities, some_samples
 
 import trackbridge
-from trackbridge.adapter import Capabilities, Row
+from trackbridge.adapter import Capabilities, Names, Row
+from trackbridge.fit_text import apart
 
 
 @pytest.mark.parametrize("kind", ["memory", "shelf"])
@@ -61,10 +63,24 @@ def test_a_store_is_given_only_what_it_claims_to_hold(
                 if row["key"] is not None:
                     assert names.length is None or len(row["key"]) <= names.length
                     assert not names.alphabet or re.fullmatch(f"[{names.alphabet}]+", row["key"])
-        for table, length in claims.value_length.items():
-            assert all(len(row["value"] or "") <= length for row in native(away, table))
+            if names.folded and (table != "metrics" or claims.rows):
+                _are_apart(native(away, table), names)
+        for table, lengths in claims.lengths.items():
+            for row in native(away, table):
+                assert len(row["value"] or "") <= lengths["value"]
+        if not claims.nul:
+            for table in claims.holds.keys() - {"files", "metrics", "series", "logs"}:
+                cells = [cell for row in native(away, table) for cell in row.values()]
+                assert not any("\0" in cell for cell in cells if isinstance(cell, str))
         for point in native(away, "metrics"):
             _fits(point, claims)
+
+
+def _are_apart(rows: list[Row], names: Names) -> None:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        keys[row["run_id"]].add(row["key"])
+    assert not any(apart(of_run, names) for of_run in keys.values())
 
 
 def _fits(point: Row, claims: Capabilities) -> None:

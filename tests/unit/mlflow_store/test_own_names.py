@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import SIDECAR, FileRef, Query, RunKey
 from trackbridge.engine import migrate
-from trackbridge.fit import fit_name
+from trackbridge.fit_text import fit_name
 from trackbridge.testing import MadeRun
 from trackbridge.testing.base import rows_of
 from trackbridge.testing.made import deliver
