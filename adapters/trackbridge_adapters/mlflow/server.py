@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -38,7 +38,8 @@ class Server:
         if not parts.path.strip("/"):
             raise ConfigError(f"{_without_password(parts)}: names no database; write {EXAMPLE}")
         self.name = self.address = _without_password(parts)
-        self.identity = f"{self.dialect}://{parts.hostname}:{parts.port}{parts.path}"
+        place = parts.netloc.rpartition("@")[2]
+        self.identity = f"{self.dialect}://{place}{parts.path}"
         self.home = Path.cwd()
         is_postgres = self.dialect == POSTGRES
         self.capabilities = capabilities.POSTGRES if is_postgres else capabilities.MYSQL
@@ -126,8 +127,6 @@ EXAMPLE = f"mlflow:{POSTGRES}://user@host:5432/database"
 
 
 def _without_password(parts: SplitResult) -> str:
-    user, port = parts.username or "", None
-    with suppress(ValueError):
-        port = parts.port
-    place = (f"{user}@" if user else "") + (parts.hostname or "") + (f":{port}" if port else "")
+    user, at, place = parts.netloc.rpartition("@")
+    place = user.partition(":")[0] + at + place
     return urlunsplit((parts.scheme, place, parts.path, "", ""))
