@@ -106,8 +106,14 @@ class ServerSession(Session):
 
     def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
         there = self.columns("metrics")
-        missing = self._connection.defaults
-        chosen = ", ".join(f'"{c}"' if c in there else f'{missing[c]} AS "{c}"' for c in POINT)
+        names = {column: f'"{column}"' for column in there} | {
+            column: f'{default} AS "{column}"'
+            for column, default in self._connection.defaults.items()
+            if column not in there
+        }
+        if there["value"] == "float":  # MySQL gives just six digits of its FLOAT, as 0.x made it
+            names["value"] = '"value" + 0e0 AS "value"'
+        chosen = ", ".join(names[column] for column in POINT)
         rest, values = f"WHERE run_uuid {IN}", [json.dumps(list(runs))]
         if self.has_every(runs):
             rest, values = "", []
