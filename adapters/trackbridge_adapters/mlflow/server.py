@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.mlflow import capabilities
@@ -39,7 +39,7 @@ class Server:
             raise ConfigError(f"{_without_password(parts)}: names no database; write {EXAMPLE}")
         self.name = self.address = _without_password(parts)
         place = parts.netloc.rpartition("@")[2]
-        self.identity = f"{self.dialect}://{place}{parts.path}"
+        self.identity = f"{self.dialect}://{place}{parts.path}?{_without_secrets(parts.query)}"
         self.home = Path.cwd()
         is_postgres = self.dialect == POSTGRES
         self.capabilities = capabilities.POSTGRES if is_postgres else capabilities.MYSQL
@@ -129,4 +129,8 @@ EXAMPLE = f"mlflow:{POSTGRES}://user@host:5432/database"
 def _without_password(parts: SplitResult) -> str:
     user, at, place = parts.netloc.rpartition("@")
     place = user.partition(":")[0] + at + place
-    return urlunsplit((parts.scheme, place, parts.path, "", ""))
+    return urlunsplit((parts.scheme, place, parts.path, _without_secrets(parts.query), ""))
+
+
+def _without_secrets(query: str) -> str:
+    return urlencode([pair for pair in parse_qsl(query) if "pass" not in pair[0]], safe="/")

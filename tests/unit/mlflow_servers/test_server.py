@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 from servers import MYSQL, POSTGRES, Databases
+from sqlalchemy import make_url
 
 import trackbridge
 from trackbridge import registry
@@ -121,7 +122,7 @@ def test_an_id_that_does_not_fit_into_the_column_is_given_a_new_one(
 
 
 def name(address: str) -> str:
-    return address.rpartition("/")[2]
+    return make_url(address.removeprefix("mlflow:")).database or ""
 
 
 def test_an_empty_database_is_filled_by_mlflow_once_it_is_known_where_files_go(
