@@ -123,14 +123,14 @@ def _is_text(path: str) -> bool:
 
 def opened(folder: Path | None, path: str) -> BinaryIO | None:
     """A file below a folder; None where there is none, or a link that leaves the folder."""
-    if _leads_out(path):
+    if leads_out(path):
         raise IntegrityError(f"{path!r}: not a path below the folder of its run; not read")
     if folder is None or not _stays(folder / path, folder):
         return None
     return (folder / path).open("rb")
 
 
-def _leads_out(path: str) -> bool:
+def leads_out(path: str) -> bool:
     """Whether a path means something outside of its folder; names on POSIX may look odd."""
     hostile = WINDOWS and ("\\" in path or _DRIVE.match(path))
     return bool(hostile) or path.startswith("/") or "\0" in path or ".." in path.split("/")
