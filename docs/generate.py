@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trackbridge.schema import LOCAL, SHARED, STREAMS, TABLES, VERSION
+from trackbridge.schema import EVERY_TABLE, ITEM_TABLES, LOCAL, SHARED, STREAMS, VERSION
 
 PAGES = Path(__file__).parent
 
@@ -19,9 +19,13 @@ def run_model() -> str:
         "Columns have one type. Times are in UTC with microseconds. Values of any form are plain "
         "text where `type` is `string`, JSON text otherwise. Columns marked *local* are true only "
         "of the store that they were read from; no comparison covers them.",
+        "",
+        "Items are what belongs to a project and not to a run, and of which there may be many: "
+        "traces, evaluation datasets, scorers, logged models whose run is not there.",
     ]
-    for name, schema in TABLES.items():
+    for name, schema in EVERY_TABLE.items():
         kind = "shared" if name in SHARED else "stream" if name in STREAMS else "per run"
+        kind = "of items" if name in ITEM_TABLES else kind
         lines += ["", f"## {name}", f"{schema.metadata[b'doc'].decode()} ({kind})", ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         for field in schema:

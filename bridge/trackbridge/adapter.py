@@ -48,7 +48,7 @@ class RunRef(NamedTuple):
 
 
 STORE = RunRef("", "")
-"""Stands in a `FileRef` for the store itself: files that belong to no run."""
+"""Stands in a `FileRef` for the store itself: files that belong to no run (nor to an item)."""
 
 
 class FileRef(NamedTuple):
@@ -57,6 +57,30 @@ class FileRef(NamedTuple):
     run: RunRef
     owner: str
     path: str
+
+
+class ItemRef(NamedTuple):
+    """An item in the store's own terms: something that belongs to a project, not to a run.
+
+    `kind` is one of `schema.ITEMS`; ids are unique within a kind and kept by every store.
+    """
+
+    kind: str
+    project: str
+    id: str
+
+    def __str__(self) -> str:
+        return "/".join(quote(part, safe="") for part in self)
+
+    def file(self, path: str) -> FileRef:
+        """One of its files, as `open_file` and `put_file` take it."""
+        return FileRef(RunRef(self.project, ""), f"{self.kind}:{self.id}", path)
+
+    @classmethod
+    def of(cls, file: FileRef) -> ItemRef | None:
+        """The item that a file belongs to, if it is one of an item."""
+        kind, _, name = file.owner.partition(":")
+        return None if file.run.run_id or not name else cls(kind, file.run.project, name)
 
 
 class RunKey(NamedTuple):
@@ -109,6 +133,21 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class ItemInfo:
+    """What a listing says of an item, cheaply.
+
+    `fingerprint` changes whenever anything of the item changes; `rows` counts the rows of its
+    tables, roughly. `started` and `run_id` are what a query may ask for.
+    """
+
+    ref: ItemRef
+    fingerprint: str
+    rows: int = 1
+    started: datetime | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Query:
     """Which runs are meant: all of the given conditions hold. Empty means every run.
 
@@ -123,7 +162,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one table; `data` has exactly the schema `TABLES[table]`, at most 64k rows."""
+    """Rows of one table; `data` has exactly the schema `EVERY_TABLE[table]`, at most 64k rows."""
 
     table: str
     data: pa.RecordBatch
@@ -194,6 +233,8 @@ class Capabilities:
     """
     parallel_writers: bool = False
     """Several sinks may be open at once, also from other processes."""
+    items: Collection[str] = ()
+    """Kinds of items (`schema.ITEMS`) that the store holds, whole: it is an `ItemStore` then."""
 
     @classmethod
     def everything(cls, **changes: Any) -> Capabilities:
@@ -270,6 +311,36 @@ class Reader(Protocol):
         ...
 
 
+class ItemStore(Reader, Protocol):
+    """A reader of a store that holds items too: those whose kinds are in `capabilities.items`.
+
+    Items have no sidecar: whoever claims a kind keeps every column of its tables, but those in
+    `schema.LOCAL`. A sink of such a store takes the rows of items in any chunk; the row of an
+    item in its own table comes first, and replaces the item of that id with all its parts.
+    """
+
+    def list_items(
+        self, kind: str, query: Query, ids: Collection[str] | None = None
+    ) -> Iterator[ItemInfo]:
+        """Every item of a kind that the query means, or those of the ids among them, once.
+
+        A query for runs means the items that were made in these runs; one that leaves out what is
+        deleted leaves out the items of deleted projects.
+        """
+        ...
+
+    def read_items(self, refs: Sequence[ItemRef]) -> Iterator[Batch]:
+        """The rows of exactly these items, of one kind: its own table first, files last.
+
+        Repeatable, in bounded memory; an item that is not there has no rows.
+        """
+        ...
+
+    def not_read(self, query: Query) -> Mapping[str, int]:
+        """What is in the store that no table of the run model has, by name: how many."""
+        ...
+
+
 class Sink(Protocol):
     """A chunk of runs being written. Leaving the context without `commit` undoes everything."""
 
@@ -286,7 +357,8 @@ class Sink(Protocol):
         """Add rows, labelled with the store's own `RunRef`s, in any order of tables.
 
         Only columns in `capabilities.holds` have to be kept. Rows of `SHARED` tables replace
-        those of the same name. May raise `DuplicatePointsError` here or in `commit`.
+        those of the same name; of items see `ItemStore`. May raise `DuplicatePointsError` here or
+        in `commit`.
         """
         ...
 

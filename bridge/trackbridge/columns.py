@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.adapter import Batch, Row, RunRef
-from trackbridge.schema import BATCH_ROWS, TABLES
+from trackbridge.schema import BATCH_ROWS, EVERY_TABLE
 
 
 def codes(column: pa.DictionaryArray) -> npt.NDArray[np.int64]:
@@ -98,7 +98,7 @@ def batches(table: str, rows: Iterable[Row]) -> Iterator[Batch]:
     rows = list(rows)
     for start in range(0, len(rows), BATCH_ROWS):
         part = rows[start : start + BATCH_ROWS]
-        yield Batch(table, pa.RecordBatch.from_pylist(part, schema=TABLES[table]))
+        yield Batch(table, pa.RecordBatch.from_pylist(part, schema=EVERY_TABLE[table]))
 
 
 def sliced(table: str, data: pa.RecordBatch) -> Iterator[Batch]:

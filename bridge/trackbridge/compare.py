@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from trackbridge import shared
+from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.errors import (
@@ -77,6 +77,9 @@ def verify(
         Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
         for table, name in lacking
     ]
+    labels = items.Labels(shared.Origins(here), writer, shared.Origins(there))
+    result.items = items.compare(reader, other, query, labels)
+    result.differences += items.differences(result.items)
     return result
 
 

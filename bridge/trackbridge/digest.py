@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.columns import codes, groups, numpy_of
-from trackbridge.schema import LOCAL, SHARED, TABLES
+from trackbridge.schema import EVERY_TABLE, ITEM_TABLES, LOCAL, SHARED
 
 U64 = npt.NDArray[np.uint64]
 
@@ -130,25 +130,34 @@ def _texts(column: pa.DictionaryArray, rows: list[int]) -> list[str]:
 
 
 def _of_rows(batch: Batch) -> Iterator[tuple[RunRef, Place, Digest]]:
-    names = _compared(batch.table)
     place = Place(batch.table, None)
-    columns = [_plain(batch.data.column(name)) for name in names]
-    projects = batch.data.column("project").to_pylist()
-    runs = batch.data.column("run_id").to_pylist()
-    totals: dict[tuple[str, str], list[int]] = {}
-    for run, values in zip(zip(projects, runs), zip(*columns)):
+    for run, digest in labelled(batch, "project", "run_id").items():
+        yield RunRef(*run), place, digest
+
+
+def labelled(batch: Batch, *labels: str) -> dict[tuple[Any, ...], Digest]:
+    """Digest of the rows of a small table by the values of some of its columns."""
+    columns = [_plain(batch.data.column(name)) for name in _compared(batch.table)]
+    owners = zip(*(batch.data.column(name).to_pylist() for name in labels))
+    totals: dict[tuple[Any, ...], list[int]] = {}
+    for owner, values in zip(owners, zip(*columns)):
         raw = hashlib.sha256(_canonical(values)).digest()
-        total = totals.setdefault(run, [0, 0, 0])
+        total = totals.setdefault(owner, [0, 0, 0])
         total[0] += 1
         total[1] += int.from_bytes(raw[:8], "little")
         total[2] += int.from_bytes(raw[8:16], "little")
-    for run, (rows, first, second) in totals.items():
-        yield RunRef(*run), place, Digest(rows, first % 2**64, second % 2**64)
+    return {
+        owner: Digest(rows, first % 2**64, second % 2**64)
+        for owner, (rows, first, second) in totals.items()
+    }
 
 
 def _compared(table: str) -> list[str]:
-    labels = () if table in SHARED else ("project", "run_id")
-    return [n for n in TABLES[table].names if n not in labels and (table, n) not in LOCAL]
+    """Columns that a digest covers: not the labels of runs, nor where an item is."""
+    labels: tuple[str, ...] = () if table in SHARED else ("project", "run_id")
+    if table in ITEM_TABLES:
+        labels = ("project",)
+    return [n for n in EVERY_TABLE[table].names if n not in labels and (table, n) not in LOCAL]
 
 
 def _plain(column: pa.Array) -> list[Any]:

@@ -9,14 +9,14 @@ from datetime import timedelta
 
 from joblib import Parallel, delayed
 
-from trackbridge import shared
+from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence, compare_apart
 from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.losses import Loss, Losses
 from trackbridge.plan import Chunk, chunked
-from trackbridge.proof import Comparison
+from trackbridge.proof import Comparison, Tally
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
@@ -48,6 +48,8 @@ class Report:
     damage: list[str] = field(default_factory=list)
     advice: str = ""
     """What a person should know of the target now; see `Writer.advice`."""
+    items: dict[str, Tally] = field(default_factory=dict)
+    """What became of items, by kind."""
     seconds: float = 0.0
 
     @property
@@ -108,6 +110,7 @@ def migrate(
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
         for table, name in lacking
     ]
+    job.move_items(reader, query, items.Labels(here, writer, there))
     if report.copied or report.updated:
         report.advice = writer.advice
     report.losses = job.losses.list()
@@ -180,6 +183,17 @@ class _Job:
         origins = shared.Origins(here)
         rows = shared.read(reader, query, origins, self.losses)
         return rows, origins, shared.Origins(there)
+
+    def move_items(self, reader: Reader, query: Query, labels: items.Labels) -> None:
+        """Move what belongs to no run, after the runs that it refers to."""
+        self.losses.merge(persist(lambda: items.left_behind(reader, self._writer, query)))
+        found = items.move(reader, self._writer, query, labels, self._receipts)
+        self.report.items = {kind: tally for kind, tally in found.items() if tally.total}
+        self.report.failures += (
+            Failure(f"{kind} {name}", why)
+            for kind, tally in found.items()
+            for name, why in tally.failures
+        )
 
     def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
         """The runs that have to be moved, and those in the target that have to be looked at.

@@ -31,7 +31,9 @@ class FittedPoints(NamedTuple):
 
 def holds_everything(capabilities: Capabilities) -> bool:
     """Whether runs go into the store as they are, with no translation and no sidecar."""
-    return capabilities == Capabilities.everything(parallel_writers=capabilities.parallel_writers)
+    return capabilities == Capabilities.everything(
+        parallel_writers=capabilities.parallel_writers, items=capabilities.items
+    )
 
 
 def fit_rows(table: str, rows: list[Row], caps: Capabilities, losses: Losses) -> list[Row]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from trackbridge import shared
+from trackbridge import items, shared
 from trackbridge.adapter import Query, Row, RunRef
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence
@@ -34,6 +34,8 @@ class Forecast:
     size: int
     losses: list[Loss]
     estimate_seconds: float
+    items: dict[str, int] = field(default_factory=dict)
+    """How many items would be moved, by kind."""
 
 
 def forecast(
@@ -74,13 +76,15 @@ def forecast(
     origins = shared.Origins(shared.births(reader, query, runs))
     for table, named in shared.read(reader, query, origins, losses).items():
         fit_rows(table, list(named.values()), writer.capabilities, losses)
+    losses.merge(items.left_behind(reader, writer, query))
+    found = items.counted(reader, writer, query)
     seconds = (
         START_SECONDS
         + points / POINTS_PER_SECOND
         + len(runs) / RUNS_PER_SECOND
         + size / BYTES_PER_SECOND
     )
-    return Forecast(len(runs), points, files, size, losses.list(), round(seconds, 1))
+    return Forecast(len(runs), points, files, size, losses.list(), round(seconds, 1), found)
 
 
 def _is_lost(overlay: Overlay, row: Row) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trackbridge.engine import Report
     from trackbridge.forecast import Forecast
     from trackbridge.losses import Loss
-    from trackbridge.proof import Comparison
+    from trackbridge.proof import Comparison, Tally
 
 LOSSES = {
     True: "not shown natively by the target (kept beside each run, restored on the way back):",
@@ -39,6 +39,8 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         f"{found.runs} runs, {found.points:,} points, {found.files} files, {_size(found.size)}; "
         f"about {_duration(found.estimate_seconds)}"
     )
+    for kind, number in found.items.items():
+        click.echo(f"{number:,} {_words(kind)}")
     _print_losses(found.losses)
 
 
@@ -49,10 +51,16 @@ def print_report(report: Report, target: str, as_json: bool) -> None:
     else:
         click.echo(
             f"{report.total} runs: {report.copied} copied, {report.updated} updated, "
-            f"{report.skipped} already there, {len(report.failures)} failed; "
+            f"{report.skipped} already there, {_failed(report)} failed; "
             f"{report.points:,} points, {report.files} files, {_size(report.size)} "
             f"in {_duration(report.seconds)}"
         )
+        for kind, tally in report.items.items():
+            click.echo(
+                f"{tally.total:,} {_words(kind)}: {tally.copied:,} copied, "
+                f"{tally.updated:,} updated, {tally.skipped:,} already there, "
+                f"{len(tally.failures)} failed"
+            )
         _print_losses(report.losses)
         if report.verified and report.total:
             line(_proof(report, target))
@@ -91,8 +99,9 @@ def _report_document(report: Report) -> dict[str, Any]:
             "copied": report.copied,
             "updated": report.updated,
             "skipped": report.skipped,
-            "failed": len(report.failures),
+            "failed": _failed(report),
         },
+        "items": {kind: _moved(tally) for kind, tally in report.items.items()},
         "points": report.points,
         "files": report.files,
         "bytes": report.size,
@@ -102,6 +111,23 @@ def _report_document(report: Report) -> dict[str, Any]:
         "damage": report.damage,
         "seconds": round(report.seconds, 3),
     }
+
+
+def _failed(report: Report) -> int:
+    """Failures but for those of items, which are counted by their kinds."""
+    return len(report.failures) - sum(len(tally.failures) for tally in report.items.values())
+
+
+def _words(kind: str) -> str:
+    """What people call items of a kind."""
+    from trackbridge.schema import ITEMS  # Arrow comes with it, which help does not need
+
+    return ITEMS[kind].words
+
+
+def _moved(tally: Tally) -> dict[str, int]:
+    numbers = ("total", "copied", "updated", "skipped")
+    return {**{n: getattr(tally, n) for n in numbers}, "failed": len(tally.failures)}
 
 
 def _print_losses(losses: Iterable[Loss]) -> None:
@@ -128,6 +154,11 @@ def print_comparison(result: Comparison, as_json: bool) -> None:
                 "missing": result.missing,
             },
             "series": {"total": result.series, "equal": result.series_equal},
+            "items": {
+                kind: {"total": tally.total, "equal": tally.equal, "held": tally.held}
+                for kind, tally in result.items.items()
+                if tally.total
+            },
             "differences": [asdict(difference) for difference in result.differences],
         }
         click.echo(json.dumps(document))
@@ -141,6 +172,12 @@ def print_comparison(result: Comparison, as_json: bool) -> None:
         f"{result.total} runs: {result.equal} equal, {result.different} different, "
         f"{result.missing} missing; {result.series} metric series: {result.series_equal} equal"
     )
+    for kind, tally in result.items.items():
+        words = f"{tally.total:,} {_words(kind)}"
+        if tally.total and tally.held:
+            click.echo(f"{words}: {tally.equal:,} equal")
+        elif tally.total:
+            click.echo(f"{words}: not compared, the target holds none")
 
 
 def print_runs(runs: list[RunInfo], as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -43,6 +44,22 @@ class Difference:
 
 
 @dataclass
+class Tally:
+    """What became of the items of one kind."""
+
+    total: int = 0
+    copied: int = 0
+    updated: int = 0
+    skipped: int = 0
+    equal: int = 0
+    """Items that a comparison found to be the same in both stores."""
+    held: bool = True
+    """Whether the target holds items of this kind; if not, none is moved or compared."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Id and reason."""
+
+
+@dataclass
 class Comparison:
     """What comparing runs has shown."""
 
@@ -54,6 +71,8 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     """Run key -> digest of each table, for runs that are equal."""
+    items: dict[str, Tally] = field(default_factory=dict)
+    """What belongs to no run, by kind."""
 
     @property
     def different(self) -> int:
@@ -82,6 +101,28 @@ def hashed(data: BinaryIO) -> tuple[int, str]:
         state.update(block)
         size += len(block)
     return size, state.hexdigest()
+
+
+class Hashing(io.RawIOBase):
+    """A stream that is hashed and counted as it is read."""
+
+    def __init__(self, data: BinaryIO) -> None:
+        self._data = data
+        self.state, self.size = hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._data.read(size)
+        self.state.update(block)
+        self.size += len(block)
+        return block
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
 
 
 class FileHashes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pyarrow as pa
 
 VERSION = 1
@@ -224,29 +226,135 @@ TABLES: dict[str, pa.Schema] = {
         ("title", TEXT, "headline"),
         ("definition", TEXT, "JSON: the whole native definition"),
     ),
+}
+
+
+class Item(NamedTuple):
+    """A kind of thing that belongs to a project and not to a run, and of which there may be many.
+
+    Its own table is called like the kind; `id` is the column that names an item in all of them.
+    """
+
+    id: str
+    parts: tuple[str, ...] = ()
+    words: str = ""
+    """What people call these."""
+
+
+ITEMS = {
+    "traces": Item("trace_id", ("spans", "assessments"), "traces"),
+    "evaluation_datasets": Item("dataset_id", ("evaluation_records",), "evaluation datasets"),
+    "scorers": Item("scorer_id", ("scorer_versions",), "scorers"),
+    "stray_models": Item("model_id", (), "logged models without a run"),
+}
+"""Kinds of items; an item's rows flow together: see `adapter.ItemStore`."""
+
+ITEM_FILES = "item_files"
+"""Table of the files of items of every kind."""
+
+ITEM_TABLES: dict[str, pa.Schema] = {
     "traces": _table(
         "one row per GenAI trace",
         PROJECT,
-        RUN,
-        ("trace_id", TEXT, "OpenTelemetry trace id"),
+        ("trace_id", TEXT, "id of the trace"),
+        ("run_id", TEXT, "the run that it was made in; null where there was none"),
         ("started", TIME, "start of the trace"),
         ("ended", TIME, "end of the trace"),
-        ("status", TEXT, "OK, ERROR, ..."),
-        ("payload", TEXT, "JSON: the whole native trace without its spans"),
+        ("status", TEXT, "OK, ERROR, IN_PROGRESS, ..."),
+        ("tags", TEXT, "JSON object"),
+        ("metadata", TEXT, "JSON object: what was set when it was made, token usage and cost too"),
+        ("source", TEXT, "where its files lie in the store it was read from; not compared"),
+        EXTRA,
     ),
     "spans": _table(
         "one row per span of a trace",
         PROJECT,
-        RUN,
         ("trace_id", TEXT, "trace that it belongs to"),
         ("span_id", TEXT, "OpenTelemetry span id"),
         ("parent_id", TEXT, "parent span"),
         ("name", TEXT, "name"),
-        ("started", TIME, "start of the span"),
-        ("ended", TIME, "end of the span"),
-        ("payload", TEXT, "JSON: attributes, events, links, status"),
+        ("kind", TEXT, "LLM, TOOL, CHAIN, ..."),
+        ("status", TEXT, "OK, ERROR, UNSET"),
+        ("started", TIME, "start of the span; nanoseconds are in extra"),
+        ("ended", TIME, "end of the span; nanoseconds are in extra"),
+        ("payload", TEXT, "JSON: the whole span as its store keeps it, verbatim"),
+        EXTRA,
+    ),
+    "assessments": _table(
+        "one row per judgement of a trace or span",
+        PROJECT,
+        ("trace_id", TEXT, "trace that it belongs to"),
+        ("assessment_id", TEXT, "id"),
+        ("span_id", TEXT, "span that is judged; null for the whole trace"),
+        ("name", TEXT, "what is judged"),
+        ("kind", TEXT, "feedback, expectation or issue"),
+        ("value", TEXT, "JSON"),
+        ("created", TIME, "when it was made"),
+        ("updated", TIME, "last change"),
+        EXTRA,
+    ),
+    "evaluation_datasets": _table(
+        "one row per dataset for evaluations",
+        ("project", TEXT, "empty: it belongs to the store"),
+        ("dataset_id", TEXT, "id"),
+        ("name", TEXT, "display name"),
+        ("projects", TEXT, "JSON list of the projects that it is used in"),
+        ("tags", TEXT, "JSON object"),
+        ("created", TIME, "when it was made"),
+        ("updated", TIME, "last change"),
+        EXTRA,
+    ),
+    "evaluation_records": _table(
+        "one row per record of a dataset for evaluations",
+        ("project", TEXT, "empty: it belongs to the store"),
+        ("dataset_id", TEXT, "dataset that it belongs to"),
+        ("record_id", TEXT, "id"),
+        ("inputs", TEXT, "JSON"),
+        ("outputs", TEXT, "JSON"),
+        ("expectations", TEXT, "JSON"),
+        ("tags", TEXT, "JSON object"),
+        ("source", TEXT, "JSON: where it comes from, such as a trace"),
+        ("created", TIME, "when it was made"),
+        ("updated", TIME, "last change"),
+        EXTRA,
+    ),
+    "scorers": _table(
+        "one row per scorer",
+        PROJECT,
+        ("scorer_id", TEXT, "id"),
+        ("name", TEXT, "name"),
+    ),
+    "scorer_versions": _table(
+        "one row per version of a scorer",
+        PROJECT,
+        ("scorer_id", TEXT, "scorer that it belongs to"),
+        ("version", INT, "number"),
+        ("created", TIME, "when it was registered"),
+        ("definition", TEXT, "the scorer as its store keeps it, verbatim"),
+    ),
+    "stray_models": _table(
+        "one row per logged model whose run is not there, or that no run has made",
+        PROJECT,
+        ("model_id", TEXT, "id"),
+        ("run_id", TEXT, "the run that made it, which is elsewhere; null where none did"),
+        ("name", TEXT, "name"),
+        ("created", TIME, "when it was made"),
+        ("metadata", TEXT, "JSON object: status, type, params, tags, metrics"),
+        ("source", TEXT, "where its files lie in the store it was read from; not compared"),
+    ),
+    ITEM_FILES: _table(
+        "one row per file of an item",
+        PROJECT,
+        ("kind", TEXT, "kind of the item: the name of its table"),
+        ("item_id", TEXT, "the item that it belongs to"),
+        ("path", TEXT, "path below the item, with forward slashes"),
+        ("size", INT, "bytes"),
+        ("sha256", TEXT, "lower-case hex; null until the bytes were read"),
     ),
 }
+"""The tables of items; `TABLES` has those of runs and the shared ones."""
+
+EVERY_TABLE = {**TABLES, **ITEM_TABLES}
 
 LOCAL = frozenset(
     {
@@ -254,6 +362,8 @@ LOCAL = frozenset(
         ("projects", "source"),
         ("runs", "source"),
         ("model_versions", "source"),
+        ("traces", "source"),
+        ("stray_models", "source"),
     }
 )
 """Columns that are true only of the store that they were read from; no digest covers them."""
@@ -270,7 +380,7 @@ NAMED_BY = {
 }
 """Columns that name a row of a shared table: a later row replaces the one of the same name."""
 
-STREAMS = frozenset({"metrics", "series", "logs", "spans"})
+STREAMS = frozenset({"metrics", "series", "logs"})
 """Tables that may not fit in memory and therefore flow batch by batch."""
 
 BATCH_ROWS = 65_536

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from trackbridge.adapter import (
     SIDECAR,
@@ -27,7 +25,7 @@ from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundErr
 from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss
 from trackbridge.prefetch import prefetched
-from trackbridge.proof import compare_digests, digest_chunk
+from trackbridge.proof import Hashing, compare_digests, digest_chunk
 from trackbridge.sidecar import Overlay, Sidecar
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
@@ -97,28 +95,6 @@ def _take_back(target: Writer, infos: Sequence[RunInfo], reasons: Mapping[str, s
             place = FileRef(target.target(info.key), "", SIDECAR)
             sink.put_file(place, io.BytesIO(side.dumps()))
         sink.commit()
-
-
-class _Hashing(io.RawIOBase):
-    """A stream that is hashed and counted as it is read."""
-
-    def __init__(self, data: BinaryIO) -> None:
-        self._data = data
-        self.state, self.size = hashlib.sha256(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._data.read(size)
-        self.state.update(block)
-        self.size += len(block)
-        return block
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
 
 
 class _Passage:
@@ -210,7 +186,7 @@ class _Passage:
             self._moved.set_file(origin, row["owner"], row["path"], row["size"], None)
             return
         with data:
-            hashing = _Hashing(data)
+            hashing = Hashing(data)
             place = self._moved.place(origin, row["owner"], row["path"])
             sink.put_file(place, hashing)  # type: ignore[arg-type]
         sha256 = hashing.state.hexdigest()

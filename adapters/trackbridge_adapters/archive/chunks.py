@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from trackbridge.adapter import RunInfo, RunKey, RunRef
+from trackbridge.adapter import ItemInfo, ItemRef, RunInfo, RunKey, RunRef
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge_adapters.archive.folder import Folder
 
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Runs that were committed together, or (without runs) rows of shared tables."""
+    """Runs or items that were committed together, or (without either) rows of shared tables."""
 
     id: str
     generation: int
@@ -53,10 +53,15 @@ class Chunk:
     parts: Mapping[str, Part]
     replaces: tuple[str, ...] = ()
     """Names of chunks of shared tables that hold nothing that this one does not hold anew."""
+    items: tuple[ItemInfo, ...] = ()
 
     @property
     def name(self) -> str:
         return f"{self.id}-{self.revision}"
+
+    @property
+    def of_shared(self) -> bool:
+        return not (self.entries or self.items)
 
     @property
     def rank(self) -> tuple[int, int, str]:
@@ -81,6 +86,8 @@ class Chunk:
             },
             "runs": [_plain(entry) for entry in self.entries],
         }
+        if self.items:
+            document["items"] = [_plain_item(info) for info in self.items]
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
         return text[:-1] + b',"sha256":"' + hashlib.sha256(text).hexdigest().encode() + b'"}'
 
@@ -106,6 +113,7 @@ class Chunk:
                 tuple(_entry(run) for run in document["runs"]),
                 parts,
                 tuple(document["replaces"]),
+                tuple(map(_item, document.get("items", ()))),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise IntegrityError(f"{where} is damaged ({error}); restore it from a copy") from error
@@ -118,13 +126,12 @@ def chunk_id(names: Iterable[str]) -> str:
 
 def _plain(entry: Entry) -> dict[str, Any]:
     info = entry.info
-    started = None if info.started is None else (info.started - EPOCH) // timedelta(microseconds=1)
     return {
         "key": info.key,
         "ref": info.ref,
         "name": info.name,
         "status": info.status,
-        "started": started,
+        "started": _micros(info.started),
         "deleted": entry.deleted,
         "points": info.points,
         "files": info.files,
@@ -134,10 +141,26 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 
 def _entry(document: dict[str, Any]) -> Entry:
-    deleted, started = document.pop("deleted"), document.pop("started")
+    deleted, when = document.pop("deleted"), _moment(document.pop("started"))
     key, ref = RunKey(*document.pop("key")), RunRef(*document.pop("ref"))
-    when = None if started is None else EPOCH + timedelta(microseconds=started)
     return Entry(RunInfo(ref=ref, key=key, started=when, carried=True, **document), deleted)
+
+
+def _plain_item(info: ItemInfo) -> dict[str, Any]:
+    return {**vars(info), "started": _micros(info.started)}
+
+
+def _item(document: dict[str, Any]) -> ItemInfo:
+    ref, when = ItemRef(*document.pop("ref")), _moment(document.pop("started"))
+    return ItemInfo(ref=ref, started=when, **document)
+
+
+def _micros(time: datetime | None) -> int | None:
+    return None if time is None else (time - EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
 
 
 class Home(NamedTuple):
@@ -147,6 +170,13 @@ class Home(NamedTuple):
     entry: Entry
 
 
+class ItemHome(NamedTuple):
+    """Where an item lives."""
+
+    chunk: Chunk
+    info: ItemInfo
+
+
 class Index:
     """The chunks that are there, as of the last `refresh`."""
 
@@ -154,8 +184,9 @@ class Index:
         self._folder = folder
         self.chunks: dict[str, Chunk] = {}
         self.homes: dict[RunRef, Home] = {}
+        self.item_homes: dict[ItemRef, ItemHome] = {}
         self.outdated: dict[str, Chunk] = {}
-        """Chunks some of whose runs live elsewhere: what a clean-up has not come to."""
+        """Chunks some of whose runs or items live elsewhere: what a clean-up has not come to."""
 
     def refresh(self) -> None:
         """Load what was committed since; a chunk that vanishes meanwhile has a successor."""
@@ -170,16 +201,22 @@ class Index:
             if self.homes[entry.info.ref].chunk is chunk
         }
 
+    def living_items(self, chunk: Chunk) -> dict[ItemRef, ItemInfo]:
+        """The items that live in the chunk."""
+        return {i.ref: i for i in chunk.items if self.item_homes[i.ref].chunk is chunk}
+
     def shared(self) -> list[Chunk]:
         """The chunks of shared tables, the ones that win last."""
-        found = [chunk for chunk in self.chunks.values() if not chunk.entries]
+        found = [chunk for chunk in self.chunks.values() if chunk.of_shared]
         replaced = {name for chunk in found for name in chunk.replaces}
         return sorted((c for c in found if c.name not in replaced), key=lambda c: c.rank)
 
     def needs(self, name: str) -> bool:
         """Whether a reader has to go to the chunk for anything."""
         chunk = self.chunks.get(name)
-        return chunk is not None and (bool(self.living(chunk)) or chunk in self.shared())
+        if chunk is None:
+            return False
+        return bool(self.living(chunk) or self.living_items(chunk)) or chunk in self.shared()
 
     def next_revision(self, of: str, *before: Chunk) -> int:
         """A revision for a chunk of that id that comes after all there are and those given."""
@@ -203,8 +240,9 @@ class Index:
     def _forget(self, names: Iterable[str]) -> None:
         gone = {name: self.chunks.pop(name) for name in names}
         self.outdated = {n: chunk for n, chunk in self.outdated.items() if n not in gone}
-        if any(self.living(chunk) for chunk in gone.values()):
-            there, self.chunks, self.homes, self.outdated = self.chunks, {}, {}, {}
+        if any(self.living(chunk) or self.living_items(chunk) for chunk in gone.values()):
+            there, self.chunks, self.outdated = self.chunks, {}, {}
+            self.homes, self.item_homes = {}, {}
             for chunk in there.values():
                 self.add(chunk)
 
@@ -213,8 +251,17 @@ class Index:
         self.chunks[chunk.name] = chunk
         for entry in chunk.entries:
             home = self.homes.setdefault(entry.info.ref, Home(chunk, entry))
-            if home.chunk is not chunk:
-                loser = min(chunk, home.chunk, key=lambda c: c.rank)
-                self.outdated[loser.name] = loser
-                if loser is home.chunk:
-                    self.homes[entry.info.ref] = Home(chunk, entry)
+            if self._wins(chunk, home.chunk):
+                self.homes[entry.info.ref] = Home(chunk, entry)
+        for info in chunk.items:
+            where = self.item_homes.setdefault(info.ref, ItemHome(chunk, info))
+            if self._wins(chunk, where.chunk):
+                self.item_homes[info.ref] = ItemHome(chunk, info)
+
+    def _wins(self, chunk: Chunk, other: Chunk) -> bool:
+        """Whether what both have lives in the first; the loser is outdated."""
+        if chunk is other:
+            return False
+        loser = min(chunk, other, key=lambda c: c.rank)
+        self.outdated[loser.name] = loser
+        return loser is other

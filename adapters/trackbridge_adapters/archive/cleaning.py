@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 
 
 def take_out(store: ArchiveWriter, old: Chunk, scratch: Path) -> None:
-    """Put a copy in the place of a chunk, without the runs that live elsewhere.
+    """Put a copy in the place of a chunk, without the runs or items that live elsewhere.
 
     Until the old chunk's commit is gone, the copy has the higher rank. Another writer may do the
     same at the same time; it makes the same copy.
     """
-    living = store.index.living(old)
-    if living:
+    living, items = store.index.living(old), store.index.living_items(old)
+    if living or items:
         draft = Draft(store.folder, scratch / old.name)
         try:
             for table in old.parts:
-                for data in store.rows(old, table, living):
+                for data in store.rows(old, table, living or items):
                     draft.write(table, data)
         except TransientError:
             if store.index.needs(old.name):
                 raise
         else:
-            name = chunk_id(str(entry.info.key) for entry in living.values())
+            names = [str(entry.info.key) for entry in living.values()] or map(str, items)
+            name = chunk_id(names)
             revision = store.index.next_revision(name, old)
-            entries = tuple(living.values())
-            draft.publish(Chunk(name, old.generation, revision, entries, draft.finish()))
+            kept = tuple(living.values()), draft.finish(), (), tuple(items.values())
+            draft.publish(Chunk(name, old.generation, revision, *kept))
         finally:
             draft.abandon()
     remove(store, old)
@@ -55,7 +56,7 @@ def sweep(store: ArchiveWriter) -> None:
     shared = index.shared()
     with store.folder.scratch("sweep") as scratch:
         for chunk in [*index.chunks.values()]:
-            if chunk.name in index.outdated or not (chunk.entries or chunk in shared):
+            if chunk.name in index.outdated or (chunk.of_shared and chunk not in shared):
                 take_out(store, chunk, scratch)
     index.refresh()
     store.folder.clear_scratch()

@@ -14,9 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trackbridge.adapter import RunRef
+from trackbridge.adapter import ItemRef, RunRef
 from trackbridge.errors import IntegrityError
-from trackbridge.schema import BATCH_ROWS, CODE, INT, TABLES, TEXT
+from trackbridge.schema import (
+    BATCH_ROWS,
+    CODE,
+    EVERY_TABLE,
+    INT,
+    ITEM_FILES,
+    ITEM_TABLES,
+    ITEMS,
+    TEXT,
+)
 from trackbridge_adapters.archive.chunks import Part
 from trackbridge_adapters.archive.folder import storage_errors
 
@@ -24,7 +33,7 @@ CONTENTS = "contents"
 """The table that says which bytes each file of a run has; the archive's own."""
 
 SCHEMAS = {
-    **TABLES,
+    **EVERY_TABLE,
     CONTENTS: pa.schema(
         [
             pa.field("project", TEXT, metadata={"doc": "empty for files of the store itself"}),
@@ -54,7 +63,8 @@ class PartWriter:
         """Rows of each run; complete after `close`."""
         self._path = path
         self._schema = SCHEMAS[table]
-        self._labelled = {"project", "run_id"} <= set(self._schema.names)
+        of_runs = table not in ITEM_TABLES
+        self._labelled = of_runs and {"project", "run_id"} <= set(self._schema.names)
         self._coded = [field.name for field in self._schema if field.type == CODE]
         self._rows = 0
         self._held: list[pa.RecordBatch] = []
@@ -131,51 +141,70 @@ def _size(data: pa.RecordBatch) -> int:
     return bound if bound < 1 << 16 else int(data.nbytes)
 
 
-def read_part(path: Path, table: str, refs: Collection[RunRef] | None) -> Iterator[pa.RecordBatch]:
-    """The rows of these runs, or all rows, with exactly the table's schema."""
+def read_part(
+    path: Path, table: str, refs: Collection[RunRef] | Collection[ItemRef] | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of these runs or items, or all rows, with exactly the table's schema."""
     schema = SCHEMAS[table]
+    chosen = None if refs is None else _Choice(table, refs)
     coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     with pq.ParquetFile(path, read_dictionary=coded) as file:
         if not file.schema_arrow.equals(schema):
             raise IntegrityError(f"the columns are not those of the table {table}")
         groups = [
-            g for g in range(file.num_row_groups) if _may_have(file.metadata.row_group(g), refs)
+            g
+            for g in range(file.num_row_groups)
+            if chosen is None or chosen.may_be_in(file.metadata.row_group(g))
         ]
         size = sum(file.metadata.row_group(g).total_byte_size for g in groups)
         rows = sum(file.metadata.row_group(g).num_rows for g in groups)
         batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(size, 1)))
         for batch in file.iter_batches(batch_rows, row_groups=groups):
             data = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
-            if refs is not None:
-                data = data.filter(_mask(data, refs))
+            if chosen is not None:
+                data = data.filter(chosen.mask(data))
             if data.num_rows:
                 yield data
 
 
-def _may_have(group: pq.RowGroupMetaData, refs: Collection[RunRef] | None) -> bool:
-    """Whether a row group can have rows of the runs, going by its least and greatest run id."""
-    if refs is None:
-        return True
-    (column,) = (
-        group.column(i)
-        for i in range(group.num_columns)
-        if group.column(i).path_in_schema == "run_id"
-    )
-    found = column.statistics
-    if found is None or not found.has_min_max:
-        return True
-    return any(found.min <= ref.run_id <= found.max for ref in refs)
+class _Choice:
+    """Which rows of a part are wanted: those whose label, in one column, is one of a project's."""
+
+    def __init__(self, table: str, refs: Collection[RunRef] | Collection[ItemRef]) -> None:
+        self._column = "run_id"
+        self._labels: dict[str, list[str]] = {}
+        for ref in refs:
+            label = ref[-1]
+            if isinstance(ref, ItemRef):
+                self._column = _item_column(table)
+                label = f"{ref.kind}:{ref.id}" if table == CONTENTS else ref.id
+            self._labels.setdefault(ref.project, []).append(label)
+
+    def may_be_in(self, group: pq.RowGroupMetaData) -> bool:
+        """Whether a row group can have such rows, going by its least and greatest label."""
+        (column,) = (
+            group.column(i)
+            for i in range(group.num_columns)
+            if group.column(i).path_in_schema == self._column
+        )
+        found = column.statistics
+        if found is None or not found.has_min_max:
+            return True
+        every = (label for labels in self._labels.values() for label in labels)
+        return any(found.min <= label <= found.max for label in every)
+
+    def mask(self, data: pa.RecordBatch) -> pa.Array:
+        mask = pa.repeat(False, data.num_rows)
+        for project, labels in self._labels.items():
+            inside = pc.is_in(data.column(self._column), pa.array(labels))
+            mask = pc.or_(mask, pc.and_(pc.equal(data.column("project"), project), inside))
+        return mask
 
 
-def _mask(data: pa.RecordBatch, refs: Collection[RunRef]) -> pa.Array:
-    projects: dict[str, list[str]] = {}
-    for ref in refs:
-        projects.setdefault(ref.project, []).append(ref.run_id)
-    mask = pa.repeat(False, data.num_rows)
-    for project, run_ids in projects.items():
-        inside = pc.is_in(data.column("run_id"), pa.array(run_ids))
-        mask = pc.or_(mask, pc.and_(pc.equal(data.column("project"), project), inside))
-    return mask
+def _item_column(table: str) -> str:
+    """The column that names the item, in a table of items or in `contents`."""
+    own = {ITEM_FILES: "item_id", CONTENTS: "owner"}
+    return own.get(table) or next(i.id for k, i in ITEMS.items() if table in (k, *i.parts))
 
 
 def sha256(path: Path) -> str:

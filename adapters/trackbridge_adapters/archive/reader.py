@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from trackbridge.adapter import STORE, Batch, Capabilities, FileRef, Query, RunInfo, RunRef
+from trackbridge.adapter import (
+    STORE,
+    Batch,
+    Capabilities,
+    FileRef,
+    ItemInfo,
+    ItemRef,
+    Query,
+    RunInfo,
+    RunRef,
+)
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
-from trackbridge.schema import BATCH_ROWS, NAMED_BY, SHARED, TABLES
+from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
 from trackbridge_adapters.archive.folder import UNTOLD, Folder
 from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
@@ -32,7 +42,7 @@ Files = dict[FileRef, tuple[str, int]]
 class ArchiveReader:
     """An archive, for reading."""
 
-    capabilities = Capabilities.everything(parallel_writers=True)
+    capabilities = Capabilities.everything(parallel_writers=True, items=tuple(ITEMS))
 
     def __init__(self, folder: Folder) -> None:
         self.address = f"archive:{folder.address}"
@@ -95,16 +105,53 @@ class ArchiveReader:
             for data in rows.to_batches(max_chunksize=BATCH_ROWS):
                 yield Batch(table, data)
 
+    def list_items(
+        self, kind: str, query: Query, ids: Collection[str] | None = None
+    ) -> Iterator[ItemInfo]:
+        self.index.refresh()
+        gone = set() if query.include_deleted else self._deleted_projects()
+        named = None if ids is None else set(ids)
+        for ref, home in sorted(self.index.item_homes.items(), key=lambda item: item[0]):
+            asked = ref.kind == kind and (named is None or ref.id in named)
+            if asked and ref.project not in gone and _means_item(query, home.info):
+                yield home.info
+
+    def _deleted_projects(self) -> set[str]:
+        rows = [r for b in self.read_shared(Query()) for r in b.data.to_pylist()]
+        return {row["project"] for row in rows if row.get("deleted")}
+
+    def read_items(self, refs: Sequence[ItemRef]) -> Iterator[Batch]:
+        self.index.refresh()
+        wanted: dict[str, set[ItemRef]] = {}
+        for ref in refs:
+            if ref in self.index.item_homes:
+                wanted.setdefault(self.index.item_homes[ref].chunk.name, set()).add(ref)
+        kind = refs[0].kind if refs else ""
+        tables = [kind, *ITEMS[kind].parts, ITEM_FILES] if refs else []
+        for name, inside in wanted.items():
+            chunk = self.index.chunks[name]
+            for table in tables:
+                if table in chunk.parts:
+                    for data in self.rows(chunk, table, inside):
+                        yield Batch(table, data)
+
+    def not_read(self, query: Query) -> Mapping[str, int]:
+        return {}
+
     def open_file(self, file: FileRef) -> BinaryIO:
-        for chunk in self._chunks_of(file.run):
+        for chunk in self._chunks_of(file):
             if CONTENTS in chunk.parts and file in self._contents(chunk):
                 return self._open_content(*self._contents(chunk)[file], file)
         raise NotFoundError(f"{self.address}: run {file.run.run_id} has no file {file.path!r}")
 
-    def _chunks_of(self, run: RunRef) -> list[Chunk]:
-        """Where the files of a run, or of the store, may be: the one that wins first."""
-        if run != STORE:
-            return [self._home(run)]
+    def _chunks_of(self, file: FileRef) -> list[Chunk]:
+        """Where a file of a run, an item or the store may be: the one that wins first."""
+        item = ItemRef.of(file)
+        if item is not None:
+            home = self.index.item_homes.get(item)
+            return [home.chunk] if home else []
+        if file.run != STORE:
+            return [self._home(file.run)]
         self.index.refresh()
         return self.index.shared()[::-1]
 
@@ -116,9 +163,12 @@ class ArchiveReader:
         return self.index.homes[ref].chunk
 
     def rows(
-        self, chunk: Chunk, table: str, refs: Collection[RunRef] | None
+        self,
+        chunk: Chunk,
+        table: str,
+        refs: Collection[RunRef] | Collection[ItemRef] | None,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a part, of these runs or all; `IntegrityError` if it is damaged."""
+        """The rows of a part, of these runs or items or all; `IntegrityError` if it is damaged."""
         path = chunk.path(table)
         try:
             with self.folder.fetch(path) as local:
@@ -220,6 +270,14 @@ def _means(query: Query, entry: Entry) -> bool:
         and (not query.run_ids or info.ref.run_id in query.run_ids)
         and (query.since is None or (info.started is not None and info.started >= query.since))
         and (query.include_deleted or not entry.deleted)
+    )
+
+
+def _means_item(query: Query, info: ItemInfo) -> bool:
+    return (
+        (not query.projects or info.ref.project in query.projects)
+        and (not query.run_ids or info.run_id in query.run_ids)
+        and (query.since is None or (info.started is not None and info.started >= query.since))
     )
 
 

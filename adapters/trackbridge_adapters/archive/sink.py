@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from trackbridge.adapter import STORE, Batch, FileRef, RunInfo, RunKey, RunRef
+from trackbridge.adapter import (
+    STORE,
+    Batch,
+    FileRef,
+    ItemInfo,
+    ItemRef,
+    RunInfo,
+    RunKey,
+    RunRef,
+)
 from trackbridge.errors import IntegrityError
-from trackbridge.schema import NAMED_BY, SHARED
+from trackbridge.schema import ITEM_TABLES, ITEMS, NAMED_BY, SHARED
 from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
 from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
@@ -50,6 +59,7 @@ class ArchiveSink:
         self._stack = ExitStack()
         self._id = chunk_id(str(key) for key in targets.values())
         self._rows: list[pa.RecordBatch] = []
+        self._item_rows: dict[ItemRef, tuple[int | None, str | None]] = {}
         self._contents: dict[FileRef, tuple[str, int]] = {}
         self._names: set[Name] = set()
         self._refuse_strangers()
@@ -59,7 +69,8 @@ class ArchiveSink:
         self._scratch = self._stack.enter_context(self._store.folder.scratch(name))
         self._runs = Draft(self._store.folder, self._scratch / "runs")
         self._shared = Draft(self._store.folder, self._scratch / "shared")
-        for draft in (self._runs, self._shared):
+        self._items = Draft(self._store.folder, self._scratch / "items")
+        for draft in (self._runs, self._shared, self._items):
             self._stack.callback(draft.abandon)
         return self
 
@@ -71,12 +82,18 @@ class ArchiveSink:
             self._names.update(_names(batch.table, batch.data))
             self._shared.write(batch.table, batch.data)
             return
+        if batch.table in ITEM_TABLES:
+            if batch.table in ITEMS:
+                self._item_rows.update(_items(batch))
+            self._items.write(batch.table, batch.data)
+            return
         if batch.table == "runs":
             self._rows.append(batch.data)
         self._runs.write(batch.table, batch.data)
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
-        if file.run != STORE and file.run not in self._targets:
+        known = file.run == STORE or ItemRef.of(file) is not None
+        if not known and file.run not in self._targets:
             raise IntegrityError(f"{self._store.address}: {file.run} was not opened for writing")
         staged = self._scratch / "content"
         digest, size = hashlib.sha256(), 0
@@ -95,6 +112,8 @@ class ArchiveSink:
         digests = (digest for digest, _ in self._contents.values())
         self._store.folder.settle(map(content_path, digests))
         self._commit_shared()
+        if self._item_rows:
+            self._commit_items()
         if self._targets:
             self._commit_runs()
         return {key: ref for ref, key in self._targets.items()}
@@ -111,7 +130,7 @@ class ArchiveSink:
 
     def _commit_runs(self) -> None:
         index = self._store.index
-        self._runs.write(CONTENTS, self._contents_of(of_store=False))
+        self._runs.write(CONTENTS, self._contents_of(lambda file: file.run in self._targets))
         parts = self._runs.finish()
         self._check_labels(parts)
         replaced = [index.homes[ref].chunk for ref in self._targets if ref in index.homes]
@@ -130,6 +149,34 @@ class ArchiveSink:
                 take_out(self._store, old, self._scratch)
         index.refresh()
 
+    def _commit_items(self) -> None:
+        index = self._store.index
+        self._items.write(CONTENTS, self._contents_of(lambda file: ItemRef.of(file) is not None))
+        parts = self._items.finish()
+        state = chunk_id(part.sha256 for part in parts.values())
+        name = chunk_id(map(str, self._item_rows))
+        homes = index.item_homes
+        replaced = [homes[ref].chunk for ref in self._item_rows if ref in homes]
+        chunk = Chunk(
+            name,
+            1 + max((old.generation for old in replaced), default=0),
+            index.next_revision(name),
+            (),
+            parts,
+            (),
+            tuple(
+                ItemInfo(ref, state, 1, _started(started), run)
+                for ref, (started, run) in sorted(self._item_rows.items())
+            ),
+        )
+        self._items.publish(chunk)
+        index.add(chunk)
+        index.refresh()
+        for old in list(index.outdated.values()):
+            if any(info.ref in self._item_rows for info in old.items):
+                take_out(self._store, old, self._scratch)
+        index.refresh()
+
     def _check_labels(self, tables: Iterable[str]) -> None:
         where = self._store.address
         for table in tables:
@@ -142,12 +189,12 @@ class ArchiveSink:
     def _commit_shared(self) -> None:
         """Rows of shared tables lie in chunks of their own, which replace those they cover."""
         index = self._store.index
-        self._shared.write(CONTENTS, self._contents_of(of_store=True))
+        self._shared.write(CONTENTS, self._contents_of(_is_of_store))
         parts = self._shared.finish()
         name, there = chunk_id(part.sha256 for part in parts.values()), index.shared()
         if not parts or (there and there[-1].id == name):
             return
-        left = [c for c in index.chunks.values() if not c.entries and c not in there]
+        left = [c for c in index.chunks.values() if c.of_shared and c not in there]
         covered = [chunk for chunk in there if self._covers(chunk)]
         chunk = Chunk(
             name,
@@ -170,15 +217,15 @@ class ArchiveSink:
             for name in _names(table, data)
         )
 
-    def _contents_of(self, *, of_store: bool) -> pa.RecordBatch:
-        """The files of the runs, or of the store, as rows."""
+    def _contents_of(self, belongs: Callable[[FileRef], bool]) -> pa.RecordBatch:
+        """The files of the runs, of items or of the store, as rows."""
         rows = [
             {**file.run._asdict(), "owner": file.owner, "path": file.path, "sha256": d, "size": n}
             for file, (d, n) in sorted(self._contents.items())
-            if (file.run == STORE) == of_store
+            if belongs(file)
         ]
         data = pa.RecordBatch.from_pylist(rows, schema=SCHEMAS[CONTENTS])
-        if of_store:
+        if belongs is _is_of_store:
             self._names.update(_names(CONTENTS, data))
         return data
 
@@ -186,7 +233,7 @@ class ArchiveSink:
         """The runs in the order of their keys, for a commit that does not depend on the caller."""
         sizes: dict[RunRef, list[int]] = {ref: [] for ref in self._targets}
         for file, (_, size) in self._contents.items():
-            if file.run != STORE:
+            if file.run in sizes:
                 sizes[file.run].append(size)
         points = self._runs.counts("metrics") + self._runs.counts("series")
         for row in sorted(_shown(self._rows), key=lambda row: self._targets[row.ref]):
@@ -203,6 +250,23 @@ class ArchiveSink:
                 carried=True,
             )
             yield Entry(info, bool(row.deleted))
+
+
+def _is_of_store(file: FileRef) -> bool:
+    return file.run == STORE and ItemRef.of(file) is None
+
+
+def _items(batch: Batch) -> Iterator[tuple[ItemRef, tuple[int | None, str | None]]]:
+    """The items of a batch of their own table: when each began, and the run it was made in."""
+    data, kind = batch.data, batch.table
+    names = (data.column(column).to_pylist() for column in ("project", ITEMS[kind].id))
+    refs = [ItemRef(kind, *labels) for labels in zip(*names)]
+    there = set(data.schema.names)
+    nothing = [None] * data.num_rows
+    time = next((name for name in ("started", "created") if name in there), None)
+    started = data.column(time).cast(pa.int64()).to_pylist() if time else nothing
+    runs = data.column("run_id").to_pylist() if "run_id" in there else nothing
+    yield from zip(refs, zip(started, runs))
 
 
 def _shown(batches: list[pa.RecordBatch]) -> Iterator[Shown]:

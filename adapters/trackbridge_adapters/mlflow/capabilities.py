@@ -67,6 +67,7 @@ SQL = Capabilities(
     lengths={"params": {"value": 6000}, "tags": {"value": 8000}},
     nul=True,
     console="output.log",
+    items=("traces", "stray_models", "evaluation_datasets", "scorers"),
 )
 
 TEXT = 16383

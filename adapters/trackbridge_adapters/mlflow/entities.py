@@ -28,6 +28,11 @@ VERSION_TAG = f"{ORIGIN}.version"
 VERSION_EXTRA = ("status_message", "run_link")
 """Native columns of a model's version that the run model keeps in `extra`."""
 
+WORKSPACE = "default"
+"""Workspace of all that was made before there were any (3.10)."""
+PLACE = ("workspace", "name")
+"""Fields of the `extra` of what is in another workspace: which, and what it is called there."""
+
 SYSTEM = "system/"
 """Prefix of system metrics (mlflow/system_metrics/metrics_monitor.py)."""
 
@@ -125,6 +130,26 @@ def with_not_read(content: str | None, traces: int, models: int) -> str | None:
     counts = {"traces": traces, "logged models without a run": models}
     not_read = {name: count for name, count in counts.items() if count}
     return packed({**unpacked(content), "not_read": not_read}) if not_read else content
+
+
+def label_in(workspace: str | None, name: str) -> str:
+    """What an experiment or a model is called where workspaces are not known."""
+    return name if workspace in (None, "", WORKSPACE) else f"{name} ({workspace})"
+
+
+def place(workspace: str | None, name: str) -> dict[str, str]:
+    """Fields of an `extra` that say in which workspace something is, unless in the default one."""
+    if workspace in (None, "", WORKSPACE):
+        return {}
+    return {"workspace": str(workspace), "name": name}
+
+
+def placed(label: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Workspace and name of what has that label: the inverse of `label_in`."""
+    workspace, name = fields.get("workspace"), fields.get("name")
+    if isinstance(workspace, str) and isinstance(name, str) and label_in(workspace, name) == label:
+        return workspace, name
+    return WORKSPACE, label
 
 
 def native_tags(content: str | None) -> dict[str, str | None]:

@@ -11,15 +11,20 @@ from trackbridge.adapter import Row
 from trackbridge_adapters.mlflow import roots
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
+    PLACE,
+    WORKSPACE,
     milliseconds,
     native_extra,
     native_tags,
+    placed,
 )
 from trackbridge_adapters.mlflow.session import Transaction
 from trackbridge_adapters.mlflow.sql_list import experiments
 from trackbridge_adapters.mlflow.store_files import PREFIX
 
 EXTRA = ("last_update_time",)
+WORKSPACES = "workspaces"
+"""Table of the workspaces that there are."""
 
 
 class Experiment(NamedTuple):
@@ -34,14 +39,20 @@ class Experiments:
         self._transaction, self._root = transaction, root
         labels, _ = experiments(transaction)
         self._numbers = {label: int(number) for number, label in labels.items()}
+        self._found: dict[str, Experiment] = {}
+        has_workspaces = "workspace" in transaction.columns("experiments")
+        self._extra = (*EXTRA, *PLACE) if has_workspaces else EXTRA
 
     def write(self, rows: Sequence[Row]) -> None:
         """Make experiments that are not there, and give all of them the values of their rows."""
         for row in rows:
+            own, hidden = native_extra(row["extra"], self._extra)
+            where = placed(row["project"], own)
+            if where == (WORKSPACE, row["project"]):  # where it is not, as far as this store knows
+                own, hidden = native_extra(row["extra"], EXTRA)
             number = self._numbers.get(row["project"])
             if number is None:
-                number = self._create(row["project"], row["project_id"])
-            own, hidden = native_extra(row["extra"], EXTRA)
+                number = self._create(row["project"], row["project_id"], *where)
             self._transaction.execute(
                 "UPDATE experiments SET lifecycle_stage = ?, creation_time = ?,"
                 " last_update_time = ? WHERE experiment_id = ?",
@@ -66,6 +77,11 @@ class Experiments:
 
     def find(self, label: str) -> Experiment:
         """The experiment of that label, made if it is not there."""
+        if label not in self._found:
+            self._found[label] = self._find(label)
+        return self._found[label]
+
+    def _find(self, label: str) -> Experiment:
         number = self._numbers.get(label)
         if number is None:
             number = self._create(label, None)
@@ -78,25 +94,36 @@ class Experiments:
                 return Experiment(number, folder)
         return Experiment(number, self._root / str(number))
 
-    def _create(self, label: str, wish: str | None) -> int:
+    def _create(
+        self, label: str, wish: str | None, workspace: str = WORKSPACE, name: str | None = None
+    ) -> int:
         """A new experiment as `create_experiment` makes it (sqlalchemy_store.py, 3.17)."""
         wished = int(wish) if wish and wish.isascii() and wish.isdigit() else None
         taken = set(self._numbers.values())
         number = self._transaction.number("experiments", "experiment_id", wished, taken)
         now = int(time.time() * 1000)
+        make_workspace(self._transaction, workspace)
         self._transaction.insert(
             "experiments",
             [
                 {
                     "experiment_id": number,
-                    "name": label,
+                    "name": label if name is None else name,
                     "artifact_location": str(self._root / str(number)),
                     "lifecycle_stage": "active",
                     "creation_time": now,
                     "last_update_time": now,
-                    "workspace": "default",
+                    "workspace": workspace,
                 }
             ],
         )
         self._numbers[label] = number
         return number
+
+
+def make_workspace(transaction: Transaction, name: str) -> None:
+    """Have a workspace of that name, in databases that list them."""
+    if WORKSPACES in transaction.tables and name != WORKSPACE:
+        where = "WHERE name = ?"
+        if not transaction.select(WORKSPACES, ["name"], where, [name]):
+            transaction.insert(WORKSPACES, [{"name": name}])

@@ -51,6 +51,19 @@ def has_models() -> bool:
     return any("logged_models" in script for script in _scripts())
 
 
+@lru_cache
+def has_tables(names: tuple[str, ...]) -> bool:
+    """Whether the installed MLflow makes all of these tables.
+
+    Its scripts say their names in quotes or name their classes, like `SqlScorerVersion`.
+    """
+    scripts = _scripts()
+    words = [
+        (f'"{name}"', "Sql" + name.title().replace("_", "").removesuffix("s")) for name in names
+    ]
+    return all(any(a in script or b in script for script in scripts) for a, b in words)
+
+
 def _scripts() -> list[str]:
     found = importlib.util.find_spec("mlflow")
     if found is None or not found.submodule_search_locations:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trackbridge_adapters.mlflow import folders
 from trackbridge_adapters.mlflow.session import IN, Session
+from trackbridge_adapters.mlflow.trace_fields import LOCATION_TAG
 
 NAME = "journal"
 
@@ -77,6 +78,8 @@ def _referred(session: Session, paths: list[str]) -> set[str]:
     found = session.select("runs", ["artifact_uri"], f"WHERE artifact_uri {IN}", values)
     where = f"WHERE artifact_location {IN}"
     found += session.select("logged_models", ["artifact_location"], where, values)
+    where = f'WHERE "key" = \'{LOCATION_TAG}\' AND "value" {IN}'
+    found += session.select("trace_tags", ["value"], where, values)
     return {names[name] for (name,) in found}
 
 

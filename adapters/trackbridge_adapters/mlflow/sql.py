@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import artifacts, models, sql_list, store_files
 from trackbridge_adapters.mlflow.session import Session, Store
@@ -46,6 +46,27 @@ class SqlReader:
         with self.database.session() as session:
             yield from sql_shared.read(session, query)
 
+    def list_items(
+        self, kind: str, query: Query, ids: Collection[str] | None = None
+    ) -> Iterator[ItemInfo]:
+        from trackbridge_adapters.mlflow import sql_items
+
+        with self.database.session() as session:
+            infos = list(sql_items.listed(session, kind, query, ids, self.home))
+        yield from infos
+
+    def read_items(self, refs: Sequence[ItemRef]) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import sql_items
+
+        with self.database.session() as session:
+            yield from sql_items.read(session, refs, self.home)
+
+    def not_read(self, query: Query) -> Mapping[str, int]:
+        from trackbridge_adapters.mlflow import sql_left
+
+        with self.database.session() as session:
+            return sql_left.counted(session, query)
+
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE and not self.database.has_folder:
             return self._open_own(file)
@@ -54,7 +75,8 @@ class SqlReader:
             self._places.clear()
             data = artifacts.opened(self._folder(file), file.path)
         if data is None:
-            raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
+            owner = file.owner if ItemRef.of(file) else f"run {file.run.run_id}"
+            raise NotFoundError(f"{self.address}: {owner}: no file {file.path!r}")
         return data
 
     def artifact_root(self, session: Session) -> Path:
@@ -85,7 +107,13 @@ class SqlReader:
         return io.BytesIO(content)
 
     def _folder(self, file: FileRef) -> Path | None:
-        """Where the files of the store, of a run or of a model lie."""
+        """Where the files of the store, of an item, of a run or of its model lie."""
+        item = ItemRef.of(file)
+        if item is not None:
+            from trackbridge_adapters.mlflow import sql_items
+
+            with self.database.session() as session:
+                return artifacts.local(sql_items.location(session, item), self.home)
         if file.run == STORE:
             with self.database.session() as session:
                 return self.store_folder(session)

@@ -13,6 +13,7 @@ from trackbridge_adapters.mlflow import artifacts, sql_states
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     RUN_NAME,
+    label_in,
     labels,
     moment,
     run_key,
@@ -60,10 +61,15 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
 
 def experiments(session: Session) -> tuple[dict[str, str], set[str]]:
     """The project label of each experiment's id, and the ids that are marked as deleted."""
-    columns = ("experiment_id", "name", "creation_time", "lifecycle_stage")
+    columns = ("experiment_id", "name", "creation_time", "lifecycle_stage", "workspace")
     rows = [
-        (number, text(name, "", []) or "", created if isinstance(created, int) else None, stage)
-        for number, name, created, stage in session.select("experiments", columns)
+        (
+            number,
+            label_in(workspace, text(name, "", []) or ""),
+            created if isinstance(created, int) else None,
+            stage,
+        )
+        for number, name, created, stage, workspace in session.select("experiments", columns)
     ]
     deleted = {str(number) for number, _, _, stage in rows if stage == "deleted"}
     return labels([row[:3] for row in rows]), deleted

@@ -45,7 +45,25 @@ TABLES = frozenset(
 
 def read(session: Session, runs: str, label: Callable[[str], Row]) -> Iterator[Row]:
     """Rows of `artifacts` of some runs (`runs`: their ids as JSON)."""
-    found = list(made_by(session, runs))
+    edges = list(_edges(session, runs))
+    outputs = {(run, model): step for kind, run, model, step in edges if kind == "RUN_OUTPUT"}
+    for row, model in described(session, list(made_by(session, runs)), outputs):
+        yield {**row, **label(model["run_id"])}
+        outputs.pop((model["run_id"], model["model_id"]), None)
+    for (run_id, model_id), step in outputs.items():
+        yield models.mentioned(label(run_id), model_id, "logged", step)
+    for kind, run_id, model_id, _ in edges:
+        if kind == "RUN_INPUT":
+            yield models.mentioned(label(run_id), model_id, "used")
+
+
+def described(
+    session: Session, found: Sequence[dict[str, Any]], outputs: Mapping[tuple[str, str], int]
+) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Models with their params, tags and metrics as rows without a label, and as they are native.
+
+    `outputs` has the step at which a run has a model as its output.
+    """
     ids = json.dumps([model["model_id"] for model in found])
     params = _pairs(session, "logged_model_params", "param", ids)
     tags = _pairs(session, "logged_model_tags", "tag", ids)
@@ -55,13 +73,10 @@ def read(session: Session, runs: str, label: Callable[[str], Row]) -> Iterator[R
         "logged_model_metrics", ["model_id", *METRIC], where, [ids]
     ):
         points[model_id].append(dict(zip(METRIC.values(), values)))
-    edges = list(_edges(session, runs))
-    outputs = {(run, model): step for kind, run, model, step in edges if kind == "RUN_OUTPUT"}
     for model in found:
-        run_id, model_id = model["run_id"], model["model_id"]
-        created = model["created"]
-        yield models.made(
-            label(run_id),
+        model_id, created = model["model_id"], model["created"]
+        row = models.made(
+            {},
             model["name"],
             model_id,
             None if created is None else created * 1000,
@@ -69,13 +84,9 @@ def read(session: Session, runs: str, label: Callable[[str], Row]) -> Iterator[R
             params=params[model_id],
             tags=tags[model_id],
             points=points[model_id],
-            step=outputs.pop((run_id, model_id), None),
+            step=outputs.get((model["run_id"], model_id)),
         )
-    for (run_id, model_id), step in outputs.items():
-        yield models.mentioned(label(run_id), model_id, "logged", step)
-    for kind, run_id, model_id, _ in edges:
-        if kind == "RUN_INPUT":
-            yield models.mentioned(label(run_id), model_id, "used")
+        yield row, model
 
 
 def made_by(session: Session, runs: str) -> Iterator[dict[str, Any]]:
@@ -100,7 +111,7 @@ def write(
             name = (row["run_id"], models.owner(row["collection"], row["version"]))
             parent = experiment.folder / models.FOLDER / row["version"]
             folder = folders[name] = staging.claim(name, parent, native=True)
-            _add_model(new, row, experiment.number, folder)
+            add_model(new, row, experiment.number, folder)
         _add_edge(new, row)
     known = _known(transaction, [row["model_id"] for row in new["logged_models"]])
     if known:
@@ -143,7 +154,7 @@ def _edges(session: Session, runs: str) -> Iterator[tuple[str, str, str, int]]:
         yield kind, run, model, step or 0
 
 
-def _add_model(new: dict[str, list[Row]], row: Row, experiment: int, folder: Path) -> None:
+def add_model(new: dict[str, list[Row]], row: Row, experiment: int, folder: Path) -> None:
     metadata, model_id = unpacked(row["metadata"]), row["version"]
     owned = {"model_id": model_id, "experiment_id": experiment}
     created = milliseconds(row["created"]) or 0

@@ -5,18 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from trackbridge.adapter import Row
 from trackbridge_adapters.mlflow.entities import (
+    PLACE,
     VERSION_EXTRA,
     VERSION_TAG,
+    WORKSPACE,
     milliseconds,
     native_extra,
     native_tags,
+    placed,
     unpacked,
 )
+from trackbridge_adapters.mlflow.experiments import make_workspace
 from trackbridge_adapters.mlflow.session import Transaction
-from trackbridge_adapters.mlflow.sql_shared import WORKSPACE
+
+
+class At(NamedTuple):
+    """Where a model is; older revisions know no workspaces."""
+
+    workspace: str
+    name: str
 
 
 def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Row]) -> None:
@@ -31,14 +42,15 @@ def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Ro
 
 def follow(transaction: Transaction, moved: Mapping[str, Path]) -> None:
     """Versions whose files lay in a folder of a run or model have them in the new one now."""
-    columns = ["name", "version", "source", "storage_location"]
-    for name, version, *places in transaction.select("model_versions", columns):
+    columns = ["workspace", "name", "version", "source", "storage_location"]
+    for workspace, name, version, *places in transaction.select("model_versions", columns):
         new = [_followed(place, moved) for place in places]
         if new != places:
-            where = f"{_where(transaction)} AND version = ?"
+            where, values = _where(transaction, At(workspace or WORKSPACE, name))
             transaction.execute(
-                f"UPDATE model_versions SET source = ?, storage_location = ? {where}",
-                [*new, name, version],
+                "UPDATE model_versions SET source = ?, storage_location = ?"
+                f" {where} AND version = ?",
+                [*new, *values, version],
             )
 
 
@@ -53,29 +65,30 @@ def _followed(place: str | None, moved: Mapping[str, Path]) -> str | None:
 
 
 def _write_model(transaction: Transaction, row: Row) -> None:
-    name = row["name"]
+    at, _, hidden = _native(transaction, row, ())
+    make_workspace(transaction, at.workspace)
     native = {
-        "name": name,
         "creation_time": milliseconds(row["created"]),
         "last_updated_time": milliseconds(row["updated"]),
         "description": row["description"],
-        "workspace": WORKSPACE,
+        **at._asdict(),
     }
     transaction.put("registered_models", ["workspace", "name"], [native])
-    _, hidden = native_extra(row["extra"], ())
     tags = {**native_tags(row["tags"]), **hidden}
-    transaction.execute(f"DELETE FROM registered_model_tags {_where(transaction)}", [name])
-    _insert_tags(transaction, "registered_model_tags", tags, name=name)
+    where, values = _where(transaction, at)
+    transaction.execute(f"DELETE FROM registered_model_tags {where}", values)
+    _insert_tags(transaction, "registered_model_tags", tags, at)
 
 
 def _write_version(transaction: Transaction, row: Row) -> None:
-    name = row["name"]
-    if not transaction.fetch(f"SELECT 1 FROM registered_models {_where(transaction)}", [name]):
-        transaction.insert("registered_models", [{"name": name, "workspace": WORKSPACE}])
-    number = _number(transaction, name, row["version"])
-    own, hidden = native_extra(row["extra"], VERSION_EXTRA)
+    at, own, hidden = _native(transaction, row, VERSION_EXTRA)
+    where, values = _where(transaction, at)
+    if not transaction.fetch(f"SELECT 1 FROM registered_models {where}", values):
+        make_workspace(transaction, at.workspace)
+        transaction.insert("registered_models", [at._asdict()])
+    number = _number(transaction, at, row["version"])
     native = {
-        "name": name,
+        **at._asdict(),
         "version": number,
         "creation_time": milliseconds(row["created"]),
         "last_updated_time": milliseconds(row["updated"]),
@@ -84,7 +97,6 @@ def _write_version(transaction: Transaction, row: Row) -> None:
         "current_stage": row["stage"],
         "run_id": row["run_id"],
         "status": row["status"],
-        "workspace": WORKSPACE,
         **_places(transaction, row),
         **own,
     }
@@ -92,28 +104,42 @@ def _write_version(transaction: Transaction, row: Row) -> None:
     tags = {**native_tags(row["tags"]), **hidden}
     if row["version"] != str(number):
         tags[VERSION_TAG] = row["version"]
-    where = f"{_where(transaction)} AND version = ?"
-    transaction.execute(f"DELETE FROM model_version_tags {where}", [name, number])
-    _insert_tags(transaction, "model_version_tags", tags, name=name, version=number)
+    transaction.execute(
+        f"DELETE FROM model_version_tags {where} AND version = ?", [*values, number]
+    )
+    _insert_tags(transaction, "model_version_tags", tags, at, version=number)
 
 
 def _write_aliases(transaction: Transaction, row: Row) -> None:
-    name, aliases = row["name"], unpacked(row["aliases"])
-    numbers = _numbers(transaction, name)
-    transaction.execute(f"DELETE FROM registered_model_aliases {_where(transaction)}", [name])
+    at, _, _ = _native(transaction, row, ())
+    aliases, numbers = unpacked(row["aliases"]), _numbers(transaction, at)
+    where, values = _where(transaction, at)
+    transaction.execute(f"DELETE FROM registered_model_aliases {where}", values)
     transaction.insert(
         "registered_model_aliases",
         [
-            {"name": name, "alias": alias, "version": numbers[version], "workspace": WORKSPACE}
+            {**at._asdict(), "alias": alias, "version": numbers[version]}
             for alias, version in aliases.items()
             if version in numbers
         ],
     )
 
 
-def _number(transaction: Transaction, name: str, version: str) -> int:
+def _native(
+    transaction: Transaction, row: Row, columns: Sequence[str]
+) -> tuple[At, dict[str, Any], dict[str, str | None]]:
+    """Where a model or version is, its native columns, and tags that keep the rest of `extra`."""
+    if "workspace" in transaction.columns("registered_models"):
+        own, hidden = native_extra(row["extra"], (*columns, *PLACE))
+        at = At(*placed(row["name"], own))
+        if at.workspace != WORKSPACE:
+            return at, {name: own[name] for name in columns}, hidden
+    return At(WORKSPACE, row["name"]), *native_extra(row["extra"], columns)
+
+
+def _number(transaction: Transaction, at: At, version: str) -> int:
     """The number of a version in MLflow, which knows only numbers: its own, if it has one."""
-    known = _numbers(transaction, name)
+    known = _numbers(transaction, at)
     if version in known:
         return known[version]
     digits = re.fullmatch(r"[vV]?([1-9][0-9]{0,8})", version)
@@ -122,21 +148,22 @@ def _number(transaction: Transaction, name: str, version: str) -> int:
     return wish if wish and wish not in taken else max(taken, default=0) + 1
 
 
-def _numbers(transaction: Transaction, name: str) -> dict[str, int]:
+def _numbers(transaction: Transaction, at: At) -> dict[str, int]:
     """Version as it is reported -> number in MLflow."""
-    where = _where(transaction)
-    rows = transaction.select("model_versions", ["version"], where, [name])
+    where, values = _where(transaction, at)
+    rows = transaction.select("model_versions", ["version"], where, values)
     where += f""" AND "key" = '{VERSION_TAG}'"""
     told: dict[int, str] = dict(
-        transaction.select("model_version_tags", ["version", "value"], where, [name])
+        transaction.select("model_version_tags", ["version", "value"], where, values)
     )
     return {told.get(number) or str(number): number for (number,) in rows}
 
 
-def _where(transaction: Transaction) -> str:
-    """Condition on a name in the default workspace; older revisions know no workspaces."""
-    has_workspaces = "workspace" in transaction.columns("registered_models")
-    return f"WHERE workspace = '{WORKSPACE}' AND name = ?" if has_workspaces else "WHERE name = ?"
+def _where(transaction: Transaction, at: At) -> tuple[str, list[str]]:
+    """Condition on a model, and its values."""
+    if "workspace" in transaction.columns("registered_models"):
+        return "WHERE workspace = ? AND name = ?", list(at)
+    return "WHERE name = ?", [at.name]
 
 
 def _places(transaction: Transaction, row: Row) -> Row:
@@ -153,11 +180,11 @@ def _places(transaction: Transaction, row: Row) -> Row:
         found = transaction.fetch(query, [row["run_id"] or below[1]])
         if found:
             source = found[0][0] + (below[2] or "")
-    return {"source": source, "storage_location": None}
+    return {"source": source, "storage_location": source or None}
 
 
 def _insert_tags(
-    transaction: Transaction, table: str, tags: dict[str, str | None], **owner: str | int
+    transaction: Transaction, table: str, tags: dict[str, str | None], at: At, **version: int
 ) -> None:
-    rows = [{"key": k, "value": v, "workspace": WORKSPACE, **owner} for k, v in tags.items()]
+    rows = [{"key": k, "value": v, **at._asdict(), **version} for k, v in tags.items()]
     transaction.insert(table, rows)

@@ -14,11 +14,12 @@ from trackbridge_adapters.mlflow.entities import (
     NOTE,
     VERSION_EXTRA,
     VERSION_TAG,
+    label_in,
     micros,
     packed,
+    place,
     read_extra,
     text,
-    with_not_read,
 )
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
@@ -26,8 +27,6 @@ from trackbridge_adapters.mlflow.store_files import PREFIX
 
 DELETED_STAGE = "Deleted_Internal"
 """Stage of a version that was deleted (mlflow/entities/model_registry/model_version_stages.py)."""
-
-WORKSPACE = "default"
 
 MODEL = ("name", "creation_time", "last_updated_time", "description", "workspace")
 VERSION = (
@@ -86,7 +85,6 @@ def _runs_of(session: Session, meant: set[str]) -> Iterator[str]:
 
 def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iterator[Row]:
     tags = _tags(session, "experiment_tags", ["experiment_id"])
-    traces, stray = _traces(session), _stray_models(session)
     columns = (
         "experiment_id",
         "artifact_location",
@@ -94,9 +92,10 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
         "creation_time",
         "last_update_time",
         "workspace",
+        "name",
     )
     for row in session.select("experiments", columns, "ORDER BY experiment_id"):
-        number, location, stage, created, updated, workspace = row
+        number, location, stage, created, updated, workspace, name = row
         if str(number) in meant:
             own = {k: v for k, v in tags[(number,)].items() if not k.startswith(PREFIX)}
             hidden = own.pop(EXTRA_TAG, None)
@@ -108,69 +107,46 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
                 "created": micros(created, "", []),
                 "deleted": stage == "deleted",
                 "source": text(location, "", []),
-                "extra": with_not_read(
-                    read_extra(
-                        {"last_update_time": updated, "workspace": _other(workspace)}, hidden
-                    ),
-                    traces.get(number, 0),
-                    stray.get(number, 0),
+                "extra": read_extra(
+                    {"last_update_time": updated, **place(workspace, name)}, hidden
                 ),
             }
 
 
-def _traces(session: Session) -> dict[int, int]:
-    """How many GenAI traces each experiment has."""
-    if "trace_info" not in session.tables:
-        return {}
-    query = "SELECT experiment_id, count(*) FROM trace_info GROUP BY experiment_id"
-    return dict(session.fetch(query))
-
-
-def _stray_models(session: Session) -> dict[int, int]:
-    """How many logged models each experiment has that no run has made."""
-    if "logged_models" not in session.tables:
-        return {}
-    query = (
-        "SELECT experiment_id, count(*) FROM logged_models WHERE source_run_id IS NULL"
-        " OR source_run_id NOT IN (SELECT run_uuid FROM runs) GROUP BY experiment_id"
-    )
-    return dict(session.fetch(query))
-
-
 def _models(session: Session) -> Iterator[Row]:
-    tags = _tags(session, "registered_model_tags", ["name"])
-    aliases: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, alias, version in session.select(
-        "registered_model_aliases", ["name", "alias", "version"]
-    ):
-        aliases[name][alias] = str(version)
+    tags = _tags(session, "registered_model_tags", ["workspace", "name"])
+    aliases: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
+    columns = ["workspace", "name", "alias", "version"]
+    for workspace, name, alias, version in session.select("registered_model_aliases", columns):
+        aliases[workspace, name][alias] = str(version)
     for name, created, updated, description, workspace in session.select(
         "registered_models", MODEL, "ORDER BY name"
     ):
-        own = tags[(name,)]
+        own = tags[workspace, name]
         hidden = own.pop(EXTRA_TAG, None)
         yield {
-            "name": name,
+            "name": label_in(workspace, name),
             "created": micros(created, "", []),
             "updated": micros(updated, "", []),
             "description": text(description, "", []),
-            "aliases": packed(aliases[name]),
+            "aliases": packed(aliases[workspace, name]),
             "tags": packed(own),
-            "extra": read_extra({"workspace": _other(workspace)}, hidden),
+            "extra": read_extra(place(workspace, name), hidden),
         }
 
 
 def _versions(session: Session) -> Iterator[Row]:
-    tags = _tags(session, "model_version_tags", ["name", "version"])
+    tags = _tags(session, "model_version_tags", ["workspace", "name", "version"])
     for values in session.select("model_versions", VERSION, "ORDER BY name, version"):
         native = dict(zip(VERSION, values))
         if native["current_stage"] == DELETED_STAGE:
             continue
-        own = tags[(native["name"], native["version"])]
+        workspace, name = native["workspace"], native["name"]
+        own = tags[workspace, name, native["version"]]
         hidden = own.pop(EXTRA_TAG, None)
         more = {name: native[name] for name in VERSION_EXTRA}
         yield {
-            "name": native["name"],
+            "name": label_in(workspace, name),
             "version": own.pop(VERSION_TAG, None) or str(native["version"]),
             "run_id": native["run_id"] or None,
             "stage": native["current_stage"],
@@ -181,7 +157,7 @@ def _versions(session: Session) -> Iterator[Row]:
             "updated": micros(native["last_updated_time"], "", []),
             "description": text(native["description"], "", []),
             "tags": packed(own),
-            "extra": read_extra({**more, "workspace": _other(native["workspace"])}, hidden),
+            "extra": read_extra({**more, **place(workspace, name)}, hidden),
         }
 
 
@@ -193,7 +169,3 @@ def _tags(
     for *who, key, value in session.select(table, [*owner, "key", "value"]):
         found[tuple(who)][text(key, "", []) or ""] = text(value, "", [])
     return found
-
-
-def _other(workspace: str | None) -> str | None:
-    return None if workspace == WORKSPACE else workspace

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,8 @@ from trackbridge.adapter import (
     STORE,
     Batch,
     FileRef,
+    ItemInfo,
+    ItemRef,
     Names,
     Presentation,
     Query,
@@ -28,10 +30,12 @@ from trackbridge.adapter import (
 )
 from trackbridge.errors import IntegrityError
 from trackbridge.fit_text import fit_name
+from trackbridge.schema import ITEM_TABLES
 from trackbridge_adapters.mlflow import (
     artifacts,
     head,
     roots,
+    sql_items,
     sql_models,
     sql_registry,
     sql_rows,
@@ -42,6 +46,7 @@ from trackbridge_adapters.mlflow.entities import KEY_TAG, key_text
 from trackbridge_adapters.mlflow.experiments import Experiments
 from trackbridge_adapters.mlflow.session import IN, Store
 from trackbridge_adapters.mlflow.sql import SqlReader
+from trackbridge_adapters.mlflow.sql_items import Items
 from trackbridge_adapters.mlflow.sql_points_write import Points
 from trackbridge_adapters.mlflow.staging import OF_STORE, Name, Staging
 
@@ -67,12 +72,22 @@ class SqlWriter(SqlReader):
             held = self.capabilities.holds
             holds = {table: columns for table, columns in held.items() if table != "artifacts"}
             self.capabilities = replace(self.capabilities, holds=holds)
+        items = [kind for kind in SQL.items if head.has_tables(sql_items.NEEDS[kind])]
+        self.capabilities = replace(self.capabilities, items=tuple(items))
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         return super().list_runs(query) if self.database.exists() else iter(())
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         return super().read_shared(query) if self.database.exists() else iter(())
+
+    def list_items(
+        self, kind: str, query: Query, ids: Collection[str] | None = None
+    ) -> Iterator[ItemInfo]:
+        return super().list_items(kind, query, ids) if self.database.exists() else iter(())
+
+    def read_items(self, refs: Sequence[ItemRef]) -> Iterator[Batch]:
+        return super().read_items(refs) if self.database.exists() else iter(())
 
     @property
     def advice(self) -> str:
@@ -126,6 +141,7 @@ class SqlSink:
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._own_files: dict[str, bytes] = {}
         self._staging = Staging(root, database)
+        self._items: Items | None = None
         self.on_commit: Callable[[], None] = lambda: None
         self._transaction = database.transaction()
         try:
@@ -152,10 +168,15 @@ class SqlSink:
     def write(self, batch: Batch) -> None:
         if batch.table == "metrics":
             self._insert("metrics", self._points.add(batch.data))
+        elif batch.table in ITEM_TABLES:
+            self._of_items().write(batch)
         else:
             self._rows[batch.table] += batch.data.to_pylist()
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        if ItemRef.of(file) is not None:
+            self._staging.put(self._of_items().name(file), file.path, data)
+            return
         if file.run != STORE and file.run not in self._keys:
             raise IntegrityError(f"{self._name}: run {file.run.run_id} is not in this chunk")
         if file.run == STORE and self._of_store is None:
@@ -176,6 +197,9 @@ class SqlSink:
         )
         self._insert("metrics", self._points.rest())
         self._insert("latest_metrics", self._points.latest())
+        if self._items is not None:
+            self._items.place()
+            self._staging.replaces(_own(map(str, self._items.old)))
         moved = {uri: folders[name] for name, uri in self._old.items() if name in folders}
         sql_registry.follow(self._transaction, moved)
         self._staging.replaces(_own(self._old.values()))
@@ -187,6 +211,12 @@ class SqlSink:
         self._transaction.commit()
         self.on_commit()
         return {key: ref for ref, key in self._keys.items()}
+
+    def _of_items(self) -> Items:
+        if self._items is None:
+            experiments = Experiments(self._transaction, self._root)
+            self._items = Items(self._transaction, experiments, self._staging)
+        return self._items
 
     def _insert(self, table: str, rows: pa.Table | None) -> None:
         if rows is not None:

@@ -60,6 +60,10 @@ class Staging:
         except OSError as error:
             raise _translated(file, error) from error
 
+    def has(self, name: Name) -> bool:
+        """Whether files of `name` were put."""
+        return name in self._names
+
     def link(self, name: Name, path: str, other: str) -> None:
         """Give a file that was put a second name."""
         file, link = (inside(self._names[name], each) for each in (path, other))

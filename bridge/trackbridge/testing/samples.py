@@ -154,17 +154,6 @@ def everything(run_id: str = "the lot") -> MadeRun:
                     "created": _after(60),
                 }
             ],
-            "traces": [{"trace_id": "a" * 32, "started": _START, "status": "OK", "payload": "{}"}],
-            "spans": [
-                {
-                    "trace_id": "a" * 32,
-                    "span_id": "b" * 16,
-                    "name": "call",
-                    "started": _START,
-                    "ended": _after(1),
-                    "payload": "{}",
-                }
-            ],
             "files": [
                 {
                     "owner": "",

@@ -267,31 +267,12 @@ def _artifacts(draw: st.DrawFn) -> list[Row]:
 
 
 @st.composite
-def _traces(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
-    """Traces and their spans."""
-    ids = draw(st.lists(st.uuids(), unique=True, max_size=2))
-    traces, spans = [], []
-    for trace_id in (found.hex for found in ids):
-        period = {"started": draw(times), "ended": draw(maybe_time)}
-        payload = draw(json_objects)
-        traces.append({"trace_id": trace_id, "status": "OK", "payload": payload, **period})
-        parent = None
-        for span_id in (f"{n:016x}" for n in range(draw(st.integers(0, 2)))):
-            span = {"trace_id": trace_id, "span_id": span_id, "parent_id": parent}
-            spans.append({**span, "name": draw(texts), "payload": draw(json_objects), **period})
-            parent = span_id
-    return traces, spans
-
-
-@st.composite
 def made_runs(draw: st.DrawFn, key: RunKey | None = None) -> MadeRun:
     """A run with something in each of some tables, valid in the run model and no tidier."""
     tables = {"runs": [draw(_run_row())]}
     small = _tables()
     for table in draw(st.lists(st.sampled_from(sorted(small)), unique=True, max_size=6)):
         tables[table] = draw(small[table])
-    if draw(st.booleans()):
-        tables["traces"], tables["spans"] = draw(_traces())
     tables["artifacts"] = draw(_artifacts())
     owners = [f"{row['collection']}:{row['version']}" for row in tables["artifacts"]]
     contents = draw(files(["", *owners]))

@@ -63,14 +63,17 @@ MIGRATED = {
     "runs": dict.fromkeys(("total", "copied", "updated", "skipped", "failed")),
     **dict.fromkeys(("points", "files", "bytes", "verified", "failures", "damage", "seconds")),
     "losses": LOSSES,
+    "items": {},
 }
 PLANNED = {
     **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds")),
     "losses": LOSSES,
+    "items": {},
 }
 COMPARED = {
     "runs": dict.fromkeys(("total", "equal", "different", "missing")),
     "series": dict.fromkeys(("total", "equal")),
+    "items": {},
     "differences": None,
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -184,32 +183,23 @@ def not_read(reader: Reader) -> list[dict[str, int]]:
     return [counts for counts in found if counts is not None]
 
 
-def test_traces_are_counted() -> None:
-    for name in ("mlflow.db", "mlruns"):
-        assert not_read(Store("3.17", name).reader) == [{"traces": 1}]
+def test_traces_of_a_file_store_are_counted() -> None:
+    assert not_read(Store("3.17", "mlruns").reader) == [{"traces": 1}]
+    assert not_read(Store("3.17", "mlflow.db").reader) == []
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "mlruns"])
 @pytest.mark.parametrize("run", [None, "of nowhere"])
-def test_logged_models_without_a_run_are_counted(
-    name: str, run: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_logged_models_without_a_run_are_counted_in_a_file_store(
+    run: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    place = tmp_path / name
-    client = MlflowClient(str(place) if name == "mlruns" else f"sqlite:///{place}")
+    place = tmp_path / "mlruns"
+    client = MlflowClient(str(place))
     number = client.create_experiment("p", str(tmp_path / "files"))
     client.create_logged_model(number, "made", client.create_run(number).info.run_id)
     reader = ADAPTER.reader(str(place), {})
     assert not_read(reader) == []
-    if run is None or name == "mlruns":
-        client.create_logged_model(number, "stray", run)
-    else:
-        client.create_logged_model(number, "stray")
-        with sqlite3.connect(place) as database:
-            database.execute("PRAGMA foreign_keys = OFF")
-            query = "UPDATE logged_models SET source_run_id = ? WHERE name = 'stray'"
-            database.execute(query, [run])
-        database.close()
+    client.create_logged_model(number, "stray", run)
     assert not_read(reader) == [{"logged models without a run": 1}]
 
 
