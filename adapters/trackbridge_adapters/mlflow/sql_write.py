@@ -69,11 +69,11 @@ class SqlWriter(SqlReader):
             head.check_place(artifact_root)
             roots.check(artifact_root, database.name)
         if not head.has_models():
-            held = self.capabilities.holds
-            holds = {table: columns for table, columns in held.items() if table != "artifacts"}
+            tables = self.capabilities.holds.items()
+            holds = {table: columns for table, columns in tables if table != "artifacts"}
             self.capabilities = replace(self.capabilities, holds=holds)
-        items = [kind for kind in SQL.items if head.has_tables(sql_items.NEEDS[kind])]
-        self.capabilities = replace(self.capabilities, items=tuple(items))
+        held = (k for k in self.capabilities.items if head.has_tables(sql_items.NEEDS[k]))
+        self.capabilities = replace(self.capabilities, items=tuple(held))
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         return super().list_runs(query) if self.database.exists() else iter(())

@@ -278,3 +278,58 @@ def test_every_table_of_the_installed_mlflow_is_moved_or_derived_or_named(
     named = {sql_left.WORDS.get(table, table) for table in left}
     assert set(counted) == named
     assert set(counted.values()) == {1}
+
+
+def test_versions_keep_number_stage_alias_and_a_run_that_is_no_more(
+    target: Path, tmp_path: Path
+) -> None:
+    source = shutil.copytree(FIXTURES / "mlflow-3.17", tmp_path / "source") / "mlflow.db"
+    execute(source, "UPDATE model_versions SET run_id = 'gone' WHERE version = 1")
+    run = "(SELECT run_id FROM model_versions WHERE version = 2 AND name = 'doubler')"
+    execute(source, f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = {run}")
+    archive = f"archive:{tmp_path}/archive"
+    assert migrate(str(source), archive).verified
+    assert migrate(archive, str(target)).verified
+    for table in ("registered_models", "registered_model_tags", "registered_model_aliases"):
+        assert rows(target, table) == rows(source, table), table
+    own = [(row["name"], row["version"]) for row in rows(target, "model_versions")]
+    tags = [
+        row for row in rows(source, "model_version_tags") if (row["name"], row["version"]) in own
+    ]
+    assert rows(target, "model_version_tags") == tags
+    columns = ("name", "version", "current_stage", "run_id", "status", "description", "user_id")
+    found, expected = (
+        [[row[name] for name in columns] for row in rows(path, "model_versions")]
+        for path in (target, source)
+    )
+    kept = [row for row in expected if row[2] != "Deleted_Internal"]
+    assert sorted(found, key=repr) == sorted(kept, key=repr)
+    assert {row[2] for row in found} >= {"Archived", "Production", "Staging"}
+    assert "gone" in {row[3] for row in found}
+
+
+def test_a_trace_of_a_run_of_another_origin_is_found_under_the_run_that_it_was_born_as(
+    target: Path, tmp_path: Path
+) -> None:
+    """An archive has runs under the ids of their birth, MLflow under ids of its own."""
+    folders = FIXTURES / "wandb-0.31" / "wandb"
+    assert migrate(str(folders), str(target)).copied > 0
+    infos = list(ADAPTER.reader(str(target), {}).list_runs(EVERY))
+    info = next(info for info in infos if info.key.run_id == "config01")
+    number = next(
+        r["experiment_id"] for r in rows(target, "runs") if r["run_uuid"] == info.ref.run_id
+    )
+    columns = "request_id, experiment_id, timestamp_ms, status"
+    execute(target, f"INSERT INTO trace_info ({columns}) VALUES ('tr-1', ?, 1000, 'OK')", number)
+    query = "INSERT INTO trace_request_metadata VALUES ('mlflow.sourceRun', ?, 'tr-1')"
+    execute(target, query, info.ref.run_id)
+    archive = f"archive:{tmp_path}/archive"
+    assert migrate(str(target), archive).verified
+    from trackbridge_adapters.archive import ADAPTER as ARCHIVES
+
+    (trace,) = ARCHIVES.reader(f"{tmp_path}/archive", {}).list_items("traces", EVERY)
+    assert (trace.run_id, trace.ref.project) == ("config01", info.key.project)
+    back = tmp_path / "back" / "back.db"
+    assert migrate(archive, str(back)).verified
+    assert verify(archive, str(back)).holds
+    assert rows(back, "trace_request_metadata") == rows(target, "trace_request_metadata")
