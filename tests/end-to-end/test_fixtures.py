@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
 import trackbridge
 from trackbridge.errors import BridgeError
+from trackbridge.schema import ITEMS
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 STORES = sorted(
@@ -40,17 +41,26 @@ def test_there_are_stores_of_every_version() -> None:
     assert len(DAMAGED) + len(NO_STORES) >= 20
 
 
-def move(source: str, target: str, origin: str) -> trackbridge.Report:
-    """Migrate, and compare the target with the store where it all began."""
+def move(source: str, target: str, origin: str, left: Collection[str] = ()) -> trackbridge.Report:
+    """Migrate, and compare the target with the store where it all began.
+
+    `left`: kinds of items that a store on the way did not hold, as its report said.
+    """
     report = trackbridge.migrate(source, target)
     assert report.failures == []
     assert report.verified
     assert report.copied == report.total > 0
     found = trackbridge.verify(origin, target)
-    assert found.differences == []
-    assert found.holds
-    assert found.total == report.total
+    assert [d for d in found.differences if d.table not in left] == []
+    assert {d.table for d in found.differences} == set(left)
+    assert found.equal == found.total == report.total
     return report
+
+
+def left_by(report: trackbridge.Report) -> set[str]:
+    """Kinds of items that were named as not moved."""
+    kinds = {f"{item.words} not moved": kind for kind, item in ITEMS.items()}
+    return {kinds[loss.kind] for loss in report.losses if loss.kind in kinds}
 
 
 @pytest.mark.parametrize("store", [*STORES, *DAMAGED])
@@ -62,7 +72,7 @@ def test_a_store_comes_through_all_others_as_it_was(
     folders = f"wandb-files:{tmp_path}/wandb-new"
     first = move(origin, database, origin)
     second = move(database, folders, origin)
-    third = move(folders, f"archive:{tmp_path}/archive", origin)
+    third = move(folders, f"archive:{tmp_path}/archive", origin, left_by(second))
     assert first.points == second.points == third.points
 
 
