@@ -182,6 +182,9 @@ class Names:
     """What no name may begin with, since it means something else to the store."""
     folded: bool = False
     """Names of a run that differ in nothing but case, accents or the like are one to the store."""
+    paths: bool = False
+    """Names are those of files, with folders before slashes: no part is empty, begins with a dot or
+    has more than 255 bytes, and no name is a folder of another one, in whatever case."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trackbridge.adapter import Capabilities, Names
+from trackbridge.fit_paths import marked, plain
 from trackbridge.losses import Losses
 
 NUL, SHOWN_NUL = "\0", "\u2400"
@@ -28,13 +29,14 @@ def fit_name(name: str, limits: Names) -> str:
     two, unless one was made to look like the other cleaned: then the proof of the run fails.
     """
     clean = re.sub(f"[^{limits.alphabet}]", "_", name) if limits.alphabet else name
-    if clean.startswith(limits.reserved):
+    if limits.paths:
+        clean = plain(clean)
+    if (f"{clean}/" if limits.paths else clean).startswith(limits.reserved):
         clean = f"_{clean}"
     fits = limits.length is None or len(clean) <= limits.length
     if clean == name and fits and (name or not limits.alphabet):
         return name
-    mark = "_" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return (clean if limits.length is None else clean[: limits.length - len(mark)]) + mark
+    return marked(clean, name, limits)
 
 
 def fit_value(value: str, length: int | None) -> str:

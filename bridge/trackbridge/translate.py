@@ -24,10 +24,11 @@ from trackbridge.adapter import (
     RunRef,
     Writer,
 )
-from trackbridge.columns import batches, codes, groups, relabel, sliced, split
+from trackbridge.columns import batches, groups, relabel, sliced, split
 from trackbridge.digest import point_hashes
 from trackbridge.errors import UnsupportedError
-from trackbridge.fit import Mask, fit_points, fit_rows, holds_everything
+from trackbridge.fit import FittedPoints, Mask, fit_points, fit_rows, holds_everything
+from trackbridge.fit_paths import Paths, settled
 from trackbridge.fit_text import apart, fit_name
 from trackbridge.losses import Losses
 from trackbridge.residual import PointResidual
@@ -69,6 +70,8 @@ class _Run:
     names: dict[str, str] = field(default_factory=dict)
     apart: dict[str, dict[str, str]] = field(default_factory=dict)
     """By table: names that had to change since the store would take them for others."""
+    paths: dict[bool, Paths] = field(default_factory=dict)
+    """Of metrics, where their names are paths: those of the system have a folder of their own."""
     last: dict[str, Row] = field(default_factory=dict)
     """The last point of each metric that the run logged itself."""
     shown: Presentation = field(default_factory=lambda: Presentation({}))
@@ -206,7 +209,7 @@ class Translation:
             for origin, part in split(data):
                 self._runs[origin].points.append(part)
             return
-        fitted = fit_points(data, self._caps, self.losses)
+        fitted = self._fit_points(data)
         if fitted.whole.any() or not _same_places(data, fitted.data):
             self._keep_residuals(data, fitted.data, fitted.whole, fitted.dropped)
         self._keep_names(data, fitted.data)
@@ -214,6 +217,18 @@ class Translation:
         if fitted.dropped.any():
             written = written.filter(pa.array(~fitted.dropped))
         yield Batch("metrics", relabel(written, self._labels))
+
+    def _fit_points(self, data: pa.RecordBatch) -> FittedPoints:
+        """Points as the store holds them; names that are paths get out of each other's way."""
+        fitted = fit_points(data, self._caps, self.losses)
+        limits = self._caps.names.get("metrics", Names())
+        if not limits.paths:
+            return fitted
+
+        def paths_of(origin: RunRef, system: bool) -> Paths:
+            return self._runs[origin].paths.setdefault(system, Paths(limits))
+
+        return fitted._replace(data=settled(fitted.data, paths_of, self.losses))
 
     def _note_last(self, data: pa.RecordBatch) -> None:
         group, first = groups(data, "project", "run_id", "key")
@@ -252,14 +267,15 @@ class Translation:
 
     def _keep_names(self, data: pa.RecordBatch, native: pa.RecordBatch) -> None:
         before, after = data.column("key"), native.column("key")
-        if before.dictionary.equals(after.dictionary):
+        if before.equals(after):
             return
-        rows = pa.array(np.unique(codes(before), return_index=True)[1])
-        renamed = dict(zip(before.take(rows).to_pylist(), after.take(rows).to_pylist()))
-        for origin, part in split(data):
-            used = part.column("key").unique().to_pylist()
-            names = {renamed[name]: name for name in used if renamed[name] != name}
-            self._runs[origin].names.update(names)
+        both = data.append_column("native", after)
+        _, first = groups(both, "project", "run_id", "key", "native")
+        names = ["project", "run_id", "key", "native"]
+        for row in both.select(names).take(pa.array(first, pa.int64())).to_pylist():
+            if row["native"] != row["key"]:
+                run = self._runs[RunRef(row["project"], row["run_id"])]
+                run.names[row["native"]] = row["key"]
 
     def _finish_points(self, run: _Run) -> Iterator[Batch]:
         """Points that were held back, and those that are shown beside the run's own."""
@@ -268,7 +284,7 @@ class Translation:
         run.points = []
         points = _joined([*own, *(batch.data for batch in batches("metrics", shown))])
         extra = np.arange(points.num_rows) >= points.num_rows - len(shown)
-        fitted = fit_points(points, self._caps, self.losses)
+        fitted = self._fit_points(points)
         native, whole, dropped = fitted.data, fitted.whole, fitted.dropped
         if self._caps.rows:
             native, axis = _lay(run, native, self._caps)

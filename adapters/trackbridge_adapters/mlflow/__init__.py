@@ -70,10 +70,11 @@ class MlflowAdapter:
             return SqlWriter(Server(location), root)
         path = _path(location)
         if path.is_dir() or not (path.exists() or self.suggests(location)):
-            raise UnsupportedError(
-                f"{location}: file stores are only read, since MLflow itself gave them up;"
-                " write to a database: mlflow:sqlite:///mlflow.db"
-            )
+            from trackbridge_adapters.mlflow.files_write import FileWriter
+
+            if root is not None:
+                raise ConfigError(f"{location}: a file store has its files in its runs' folders")
+            return FileWriter(_file_store(path) or path)
         head.check_place(path)
         return SqlWriter(Database(path, owned=True), root)
 

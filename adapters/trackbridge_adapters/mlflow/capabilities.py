@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trackbridge.adapter import Capabilities, Names
+from trackbridge_adapters.mlflow.artifacts import WINDOWS
 from trackbridge_adapters.mlflow.entities import KEY_TAG, SYSTEM
+from trackbridge_adapters.mlflow.folders import STRAY
 
 LARGEST = 1.7976931348623157e308
 """What MLflow makes of infinity (sqlalchemy_store.py, `sanitize_metric_value`, 3.17)."""
@@ -114,14 +116,21 @@ MYSQL = replace(
 )
 """Its collations take names that differ in case or accents for one."""
 
-FILES = Capabilities(
-    holds=_HOLDS,
-    time_unit_us=1000,
-    nan=True,
+_STRAY = tuple(name for name in STRAY if not name.startswith("."))
+_PATH = replace(_NAME, alphabet=r"/\w.\- " if WINDOWS else _NAME.alphabet, paths=True)
+"""Keys are names of files, without a colon on Windows (`validate_param_and_metric_name`, 3.17)."""
+
+FILES = replace(
+    SQL,
     largest=None,
     signed_zero=True,
-    nul=True,
     repeated_points=True,
-    names=SQL.names,
+    names={
+        "metrics": replace(_PATH, reserved=(SYSTEM, *_STRAY)),
+        "params": replace(_PATH, reserved=_STRAY),
+        "tags": replace(_PATH, reserved=(KEY_TAG, *_STRAY)),
+    },
+    lengths={},
+    parallel_writers=True,
 )
-"""File stores are only read."""
+"""MLflow cuts values where they are logged, not where they are kept (file_store.py, 3.17)."""

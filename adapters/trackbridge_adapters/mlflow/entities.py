@@ -25,6 +25,9 @@ EXTRA_TAG = f"{ORIGIN}.extra"
 """Tag of experiments, registered models and their versions, which stands for their `extra`."""
 VERSION_TAG = f"{ORIGIN}.version"
 """Tag of versions whose name is no number."""
+ODD_TAG = f"{ORIGIN}.odd_tags"
+"""Tag of the same in a file store: a JSON object of tags whose names cannot be those of files, or
+that have no value."""
 VERSION_EXTRA = ("status_message", "run_link")
 """Native columns of a model's version that the run model keeps in `extra`."""
 

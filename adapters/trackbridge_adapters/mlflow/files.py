@@ -38,11 +38,9 @@ class FileReader:
 
         self._known = {}
         models: dict[Path, files_models.Models] = {}
-        for run in self._index():
-            if (
-                (query.projects and run.ref.project not in query.projects)
-                or (query.run_ids and run.ref.run_id not in query.run_ids)
-                or (not query.include_deleted and _is_deleted(run))
+        for run in self._index(query.run_ids):
+            if (query.projects and run.ref.project not in query.projects) or (
+                not query.include_deleted and _is_deleted(run)
             ):
                 continue
             path = run.experiment.path
@@ -65,15 +63,19 @@ class FileReader:
         yield from files_shared.read(self.root, query)
 
     def open_file(self, file: FileRef) -> BinaryIO:
-        folder: Path | None = self.root
-        if file.owner:
-            folder = self._model_folder(file)
-        elif file.run != STORE:
-            folder = self._run(file.run).artifacts(self.home)
-        data = artifacts.opened(folder, file.path)
+        folder, path = self._place(file)
+        data = artifacts.opened(folder, path)
         if data is None:
             raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
         return data
+
+    def _place(self, file: FileRef) -> tuple[Path | None, str]:
+        """The folder that a file is in, and its path there."""
+        if file.run == STORE:
+            return self.root, folders.of_store(file.path)
+        if file.owner:
+            return self._model_folder(file), file.path
+        return self._run(file.run).artifacts(self.home), file.path
 
     def _model_folder(self, file: FileRef) -> Path | None:
         """Where the files of a model lie that the run has made."""
@@ -84,9 +86,10 @@ class FileReader:
         found = (path for path in made if files_models.owner_of(path) == file.owner)
         return next((path / "artifacts" for path in found), None)
 
-    def _index(self) -> Iterator[RunFolder]:
+    def _index(self, run_ids: Collection[str] = ()) -> Iterator[RunFolder]:
+        """The runs of the store, or those of them with these ids."""
         for experiment in folders.experiments(self.root):
-            for run in folders.runs(experiment):
+            for run in folders.runs(experiment, run_ids):
                 self._known[run.ref] = run
                 yield run
 

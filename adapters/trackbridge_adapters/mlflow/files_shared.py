@@ -10,12 +10,16 @@ from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.mlflow import files_models, folders
 from trackbridge_adapters.mlflow.entities import (
+    EXTRA_TAG,
     NOTE,
+    ODD_TAG,
     VERSION_EXTRA,
+    VERSION_TAG,
     micros,
     packed,
     read_extra,
     text,
+    unpacked,
     with_not_read,
 )
 from trackbridge_adapters.mlflow.folders import META, MODELS, Experiment
@@ -60,7 +64,8 @@ def _is_meant(experiment: Experiment, query: Query) -> bool:
 
 def _project(experiment: Experiment) -> Row:
     meta = experiment.meta
-    tags = dict(folders.values(experiment.path / "tags", "tags", []))
+    tags = _tags(experiment.path)
+    hidden = tags.pop(EXTRA_TAG, None)
     return {
         "project": experiment.label,
         "project_id": experiment.number,
@@ -70,7 +75,7 @@ def _project(experiment: Experiment) -> Row:
         "deleted": experiment.deleted,
         "source": text(meta.get("artifact_location"), "", []),
         "extra": with_not_read(
-            read_extra({"last_update_time": meta.get("last_update_time")}, None),
+            read_extra({"last_update_time": meta.get("last_update_time")}, hidden),
             len(folders.subfolders(experiment.path / "traces")),
             files_models.Models(experiment).stray(),
         ),
@@ -83,22 +88,27 @@ def _model(path: Path) -> Row:
     kept = dict(folders.values(path.parent / "aliases", "", []))
     if isinstance(aliases, dict):
         kept = {**{str(k): str(v) for k, v in aliases.items()}, **kept}
+    tags = _tags(path.parent)
+    hidden = tags.pop(EXTRA_TAG, None)
     return {
         "name": text(meta.get("name") or path.parent.name, "", []),
         "created": micros(meta.get("creation_timestamp"), "", []),
         "updated": micros(meta.get("last_updated_timestamp"), "", []),
         "description": text(meta.get("description"), "", []),
         "aliases": packed(kept),
-        "tags": packed(dict(folders.values(path.parent / "tags", "", []))),
+        "tags": packed(tags),
+        "extra": read_extra({}, hidden),
     }
 
 
 def _version(path: Path) -> Row:
     meta: dict[str, Any] = folders.read_yaml(path, META, [])
     number = meta.get("version") or path.parent.name.removeprefix("version-")
+    tags = _tags(path.parent)
+    hidden = tags.pop(EXTRA_TAG, None)
     return {
         "name": text(meta.get("name") or path.parent.parent.name, "", []),
-        "version": str(number),
+        "version": tags.pop(VERSION_TAG, None) or str(number),
         "run_id": text(meta.get("run_id") or None, "", []),
         "stage": text(meta.get("current_stage"), "", []),
         "source": text(meta.get("source"), "", []),
@@ -107,6 +117,12 @@ def _version(path: Path) -> Row:
         "created": micros(meta.get("creation_timestamp"), "", []),
         "updated": micros(meta.get("last_updated_timestamp"), "", []),
         "description": text(meta.get("description"), "", []),
-        "tags": packed(dict(folders.values(path.parent / "tags", "", []))),
-        "extra": read_extra({name: meta.get(name) for name in VERSION_EXTRA}, None),
+        "tags": packed(tags),
+        "extra": read_extra({name: meta.get(name) for name in VERSION_EXTRA}, hidden),
     }
+
+
+def _tags(owner: Path) -> dict[str, str | None]:
+    """Tags of an experiment, model or version, with those that could not be files."""
+    tags: dict[str, str | None] = dict(folders.values(owner / "tags", "tags", []))
+    return {**tags, **unpacked(tags.pop(ODD_TAG, None))}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -102,6 +103,11 @@ def experiments(root: Path) -> list[Experiment]:
     return sorted(found, key=lambda e: (len(e.number), e.number))
 
 
+def of_store(path: str) -> str:
+    """Name in the root of a file that belongs to no run: MLflow takes folders for experiments."""
+    return f".{quote(path, safe='')}"
+
+
 def is_store(root: Path) -> bool:
     """Whether a folder holds experiments; looks at the beginning of a few files."""
     for parent in (root, root / TRASH):
@@ -116,9 +122,9 @@ def is_store(root: Path) -> bool:
     return False
 
 
-def runs(experiment: Experiment) -> Iterator[RunFolder]:
-    """The runs of an experiment by id; one whose meta.yaml is missing is a run too."""
-    for path in _runs(experiment.path):
+def runs(experiment: Experiment, ids: Collection[str] = ()) -> Iterator[RunFolder]:
+    """The runs of an experiment by id, or some of them; one without a meta.yaml is a run too."""
+    for path in _runs(experiment.path, ids):
         yield RunFolder(path, experiment)
 
 
@@ -180,8 +186,12 @@ def subfolders(parent: Path) -> list[Path]:
         return []
 
 
-def _runs(experiment: Path) -> Iterator[Path]:
-    for path in subfolders(experiment):
+def _runs(experiment: Path, ids: Collection[str] = ()) -> Iterator[Path]:
+    found = subfolders(experiment)
+    if ids:
+        wanted = set(ids)
+        found = [path for path in found if path.name in wanted]
+    for path in found:
         if path.name in RESERVED or path.name.startswith("."):
             continue
         if (path / META).is_file() or any((path / part).is_dir() for part in PARTS):

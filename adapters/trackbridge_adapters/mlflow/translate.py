@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from trackbridge.adapter import Presentation, Row, RunKey
-from trackbridge.fit_text import fit_value
+from trackbridge.adapter import Names, Presentation, Row, RunKey, RunRef
+from trackbridge.fit_text import fit_name, fit_value
 from trackbridge_adapters.mlflow import places
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.entities import (
@@ -24,6 +26,10 @@ from trackbridge_adapters.mlflow.entities import (
     short_hash,
     unpacked,
 )
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+PROJECT = Names(256, "\x01-\U0010ffff")
+"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
 OTHER_STATES = {"crashed": "failed"}
 """For states that MLflow has no word for; others are shown as finished."""
@@ -46,18 +52,32 @@ INFO = {
 Tags = dict[str, str | None]
 
 
+def target(key: RunKey) -> RunRef:
+    """Where a run of that origin lies in a store of MLflow's."""
+    run_id = key.run_id
+    if not RUN_ID.fullmatch(run_id):
+        run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
+    return RunRef(fit_name(key.project, PROJECT), run_id)
+
+
 def present(
-    key: RunKey, tables: Mapping[str, list[Row]], parent: str | None, *, has_models: bool
+    key: RunKey,
+    tables: Mapping[str, list[Row]],
+    parent: str | None,
+    *,
+    has_models: bool,
+    tag_length: int | None = TAG_LENGTH,
 ) -> Presentation:
     """MLflow's own runs as they are; others with params, tags, metrics and files as in MLflow.
 
-    `parent` is the id that the run's parent has in MLflow; `has_models`: it knows logged models.
+    `parent` is the id that the run's parent has in MLflow; `has_models`: it knows logged models;
+    `tag_length`: longer tags are cut.
     """
     run = (tables.get("runs") or [{}])[0]
     shown = {name: list(rows) for name, rows in tables.items()}
     layout = places.layout(key.kind, tables, has_models=has_models)
     tags = _tags(key, run, tables, layout)
-    run = _run(key, run, tags, parent)
+    run = _run(key, run, tags, parent, tag_length)
     shown["runs"] = [run] if tables.get("runs") else []
     shown["params"] = _params(tables.get("params", []))
     shown["inputs"] = _inputs(key.kind, tables.get("inputs", []))
@@ -80,14 +100,14 @@ def _labels(kind: str, tables: Mapping[str, list[Row]]) -> dict[tuple[str, str],
     return {("tags", label): f"{kind}.tag.{label}" for label in labels}
 
 
-def _run(key: RunKey, run: Row, tags: Tags, parent: str | None) -> Row:
+def _run(key: RunKey, run: Row, tags: Tags, parent: str | None, tag_length: int | None) -> Row:
     """The run's row; `tags` are completed with those that stand for its columns."""
     wanted = {**{name: run.get(name) for name in DERIVED}, "parent_run_id": parent}
     for name, tag in DERIVED.items():
         if wanted[name] and not tags.get(tag):
             tags[tag] = wanted[name]
     for name, value in tags.items():
-        tags[name] = None if value is None else fit_value(value, TAG_LENGTH)
+        tags[name] = None if value is None else fit_value(value, tag_length)
     columns = {name: wanted[name] for name in DERIVED}
     extra = unpacked(run.get("extra")) if key.kind == KIND else {}
     if extra.get("source_type") not in SOURCES.values():
