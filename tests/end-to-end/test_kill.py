@@ -27,6 +27,7 @@ TARGETS = {
     "archive": "archive:{}/archive",
     "wandb-files": "wandb-files:{}/wandb",
     "mlflow": "mlflow:sqlite:///{}/mlflow.db",
+    "mlflow-files": "mlflow:{}/mlruns",
 }
 RUNS = 30
 POINTS = 40

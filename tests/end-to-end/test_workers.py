@@ -11,7 +11,7 @@ import pytest
 import trackbridge
 from trackbridge import plan
 
-TARGETS = {"archive": "archive:{}", "wandb-files": "wandb-files:{}"}
+TARGETS = {"archive": "archive:{}", "wandb-files": "wandb-files:{}", "mlflow-files": "mlflow:{}"}
 
 
 def tree(folder: Path) -> set[str]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-import pytest
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
@@ -29,24 +28,6 @@ class TestSqlite(AdapterContract):
 
     def peek(self, location: str, run: RunRef) -> PlainRun:
         return peeked(MlflowClient(f"sqlite:///{location}"), run)
-
-
-class TestFileStore(AdapterContract):
-    adapter = ADAPTER
-    writable = False
-
-    def location(self, folder: Path) -> str:
-        return str(folder / "mlruns")
-
-    def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-            return seeded(MlflowClient(location), runs)
-
-    def peek(self, location: str, run: RunRef) -> PlainRun:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-            return peeked(MlflowClient(location), run)
 
 
 def seeded(client: MlflowClient, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:

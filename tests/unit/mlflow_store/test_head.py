@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import Query, RunKey
 from trackbridge.columns import batches
-from trackbridge.errors import ConfigError, UnsupportedError
+from trackbridge.errors import ConfigError
 from trackbridge.fit import fit_rows
 from trackbridge.losses import Losses
 from trackbridge.testing import MadeRun, samples
@@ -153,12 +153,6 @@ def test_a_place_that_mlflow_cannot_address_is_refused_before_anything_is_made(
         with pytest.raises(ConfigError, match=f"{re.escape(repr(name[1]))}; rename"):
             ADAPTER.writer(location, options)
     assert not list((tmp_path / name).iterdir())
-
-
-@pytest.mark.parametrize("location", ["mlruns", "somewhere/store"])
-def test_file_stores_are_not_written(location: str, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="file stores are only read"):
-        ADAPTER.writer(str(tmp_path / location), {})
 
 
 def test_new_stores_are_suggested_by_their_name() -> None:
