@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from pyarrow import csv
 
 from trackbridge.adapter import RunRef
 from trackbridge.schema import BATCH_ROWS, TABLES, TIME
+from trackbridge_adapters.mlflow import folders
 from trackbridge_adapters.mlflow.entities import SYSTEM
 
 BLOCK = 1 << 22
@@ -51,7 +51,7 @@ class MetricFile:
     `_log_run_metric`, 3.17). `damage` names the lines that are no points.
     """
 
-    def __init__(self, path: Path, where: str) -> None:
+    def __init__(self, path: str, where: str) -> None:
         self._path, self._where = path, where
         self._line = 0
         self._stepped = False
@@ -60,14 +60,13 @@ class MetricFile:
 
     def __iter__(self) -> Iterator[Columns]:
         try:
-            with self._path.open("rb") as file:
-                rest = b""
-                while block := file.read(BLOCK):
-                    lines, end, rest = (rest + block).rpartition(b"\n")
-                    if end:
-                        yield self._parse(lines + end)
-                if rest:
-                    yield self._parse(rest)
+            rest = b""
+            for block in folders.blocks(self._path, BLOCK):
+                lines, end, rest = (rest + block).rpartition(b"\n")
+                if end:
+                    yield self._parse(lines + end)
+            if rest:
+                yield self._parse(rest)
         except OSError as error:
             self.damage.append(f"{self._where}: {error.strerror}")
         if self._bad > MOST_NAMED:

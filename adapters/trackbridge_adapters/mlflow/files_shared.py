@@ -41,9 +41,9 @@ def read(root: Path, query: Query) -> Iterator[Batch]:
     for name, path in folders.files(root / MODELS):
         parts = name.split("/")
         if parts[-1] == META and len(parts) == 2:
-            models.append(_model(path))
+            models.append(_model(Path(path)))
         elif parts[-1] == META and len(parts) == 3 and parts[1].startswith("version-"):
-            row = _version(path)
+            row = _version(Path(path))
             if row["stage"] != DELETED_STAGE and (runs is None or row["run_id"] in runs):
                 versions.append(row)
     names = {row["name"] for row in versions}

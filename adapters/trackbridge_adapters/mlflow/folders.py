@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,16 @@ PROBED = 50
 
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", "._")
 """Files that file managers leave everywhere (the last is a prefix)."""
+
+BLOCK = 1 << 16
+"""Bytes that are read at a time."""
+
+_PLAIN = re.compile(
+    r"([a-z_]+): (?:(0|-?[1-9][0-9]{0,17})|(null)|(\[\])|(\{\})|'([ -&(-~]*)'"
+    r"|((?:file:/|[a-z0-9]+://|/)[\w./%+~-]+)|([A-Za-z][\w./-]*(?: [\w./-]+)*|[0-9a-f]{32}))",
+    re.ASCII,
+)
+_NO_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -128,13 +139,17 @@ def runs(experiment: Experiment, ids: Collection[str] = ()) -> Iterator[RunFolde
         yield RunFolder(path, experiment)
 
 
-def read_yaml(path: Path, where: str, damage: list[str]) -> dict[str, Any]:
+def read_yaml(path: Path | str, where: str, damage: list[str]) -> dict[str, Any]:
     """A mapping out of a file; of one that was cut off, what is before the cut."""
     try:
-        lines = path.read_bytes().decode("utf-8", "backslashreplace").splitlines(keepends=True)
+        content = read(path).decode("utf-8", "backslashreplace")
     except OSError as error:
         damage.append(f"{where}: {error.strerror}")
         return {}
+    plain = plain_yaml(content)
+    if plain is not None:
+        return plain
+    lines = content.splitlines(keepends=True)
     whole = len(lines)
     while lines:
         try:
@@ -151,19 +166,60 @@ def read_yaml(path: Path, where: str, damage: list[str]) -> dict[str, Any]:
     return {}
 
 
+def plain_yaml(content: str) -> dict[str, Any] | None:
+    """A mapping out of lines that mean what they say, as almost all do that MLflow writes.
+
+    None for anything else: the parser of YAML is slow. What it gives is what that would give.
+    """
+    found: dict[str, Any] = {}
+    for line in content.split("\n"):
+        match = _PLAIN.fullmatch(line)
+        if match is None:
+            if line:
+                return None
+            continue
+        key, number, null, none, nothing, quoted, uri, word = match.groups()
+        if key in _NO_TEXT or (word and word.lower() in _NO_TEXT):
+            return None
+        if number:
+            found[key] = int(number)
+        elif null:
+            found[key] = None
+        elif none or nothing:
+            found[key] = [] if none else {}
+        else:
+            found[key] = quoted if quoted is not None else uri or word
+    return found or None
+
+
+def read(path: Path | str) -> bytes:
+    """A whole file."""
+    return b"".join(blocks(path, BLOCK))
+
+
+def blocks(path: Path | str, size: int) -> Iterator[bytes]:
+    """The bytes of a file; for thousands of small ones in half the time that streams take."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        while block := os.read(file, size):
+            yield block
+    finally:
+        os.close(file)
+
+
 def values(folder: Path, where: str, damage: list[str]) -> Iterator[tuple[str, str]]:
     """Name and text of the files below a folder; names have forward slashes."""
     for name, path in files(folder):
         label = text(name, where, damage) or ""
         try:
-            content = path.read_bytes()
+            content = read(path)
         except OSError as error:
             damage.append(f"{where}/{label}: {error.strerror}")
             continue
         yield label, text(content, f"{where}/{label}", damage) or ""
 
 
-def files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
+def files(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Name and path of the files below a folder in order, without stray ones."""
     try:
         found = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -173,9 +229,9 @@ def files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
         if entry.name in STRAY or entry.name.startswith(STRAY[-1]):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from files(Path(entry.path), f"{prefix}{entry.name}/")
+            yield from files(entry.path, f"{prefix}{entry.name}/")
         elif entry.is_file():
-            yield prefix + entry.name, Path(entry.path)
+            yield prefix + entry.name, entry.path
 
 
 def subfolders(parent: Path) -> list[Path]:
