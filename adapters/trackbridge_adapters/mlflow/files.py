@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -140,8 +141,9 @@ def _state(folder: Path) -> Any:
     found = []
     for name, path in folders.files(folder):
         if not name.startswith(f"{ARTIFACTS}/"):
-            there = os.stat(path)  # noqa: PTH116 - for thousands of small files
-            found.append((folder.name, name, there.st_size, there.st_mtime_ns))
+            with suppress(OSError):
+                there = os.stat(path)  # noqa: PTH116 - for thousands of small files
+                found.append((folder.name, name, there.st_size, there.st_mtime_ns))
     return found
 
 
@@ -153,4 +155,6 @@ def _tag(run: RunFolder, key: str) -> str | None:
 
 
 def _lines(path: str) -> int:
-    return sum(block.count(b"\n") for block in folders.blocks(path, BLOCK))
+    with suppress(OSError):  # reading the run names it
+        return sum(block.count(b"\n") for block in folders.blocks(path, BLOCK))
+    return 0

@@ -72,7 +72,7 @@ def rows(run: RunFolder, known: Models, label: Row, damage: list[str]) -> Iterat
 
 
 def _outputs(run: RunFolder, damage: list[str]) -> Iterator[tuple[str, int]]:
-    for path in folders.subfolders(run.path / "outputs"):
+    for path in folders.subfolders(run.path / "outputs", "outputs", damage):
         edge = folders.read_yaml(path / META, f"outputs/{path.name}/{META}", damage)
         step = edge.get("step")
         yield path.name, step if isinstance(step, int) else 0

@@ -65,7 +65,7 @@ class Reading:
         self.label = {"project": run.ref.project, "run_id": run.ref.run_id}
 
     def points(self) -> Iterator[Series]:
-        for name, path in folders.files(self.run.path / "metrics"):
+        for name, path in folders.files(self.run.path / "metrics", "metrics", self.damage):
             key = text(name, "metrics", self.damage) or ""
             file = MetricFile(path, f"metrics/{key}")
             for columns in file:
@@ -119,7 +119,7 @@ class Reading:
 
     def _inputs(self) -> Iterator[Row]:
         """Datasets: a folder for each edge, which names a folder of the experiment."""
-        for name, path in folders.files(self.run.path / "inputs"):
+        for name, path in folders.files(self.run.path / "inputs", "inputs", self.damage):
             if not name.endswith(META):
                 continue
             edge = folders.read_yaml(path, f"inputs/{name}", self.damage)

@@ -51,7 +51,7 @@ def write_run(run: Path, row: Row, experiment: Place) -> None:
         "experiment_id": experiment.number,
         "lifecycle_stage": "deleted" if row["deleted"] else "active",
         "run_id": row["run_id"],
-        "run_name": row["name"] or "",
+        "run_name": row["name"],
         "source_name": row["program"] or "",
         "source_type": sources[extra.get("source_type", "UNKNOWN")],
         "source_version": extra.get("source_version", ""),

@@ -74,12 +74,22 @@ def _project(experiment: Experiment) -> Row:
         "created": micros(meta.get("creation_time"), "", []),
         "deleted": experiment.deleted,
         "source": text(meta.get("artifact_location"), "", []),
-        "extra": with_not_read(
-            read_extra({"last_update_time": meta.get("last_update_time")}, hidden),
-            len(folders.subfolders(experiment.path / "traces")),
-            files_models.Models(experiment).stray(),
+        "extra": _with_closed(
+            experiment,
+            with_not_read(
+                read_extra({"last_update_time": meta.get("last_update_time")}, hidden),
+                len(folders.subfolders(experiment.path / "traces")),
+                files_models.Models(experiment).stray(),
+            ),
         ),
     }
+
+
+def _with_closed(experiment: Experiment, extra: str | None) -> str | None:
+    """`extra` of an experiment, and in it that its folder cannot be looked into."""
+    if not experiment.is_closed:
+        return extra
+    return packed({**unpacked(extra), "not_read": {"experiments without permission": 1}})
 
 
 def _model(path: Path) -> Row:

@@ -58,6 +58,11 @@ class Experiment:
     def number(self) -> str:
         return self.path.name
 
+    @property
+    def is_closed(self) -> bool:
+        """Nobody may look into its folder, so its runs are not known."""
+        return _is_closed(self.path)
+
 
 @dataclass
 class RunFolder:
@@ -98,13 +103,15 @@ def experiments(root: Path) -> list[Experiment]:
     """Every experiment of a store, deleted ones too, in the order of their ids."""
     found = []
     for parent in (root, root / TRASH):
-        for path in subfolders(parent):
+        for path in subfolders(parent, links=True):
             if path.name in (TRASH, MODELS, ORIGIN) or path.name.startswith("."):
                 continue
-            if not (path / META).is_file() and not any(_runs(path)):
+            if not _is_closed(path) and not _is_file(path / META) and not any(_runs(path)):
                 continue
             damage: list[str] = []
             meta = read_yaml(path / META, f"experiment {path.name}: {META}", damage)
+            if path.is_symlink() and str(meta.get("experiment_id")) != path.name:
+                continue
             gone = parent != root or meta.get("lifecycle_stage") == "deleted"
             found.append(Experiment(path, meta, damage, gone))
     named = [(e.number, str(e.meta.get("name") or e.number), _created(e.meta)) for e in found]
@@ -209,7 +216,7 @@ def blocks(path: Path | str, size: int) -> Iterator[bytes]:
 
 def values(folder: Path, where: str, damage: list[str]) -> Iterator[tuple[str, str]]:
     """Name and text of the files below a folder; names have forward slashes."""
-    for name, path in files(folder):
+    for name, path in files(folder, where, damage):
         label = text(name, where, damage) or ""
         try:
             content = read(path)
@@ -219,39 +226,66 @@ def values(folder: Path, where: str, damage: list[str]) -> Iterator[tuple[str, s
         yield label, text(content, f"{where}/{label}", damage) or ""
 
 
-def files(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, str]]:
+def files(
+    folder: Path | str, where: str = "", damage: list[str] | None = None, prefix: str = ""
+) -> Iterator[tuple[str, str]]:
     """Name and path of the files below a folder in order, without stray ones."""
-    try:
-        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in found:
+    for entry in _entries(folder, f"{where}/{prefix}".rstrip("/"), damage):
         if entry.name in STRAY or entry.name.startswith(STRAY[-1]):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from files(entry.path, f"{prefix}{entry.name}/")
+            yield from files(entry.path, where, damage, f"{prefix}{entry.name}/")
         elif entry.is_file():
             yield prefix + entry.name, entry.path
 
 
-def subfolders(parent: Path) -> list[Path]:
-    """The folders in a folder by name, links left out; none where it is missing."""
+def subfolders(
+    parent: Path, where: str = "", damage: list[str] | None = None, *, links: bool = False
+) -> list[Path]:
+    """The folders in a folder by name, and links to some if wanted; none where it is missing."""
+    found = _entries(parent, where, damage)
+    return [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=links)]
+
+
+def _entries(folder: Path | str, where: str, damage: list[str] | None) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; that nobody may look into it is damage."""
     try:
-        return sorted(Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        if damage is not None:
+            damage.append(f"{where}: {error.strerror}")
         return []
 
 
 def _runs(experiment: Path, ids: Collection[str] = ()) -> Iterator[Path]:
-    found = subfolders(experiment)
+    found = subfolders(experiment, links=True)
     if ids:
         wanted = set(ids)
         found = [path for path in found if path.name in wanted]
     for path in found:
         if path.name in RESERVED or path.name.startswith("."):
             continue
-        if (path / META).is_file() or any((path / part).is_dir() for part in PARTS):
+        if path.is_symlink():
+            if str(read_yaml(path / META, META, []).get("run_id")) == path.name:
+                yield path
+        elif (
+            _is_file(path / META)
+            or any(os.path.isdir(path / part) for part in PARTS)  # noqa: PTH112 - see `_is_file`
+            or _is_closed(path)
+        ):
             yield path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there that may be looked at, without an error where it may not."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_closed(folder: Path) -> bool:
+    return not os.access(folder, os.R_OK | os.X_OK)
 
 
 def _created(meta: dict[str, Any]) -> int | None:
