@@ -59,6 +59,21 @@ def wandb_to_archive(work: Path) -> float:
     return _migrate(f"wandb-files:{work}/wandb", f"archive:{work}/archive-of-folders")
 
 
+def files_to_sqlite(work: Path) -> float:
+    """Ours: a file store into a new database, the whole command, proofs and start-up included."""
+    target = work / "from-files.db"
+    target.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "trackbridge", "migrate", f"mlflow:{work}/files/mlruns"]
+    begun = time.perf_counter()
+    subprocess.run([*command, f"mlflow:{target}"], check=True, capture_output=True)
+    return time.perf_counter() - begun
+
+
+def sqlite_to_files(work: Path) -> float:
+    """Ours: an MLflow database into a file store, proofs included."""
+    return _migrate(f"mlflow:{work}/points.db", f"mlflow:{work}/files-written")
+
+
 def _archive(work: Path) -> str:
     """The archive of the points, made where an earlier work has not made it."""
     if not (work / "archive").exists():
@@ -85,6 +100,9 @@ def _import_everything() -> None:
             trackbridge.migrate(str(FIXTURES / store), f"archive:{folder}/archive")
 
 
+COMMANDS = ("files_to_sqlite", "migrate_filestore")
+"""Works that are done by a process of their own."""
+
 ONE_CORE = ("wandb_to_archive", "bare_loop")
 
 WORKS: dict[str, Callable[[Path], float]] = {
@@ -95,6 +113,8 @@ WORKS: dict[str, Callable[[Path], float]] = {
         verify,
         many_runs,
         wandb_to_archive,
+        files_to_sqlite,
+        sqlite_to_files,
         *limits.ALL,
     )
 }
@@ -154,6 +174,11 @@ def report(work: Path, points: int, only: str) -> None:
     if only in "many_runs":
         stores.mlflow_database(work / "runs.db", runs=10_000, points=5, keys=5)
         row("MLflow SQLite -> archive, runs of 5 points", "many_runs", [], 10_000)
+    row("MLflow SQLite -> file store, points", "sqlite_to_files", [], points)
+    if only in "files_to_sqlite":
+        count = stores.file_store(work / "files" / "mlruns", 200, 10, 100, points // 2)
+        against = [("migrate_filestore", count)]
+        row("file store -> MLflow SQLite, points, command", "files_to_sqlite", against, count)
     if only in "wandb_to_archive":
         records = stores.run_folder(work / "wandb", records=points // 20)
         row(
@@ -181,7 +206,8 @@ def main() -> None:
         if options.one in ONE_CORE and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
         seconds = WORKS[options.one](options.work)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        whose = resource.RUSAGE_CHILDREN if options.one in COMMANDS else resource.RUSAGE_SELF
+        peak = resource.getrusage(whose).ru_maxrss / 1024
         print(json.dumps({"seconds": seconds, "megabytes": peak}))
         return
     with tempfile.TemporaryDirectory() as folder:

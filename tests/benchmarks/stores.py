@@ -75,6 +75,59 @@ def _points(run: str, points: int, keys: int) -> list[tuple[str, float, int, str
     ]
 
 
+def file_store(folder: Path, runs: int, keys: int, points: int, long: int = 0) -> int:
+    """An `mlruns` of runs with `keys` metrics of `points` points, and one with `long` points.
+
+    Gives the number of points.
+    """
+    random.seed(7)
+    experiment = folder / "1"
+    experiment.mkdir(parents=True)
+    meta = {"artifact_location": experiment.as_uri(), "experiment_id": "'1'", "name": "bench"}
+    _write_meta(experiment, {**meta, "lifecycle_stage": "active"})
+    sizes = [(keys, points)] * runs + [(1, long)] * (long > 0)
+    for number, size in enumerate(sizes):
+        _write_run(experiment / f"{number:032x}", number, *size)
+    return runs * keys * points + long
+
+
+def _write_run(run: Path, number: int, keys: int, points: int) -> None:
+    for part in ("metrics", "params", "tags", "artifacts"):
+        (run / part).mkdir(parents=True)
+    values = {
+        "artifact_uri": f"{run.as_uri()}/artifacts",
+        "end_time": 1_700_000_100_000 + number,
+        "entry_point_name": "''",
+        "experiment_id": "'1'",
+        "lifecycle_stage": "active",
+        "run_id": f"'{run.name}'",
+        "run_name": f"run-{number}",
+        "source_name": "''",
+        "source_type": 4,
+        "source_version": "''",
+        "start_time": 1_700_000_000_000 + number,
+        "status": 3,
+        "tags": "[]",
+        "user_id": "alice",
+    }
+    _write_meta(run, values)
+    for key, value in (("lr", "0.1"), ("batch_size", "32"), ("model", "resnet")):
+        (run / "params" / key).write_text(value)
+    for key, value in (("mlflow.user", "alice"), ("mlflow.runName", f"run-{number}")):
+        (run / "tags" / key).write_text(value)
+    for key in range(keys):
+        lines = (
+            f"{1_700_000_000_000 + step * STEP_MS} {random.random()!r} {step}\n"
+            for step in range(points)
+        )
+        (run / "metrics" / f"metric_{key}").write_text("".join(lines))
+
+
+def _write_meta(folder: Path, values: dict[str, object]) -> None:
+    text = "".join(f"{name}: {value}\n" for name, value in values.items())
+    (folder / "meta.yaml").write_text(text)
+
+
 def run_folder(folder: Path, records: int) -> int:
     """A W&B offline run of `records` history records of 8 values, written by the real client."""
     import os
