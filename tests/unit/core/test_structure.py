@@ -17,7 +17,17 @@ ROOT = Path(__file__).parents[3]
 CORE = ROOT / "bridge" / "trackbridge"
 ADAPTERS = ROOT / "adapters" / "trackbridge_adapters"
 BACK_ENDS = re.compile(r"mlflow|wandb|w&b|tensorboard|neptune", re.IGNORECASE)
-FOR_ADAPTERS = {"adapter", "columns", "digest", "errors", "fit", "fit_text", "losses", "schema"}
+FOR_ADAPTERS = {
+    "adapter",
+    "columns",
+    "digest",
+    "errors",
+    "fit",
+    "fit_paths",
+    "fit_text",
+    "losses",
+    "schema",
+}
 """Modules of the core that an adapter may use; the rest are steps of a job that it is part of."""
 
 

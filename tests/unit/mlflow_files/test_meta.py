@@ -47,15 +47,19 @@ def test_the_quick_way_gives_what_yaml_gives(values: dict[str, Any]) -> None:
             assert same(found, yaml.safe_load(content))
 
 
+def is_plain(path: Path) -> bool:
+    """Whether no name in a file is folded or quoted."""
+    content = path.read_text("utf-8")
+    return content.isascii() and not any(sign in content for sign in ("\n  ", '"', "*"))
+
+
 @pytest.mark.parametrize(
     "path",
-    sorted(FIXTURES.glob("mlflow-*/mlruns/*/*/meta.yaml")),
+    sorted(filter(is_plain, FIXTURES.glob("mlflow-*/mlruns/*/*/meta.yaml"))),
     ids=lambda path: path.parent.name[:8],
 )
 def test_meta_files_of_runs_are_read_the_quick_way(path: Path) -> None:
     content = path.read_text("utf-8")
-    if "\n  " in content or not content.isascii() or '"' in content or "*" in content:
-        pytest.skip("a name that is folded or quoted")
     assert same(folders.plain_yaml(content), yaml.safe_load(content))
 
 

@@ -15,7 +15,8 @@ from unit.mlflow_files.runs import param, point, run, write, writer_of
 from trackbridge.adapter import Names
 from trackbridge.compare import verify
 from trackbridge.engine import migrate
-from trackbridge.fit import PART_BYTES, Paths, fit_name
+from trackbridge.fit_paths import PART_BYTES, Paths
+from trackbridge.fit_text import fit_name
 from trackbridge.registry import open_writer
 from trackbridge.testing.made import store
 
