@@ -47,6 +47,21 @@ def groups(data: pa.RecordBatch, *columns: str) -> tuple[npt.NDArray[np.int64], 
     return group, first.tolist()
 
 
+def latest(group: npt.NDArray[np.int64], *keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A row of each group: of those with the greatest first key that with the greatest second, ...
+
+    The groups are numbered from 0, without gaps; the rows come in their order.
+    """
+    rows = np.arange(len(group))
+    for key in keys:
+        most = np.full(int(group.max(initial=-1)) + 1, np.iinfo(np.int64).min)
+        np.maximum.at(most, group[rows], key[rows])
+        rows = rows[key[rows] == most[group[rows]]]
+    found = np.zeros(int(group.max(initial=-1)) + 1, np.int64)
+    found[group[rows]] = rows
+    return found
+
+
 def split(data: pa.RecordBatch) -> Iterator[tuple[RunRef, pa.RecordBatch]]:
     """The rows of each run of a batch, in order."""
     if not data.num_rows:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trackbridge import console
 from trackbridge.adapter import (
@@ -24,14 +25,14 @@ from trackbridge.adapter import (
     RunRef,
     Writer,
 )
-from trackbridge.columns import batches, groups, relabel, sliced, split
+from trackbridge.columns import batches, groups, latest, numpy_of, relabel, sliced, split
 from trackbridge.digest import point_hashes
 from trackbridge.errors import UnsupportedError
 from trackbridge.fit import FittedPoints, Mask, fit_points, fit_rows, holds_everything
 from trackbridge.fit_paths import Paths, settled
 from trackbridge.fit_text import apart, fit_name
 from trackbridge.losses import Losses
-from trackbridge.residual import PointResidual
+from trackbridge.residual import Places, PointResidual
 from trackbridge.row_residual import KEYED, LABELS, keep, name
 from trackbridge.rows import lay_run
 from trackbridge.schema import TABLES
@@ -72,8 +73,8 @@ class _Run:
     """By table: names that had to change since the store would take them for others."""
     paths: dict[bool, Paths] = field(default_factory=dict)
     """Of metrics, where their names are paths: those of the system have a folder of their own."""
-    last: dict[str, Row] = field(default_factory=dict)
-    """The last point of each metric that the run logged itself."""
+    last: dict[str, tuple[tuple[int, ...], Row]] = field(default_factory=dict)
+    """The last point of each metric that the run logged itself, after its place."""
     shown: Presentation = field(default_factory=lambda: Presentation({}))
     own_files: dict[tuple[str, str], Row] = field(default_factory=dict)
     shown_files: dict[tuple[str, str], Row] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class Translation:
         """Once all is fed: find out how each run is shown, so that its files can be placed."""
         for run in self._runs.values():
             rows = {table: [_bare(row) for row in rows] for table, rows in run.rows.items()}
-            rows["metrics"] = list(run.last.values())
+            rows["metrics"] = [row for _, row in run.last.values()]
             run.shown = self._writer.present(run.key, rows)
             own = {id(row) for row in rows["metrics"]}
             points = run.shown.tables.get("metrics", [])
@@ -231,13 +232,19 @@ class Translation:
         return fitted._replace(data=settled(fitted.data, paths_of, self.losses))
 
     def _note_last(self, data: pa.RecordBatch) -> None:
-        group, first = groups(data, "project", "run_id", "key")
-        last = np.zeros(len(first), np.int64)
-        last[group] = np.arange(data.num_rows)
+        """Keep the last point of each metric, whatever order the points come in."""
+        own = data.filter(pc.invert(data.column("system")))
+        group, _ = groups(own, "project", "run_id", "key")
+        places = Places.of(own)
+        values = numpy_of(own.column("value"), np.float64).view(np.int64)
+        keys = (places.row, places.step, places.time, values)
+        last = latest(group, *keys)
         names = ["project", "run_id", "key", "value", "system"]
-        for row in data.select(names).take(pa.array(last)).to_pylist():
-            if not row["system"]:
-                self._runs[RunRef(row["project"], row["run_id"])].last[row["key"]] = _bare(row)
+        rows = own.select(names).take(pa.array(last, pa.int64())).to_pylist()
+        for row, place in zip(rows, zip(*(key[last].tolist() for key in keys))):
+            run = self._runs[RunRef(row["project"], row["run_id"])]
+            if row["key"] not in run.last or place > run.last[row["key"]][0]:
+                run.last[row["key"]] = place, _bare(row)
 
     def _feed_logs(self, data: pa.RecordBatch) -> Iterator[Batch]:
         held = self._caps.holds.get("logs")

@@ -69,11 +69,15 @@ def test_a_store_comes_through_all_others_as_it_was(
 ) -> None:
     origin = str(copied(store))
     database = f"mlflow:sqlite:///{tmp_path}/new/mlflow.db"
+    files = f"mlflow:{tmp_path}/files/mlruns"
     folders = f"wandb-files:{tmp_path}/wandb-new"
     first = move(origin, database, origin)
-    second = move(database, folders, origin)
-    third = move(folders, f"archive:{tmp_path}/archive", origin, left_by(second))
-    assert first.points == second.points == third.points
+    second = move(database, files, origin)
+    left = left_by(second)
+    third = move(files, folders, origin, left)
+    left |= left_by(third)
+    fourth = move(folders, f"archive:{tmp_path}/archive", origin, left)
+    assert first.points == second.points == third.points == fourth.points
 
 
 @pytest.mark.parametrize("store", EXTREMES)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Mapping
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -10,7 +13,10 @@ from unit.core.samples import POOR, moment, points, sample
 from unit.core.stores import NOTHING_CHANGES, batch, edit, native, peek, seed, stores
 
 import trackbridge
-from trackbridge.adapter import Capabilities, FileRef, Row
+from trackbridge.adapter import Capabilities, FileRef, Presentation, Row, RunKey
+from trackbridge.columns import batches
+from trackbridge.registry import open_writer
+from trackbridge.translate import Translation
 from trackbridge_adapters import memory
 
 
@@ -276,3 +282,32 @@ def test_every_loss_is_counted_with_an_example(moved: tuple[str, str, str]) -> N
     assert found["params.type not shown"][0] == 1
     assert found["summary not shown"] == (1, "best")
     assert found["time of a point rounded down"][0] == 12
+
+
+def test_the_last_point_of_a_metric_does_not_depend_on_the_order_of_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sidecar gives the points that it holds after all others."""
+    label = {"project": "p", "run_id": "r", "key": "loss", "time": moment(0)}
+    places = ((0, 0, 1.0), (9, 1, float("nan")), (5, 2, 3.0), (5, 2, 2.0))
+    rows: list[Row] = [
+        {**label, "step": step, "row": row, "value": value, "system": False}
+        for step, row, value in places
+    ]
+    rows.append({**label, "step": 99, "value": 7.0, "system": True})
+    with stores(POOR) as (away,):
+        writer = open_writer(f"memory:{away}")
+        for order in itertools.permutations(rows):
+            seen: list[Row] = []
+            monkeypatch.setattr(writer, "present", partial(_noted, seen))
+            moving = Translation(writer, [RunKey("toy", "", "p", "r")])
+            for part in (order[:2], order[2:]):
+                for each in batches("metrics", part):
+                    list(moving.feed(each))
+            moving.present()
+            assert [row["value"] for row in seen] == [3.0]
+
+
+def _noted(seen: list[Row], key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+    seen += tables["metrics"]
+    return Presentation(dict(tables))
