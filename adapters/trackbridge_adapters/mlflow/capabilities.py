@@ -122,6 +122,7 @@ _PATH = replace(_NAME, alphabet=r"/\w.\- " if WINDOWS else _NAME.alphabet, paths
 
 FILES = replace(
     SQL,
+    items=(),
     largest=None,
     signed_zero=True,
     repeated_points=True,
