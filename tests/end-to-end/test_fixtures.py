@@ -73,10 +73,8 @@ def test_a_store_comes_through_all_others_as_it_was(
     folders = f"wandb-files:{tmp_path}/wandb-new"
     first = move(origin, database, origin)
     second = move(database, files, origin)
-    left = left_by(second)
-    third = move(files, folders, origin, left)
-    left |= left_by(third)
-    fourth = move(folders, f"archive:{tmp_path}/archive", origin, left)
+    third = move(files, folders, origin)
+    fourth = move(folders, f"archive:{tmp_path}/archive", origin, left_by(second))
     assert first.points == second.points == third.points == fourth.points
 
 
