@@ -117,7 +117,7 @@ def _file_store(path: Path) -> Path | None:
     return None
 
 
-def _artifact_root(options: Mapping[str, str]) -> Path | None:
+def _artifact_root(options: Mapping[str, str]) -> str | None:
     unknown = sorted(options.keys() - OPTIONS)
     if unknown:
         raise ConfigError(f"mlflow: no option {unknown[0]!r}; known: {', '.join(sorted(OPTIONS))}")
@@ -125,6 +125,6 @@ def _artifact_root(options: Mapping[str, str]) -> Path | None:
     if root is None:
         return None
     split = urlsplit(root)
-    if split.scheme not in ("", "file") and len(split.scheme) > 1:
-        raise UnsupportedError(f"artifact_root {root!r}: only local folders are supported yet")
-    return Path(unquote(split.path) if split.scheme == "file" else root).absolute()
+    if len(split.scheme) > 1 and split.scheme != "file":
+        return root.rstrip("/")
+    return str(Path(unquote(split.path) if split.scheme == "file" else root).absolute())

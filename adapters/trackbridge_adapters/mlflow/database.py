@@ -59,10 +59,10 @@ class Database:
     def exists(self) -> bool:
         return self.path.is_file()
 
-    def create(self, root: Path) -> None:
+    def create(self, root: str) -> None:
         from trackbridge_adapters.mlflow import head
 
-        head.create(self.path, root)
+        head.create(self.path, Path(root))
 
     def own_root(self) -> Path:
         from trackbridge_adapters.mlflow import roots

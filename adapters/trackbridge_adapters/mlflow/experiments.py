@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackbridge.adapter import Row
-from trackbridge_adapters.mlflow import roots
+from trackbridge_adapters.mlflow import roots, storage
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
     PLACE,
@@ -29,13 +29,14 @@ WORKSPACES = "workspaces"
 
 class Experiment(NamedTuple):
     number: int
-    folder: Path
+    folder: str
+    """Where the folders of its runs are, a path or a URI."""
 
 
 class Experiments:
     """The experiments as a transaction sees them; new ones get their folder below `root`."""
 
-    def __init__(self, transaction: Transaction, root: Path) -> None:
+    def __init__(self, transaction: Transaction, root: str) -> None:
         self._transaction, self._root = transaction, root
         labels, _ = experiments(transaction)
         self._numbers = {label: int(number) for number, label in labels.items()}
@@ -88,11 +89,15 @@ class Experiments:
         where = "WHERE experiment_id = ?"
         rows = self._transaction.select("experiments", ["artifact_location"], where, [number])
         for (location,) in rows:
+            if storage.is_elsewhere(self._root):
+                if (location or "").startswith(f"{self._root}/"):
+                    return Experiment(number, location)
+                continue
             folder = Path(location or "")
             is_here = folder.is_relative_to(self._root) or folder.parent.is_dir()
             if folder.is_absolute() and is_here and not roots.is_in_store(folder):
-                return Experiment(number, folder)
-        return Experiment(number, self._root / str(number))
+                return Experiment(number, str(folder))
+        return Experiment(number, f"{self._root}/{number}")
 
     def _create(
         self, label: str, wish: str | None, workspace: str = WORKSPACE, name: str | None = None
@@ -109,7 +114,7 @@ class Experiments:
                 {
                     "experiment_id": number,
                     "name": label if name is None else name,
-                    "artifact_location": str(self._root / str(number)),
+                    "artifact_location": f"{self._root}/{number}",
                     "lifecycle_stage": "active",
                     "creation_time": now,
                     "last_update_time": now,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def sweep(session: Session, base: Path) -> None:
     """
     for chunk in folders.subfolders(base):
         listed = list(_read(chunk / NAME))
-        for path in set(listed) - _referred(session, listed):
+        for path in set(listed) - referred(session, listed):
             shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(chunk, ignore_errors=True)
     with suppress(OSError):
@@ -71,9 +71,10 @@ def _read(path: Path) -> Iterator[str]:
                 return
 
 
-def _referred(session: Session, paths: list[str]) -> set[str]:
+def referred(session: Session, paths: Sequence[str]) -> set[str]:
     """Those of some folders in which the database has files, under whatever name."""
-    names = {path: path for path in paths} | {Path(path).as_uri(): path for path in paths}
+    names = {path: path for path in paths}
+    names |= {Path(path).as_uri(): path for path in paths if Path(path).is_absolute()}
     values = [json.dumps(list(names))]
     found = session.select("runs", ["artifact_uri"], f"WHERE artifact_uri {IN}", values)
     where = f"WHERE artifact_location {IN}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -105,8 +106,14 @@ class MysqlConnection:
         values = ", ".join(f'"{name}" = VALUES("{name}")' for name in columns or key)
         return f"ON DUPLICATE KEY UPDATE {values}"
 
-    def advance(self, table: str, column: str, number: int | None, taken: int) -> int:
-        return taken + 1 if number is None else number  # the server learns it from the row
+    def allocate(self, table: str, column: str) -> int:
+        self.execute(f"INSERT INTO {table} (name) VALUES (?)", [uuid.uuid4().hex])
+        ((number,),) = self.fetch("SELECT last_insert_id()", ())
+        self.execute(f'DELETE FROM {table} WHERE "{column}" = ?', [number])
+        return int(number)
+
+    def skip(self, table: str, column: str, number: int) -> None:
+        """The server learns it from the row."""
 
     def commit(self) -> None:
         self.execute("COMMIT")

@@ -102,17 +102,23 @@ class PostgresConnection:
         values = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in columns)
         return f"ON CONFLICT ({names}) DO " + (f"UPDATE SET {values}" if values else "NOTHING")
 
-    def advance(self, table: str, column: str, number: int | None, taken: int) -> int:
-        ((sequence,),) = self.fetch("SELECT pg_get_serial_sequence(?, ?)", [table, column])
-        if sequence is None:
-            return taken + 1 if number is None else number
-        if number is None:
-            query = f"SELECT setval(?, greatest(last_value, ?) + 1) FROM {sequence}"
-            ((given,),) = self.fetch(query, [sequence, taken])
-            return int(given)
+    def allocate(self, table: str, column: str) -> int:
+        ((number,),) = self.fetch("SELECT nextval(?)", [self._sequence(table, column)])
+        return int(number)
+
+    def skip(self, table: str, column: str, number: int) -> None:
+        sequence = self._sequence(table, column)
         query = f"SELECT setval(?, greatest(last_value, ?)) FROM {sequence}"
         self.fetch(query, [sequence, number])
-        return number
+
+    def _sequence(self, table: str, column: str) -> str:
+        ((sequence,),) = self.fetch("SELECT pg_get_serial_sequence(?, ?)", [table, column])
+        if sequence is None:
+            raise ConfigError(
+                f"{self._name}: {table}.{column} has no sequence, as MLflow's own tables do;"
+                " give it back with ALTER SEQUENCE ... OWNED BY"
+            )
+        return str(sequence)
 
     def commit(self) -> None:
         self.execute("COMMIT")

@@ -52,14 +52,14 @@ class Server:
         except NotFoundError:
             return False
 
-    def create(self, root: Path) -> None:
+    def create(self, root: str) -> None:
         """If somebody else makes the tables meanwhile, theirs stay."""
         from trackbridge_adapters.mlflow import head
 
         with self._connection() as connection:
             connection.lock(BUSY_SECONDS)
             if not self.exists():
-                head.initialize(self._uri_of_driver(), str(root), self.name)
+                head.initialize(self._uri_of_driver(), root, self.name)
 
     def own_root(self) -> Path:
         raise ConfigError(

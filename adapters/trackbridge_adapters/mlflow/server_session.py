@@ -25,6 +25,9 @@ from trackbridge_adapters.mlflow.session import (
 PUT_ROWS = 500
 """Rows of one statement that puts rows."""
 
+NEAR = 100
+"""Rows of a kind that others make in a moment, at most."""
+
 LARGEST = {"integer": 2**31 - 1, "int": 2**31 - 1, "bigint": 2**63 - 1}
 """Greatest number of a column's type."""
 
@@ -65,11 +68,12 @@ class Connection(Protocol):
         """The end of an INSERT that overwrites the columns of rows of the same key."""
         ...
 
-    def advance(self, table: str, column: str, number: int | None, taken: int) -> int:
-        """Make that the server gives no new row this number, or the next one; gives it back.
+    def allocate(self, table: str, column: str) -> int:
+        """The number that the server gives a new row, and no other any more."""
+        ...
 
-        `taken` is the greatest number that is known to be there.
-        """
+    def skip(self, table: str, column: str, number: int) -> None:
+        """Make that the server gives no new row this number."""
         ...
 
     def commit(self) -> None: ...
@@ -176,11 +180,20 @@ class ServerTransaction(ServerSession, Transaction):
         self.put("runs", ["run_uuid"], [{"run_uuid": run} for run in runs])
 
     def number(self, table: str, column: str, wish: int | None, taken: set[int]) -> int:
+        # MLflow's servers may be making rows too: numbers that they might have been given already,
+        # but that are not to be seen yet, are only taken as the server gives them to us
         largest = LARGEST.get(self.columns(table)[column], 2**31 - 1)
-        fits = wish is not None and wish <= largest and wish not in taken
-        return self._connection.advance(
-            table, column, wish if fits else None, max(taken, default=0)
-        )
+        if wish is None or wish > largest or wish in taken:
+            return self._connection.allocate(table, column)
+        if wish == 0:  # no server gives it
+            return wish
+        number = self._connection.allocate(table, column)
+        while number < wish <= number + NEAR:
+            number = self._connection.allocate(table, column)
+        if abs(wish - number) > NEAR:
+            self._connection.skip(table, column, wish)
+            return wish
+        return number
 
     def commit(self) -> None:
         self._connection.commit()

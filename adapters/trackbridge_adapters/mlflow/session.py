@@ -152,7 +152,7 @@ class Store(Protocol):
         """Whether MLflow's tables are there."""
         ...
 
-    def create(self, root: Path) -> None:
+    def create(self, root: str) -> None:
         """Have MLflow make its tables, with artifacts below `root`."""
         ...
 

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.mlflow import artifacts, models, sql_list, store_files
+from trackbridge_adapters.mlflow import artifacts, models, sql_list, storage, store_files
 from trackbridge_adapters.mlflow.session import Session, Store
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Batch
 
 
+DEFAULT = "WHERE experiment_id = 0"
+"""Condition on the experiment that every database of MLflow's has."""
+
+
 class SqlReader:
     """A database of MLflow's; Arrow is imported when runs are read, not to list them."""
 
-    def __init__(self, database: Store, artifact_root: Path | None = None) -> None:
+    def __init__(self, database: Store, artifact_root: str | None = None) -> None:
         self.address = f"mlflow:{database.address}"
         self.database = database
         self.capabilities = database.capabilities
@@ -70,18 +74,26 @@ class SqlReader:
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE and not self.database.has_folder:
             return self._open_own(file)
-        data = artifacts.opened(self._folder(file), file.path)
-        if data is None and self._places:  # the run may have been written anew meanwhile
-            self._places.clear()
-            data = artifacts.opened(self._folder(file), file.path)
+        there = self._storage(file)
+        data = None if there is None else there.opened(file.path)
+        if data is None and self._places and not (there and there.exists()):
+            self._places.clear()  # the run was written anew meanwhile
+            there = self._storage(file)
+            data = None if there is None else there.opened(file.path)
         if data is None:
             owner = file.owner if ItemRef.of(file) else f"run {file.run.run_id}"
             raise NotFoundError(f"{self.address}: {owner}: no file {file.path!r}")
         return data
 
-    def artifact_root(self, session: Session) -> Path:
-        """Where new experiments get their folders."""
-        return self._artifact_root or self.store_folder(session)
+    def artifact_root(self, session: Session) -> str:
+        """Where new experiments get their folders: a path of this machine or a URI."""
+        if self._artifact_root is not None:
+            return self._artifact_root
+        for (location,) in session.select("experiments", ["artifact_location"], DEFAULT):
+            root, _, number = (location or "").rpartition("/")
+            if number == "0" and isinstance(storage.find(location, self.home), storage.Elsewhere):
+                return str(root)
+        return str(self.store_folder(session))
 
     def store_folder(self, session: Session) -> Path:
         """Where the files of experiments lie: beside the default experiment's folder.
@@ -91,8 +103,7 @@ class SqlReader:
         from trackbridge_adapters.mlflow import roots
 
         places = [self.home / roots.PLAIN] if self.database.has_folder else []
-        query = "WHERE experiment_id = 0"
-        for (location,) in session.select("experiments", ["artifact_location"], query):
+        for (location,) in session.select("experiments", ["artifact_location"], DEFAULT):
             folder = artifacts.local(location, self.home)
             if folder and folder.name == "0" and folder.parent.parent.is_dir():
                 places.insert(0, folder.parent)
@@ -106,21 +117,21 @@ class SqlReader:
             raise NotFoundError(f"{self.address}: no file {file.path!r}")
         return io.BytesIO(content)
 
-    def _folder(self, file: FileRef) -> Path | None:
+    def _storage(self, file: FileRef) -> storage.Storage | None:
         """Where the files of the store, of an item, of a run or of its model lie."""
         item = ItemRef.of(file)
         if item is not None:
             from trackbridge_adapters.mlflow import sql_items
 
             with self.database.session() as session:
-                return artifacts.local(sql_items.location(session, item), self.home)
+                return storage.find(sql_items.location(session, item), self.home)
         if file.run == STORE:
             with self.database.session() as session:
-                return self.store_folder(session)
+                return storage.Folder(self.store_folder(session))
         name = (file.run.run_id, file.owner)
         if name not in self._places:
             self._places = self._read_places()
-        return artifacts.local(self._places.get(name), self.home)
+        return storage.find(self._places.get(name), self.home)
 
     def _read_places(self) -> dict[tuple[str, str], str]:
         """Artifact URIs by run and owner, all at once: files are asked for in great numbers."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trackbridge.adapter import Batch
     from trackbridge_adapters.mlflow.experiments import Experiments
     from trackbridge_adapters.mlflow.session import Transaction
-    from trackbridge_adapters.mlflow.staging import Name, Staging
+    from trackbridge_adapters.mlflow.staging import Files, Name
 
 NEEDS = {
     "traces": ("trace_info", "spans", "span_metrics", "assessments", "entity_associations"),
@@ -83,9 +83,7 @@ class _KindWriter(Protocol):
 class Items:
     """Items of a chunk on their way into a transaction."""
 
-    def __init__(
-        self, transaction: Transaction, experiments: Experiments, staging: Staging
-    ) -> None:
+    def __init__(self, transaction: Transaction, experiments: Experiments, staging: Files) -> None:
         self._experiments, self._staging = experiments, staging
         self._traces = TraceWriter(transaction, experiments)
         self._models = ModelWriter(transaction, experiments)
@@ -98,7 +96,7 @@ class Items:
         self._writers = {writer.kind: writer for writer in writers}
         self._placed: dict[str, dict[str, Row]] = {kind: {} for kind in FOLDERS}
         """Items of the kinds that have files, by id."""
-        self.old: set[Path] = set()
+        self.old: set[str] = set()
         """Folders in which their files were so far."""
 
     def write(self, batch: Batch) -> None:
@@ -111,7 +109,7 @@ class Items:
         if kind in FOLDERS and batch.table == kind:
             ids = [row[ITEMS[kind].id] for row in rows]
             of_kind = self._traces if kind == "traces" else self._models
-            self.old |= {Path(place) for place in of_kind.places(ids).values()}
+            self.old |= set(of_kind.places(ids).values())
             self._placed[kind].update(zip(ids, rows))
         self._writers[kind].add(batch.table, rows)
 
@@ -131,14 +129,14 @@ class Items:
         folders: dict[str, str] = {}
         for item, row in self._placed[kind].items():
             experiment = self._experiments.find(row["project"])
-            parent = experiment.folder / FOLDERS[kind] / item
+            parent = f"{experiment.folder}/{FOLDERS[kind]}/{item}"
             name = ("", f"{kind}:{item}")
             if is_elsewhere(row["source"]):
                 folders[item] = row["source"]
             elif kind == "stray_models" or self._staging.has(name):
-                folders[item] = str(self._staging.claim(name, parent, native=True))
+                folders[item] = self._staging.claim(name, parent, native=True)
             elif row["source"] is not None:  # where MLflow may put files of its own one day
-                folders[item] = str(parent / "artifacts.2")
+                folders[item] = f"{parent}/artifacts.2"
         return folders
 
 

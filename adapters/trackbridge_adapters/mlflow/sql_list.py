@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trackbridge.adapter import Query, RunInfo, RunRef
-from trackbridge_adapters.mlflow import artifacts, sql_states
+from trackbridge_adapters.mlflow import sql_states, storage
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     RUN_NAME,
@@ -50,13 +50,17 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
     models = sql_states.models(session, where, values)
     restriction = f"WHERE run_uuid {where}" if where else ""
     order = f"{restriction} ORDER BY experiment_id, start_time, run_uuid"
+    meant: list[tuple[RunRef, dict[str, Any], list[Any]]] = []
     for row in session.select("runs", COLUMNS, order, values):
         native = dict(zip(COLUMNS, row))
         number = str(native["experiment_id"])
         ref = RunRef(projects.get(number, number), native["run_uuid"])
         if _is_meant(query, ref, native, gone=number in deleted):
             state = [each.get(ref.run_id) for each in (points, states, tags, models)]
-            yield _info(ref, native, state, home)
+            meant.append((ref, native, state))
+    filed = storage.listed(_files(native, state, home) for _, native, state in meant)
+    for (ref, native, state), files in zip(meant, filed):
+        yield _info(ref, native, state, files)
 
 
 def experiments(session: Session) -> tuple[dict[str, str], set[str]]:
@@ -84,16 +88,26 @@ def _is_meant(query: Query, ref: RunRef, native: dict[str, Any], *, gone: bool) 
     return query.since is None or (started is not None and started >= query.since)
 
 
-def _info(ref: RunRef, native: dict[str, Any], state: list[Any], home: Path) -> RunInfo:
-    points, _, tags, models = state
+def _files(native: dict[str, Any], state: list[Any], home: Path) -> list[storage.Wanted]:
+    """The files of a run and of the models that it has made."""
+    _, _, tags, models = state
+    places = [native["artifact_uri"], *(place for _, place, *_ in models or ())]
+    carried = KEY_TAG in (tags or {})
+    return [
+        storage.Wanted(found, [], carried and number == 0)
+        for number, found in enumerate(storage.find(place, home) for place in places)
+        if found is not None
+    ]
+
+
+def _info(
+    ref: RunRef, native: dict[str, Any], state: list[Any], listed: list[storage.Listing]
+) -> RunInfo:
+    points, _, tags, _ = state
     tags = tags or {}
-    folder = artifacts.local(native["artifact_uri"], home)
     carried = KEY_TAG in tags
-    sidecar = artifacts.sidecar(folder) if carried else None
-    files = list(artifacts.walk(folder, carried=carried)) if folder else []
-    for _, place, *_ in models or ():
-        made = artifacts.local(place, home)
-        files += artifacts.walk(made) if made else ()
+    files = [entry for listing in listed for entry in listing.entries]
+    sidecar = next((listing.sidecar for listing in listed), None)
     content = json.dumps([native, state, files, sidecar], default=str, sort_keys=True)
     return RunInfo(
         ref,

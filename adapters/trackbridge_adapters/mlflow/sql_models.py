@@ -6,7 +6,6 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from trackbridge.adapter import Row
@@ -15,7 +14,7 @@ from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.entities import milliseconds, native_tags, unpacked
 from trackbridge_adapters.mlflow.experiments import Experiment
 from trackbridge_adapters.mlflow.session import IN, Session, Transaction
-from trackbridge_adapters.mlflow.staging import Name, Staging
+from trackbridge_adapters.mlflow.staging import Files, Name
 
 COLUMNS = {
     "model_id": "model_id",
@@ -100,16 +99,16 @@ def write(
     transaction: Transaction,
     experiments: Mapping[str, Experiment],
     rows: Sequence[Row],
-    staging: Staging,
-) -> dict[Name, Path]:
+    staging: Files,
+) -> dict[Name, str]:
     """Write models; gives the folder of each by its run's id and its owner."""
-    folders: dict[Name, Path] = {}
+    folders: dict[Name, str] = {}
     new: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         experiment = experiments[row["project"]]
         if models.is_made(row):
             name = (row["run_id"], models.owner(row["collection"], row["version"]))
-            parent = experiment.folder / models.FOLDER / row["version"]
+            parent = f"{experiment.folder}/{models.FOLDER}/{row['version']}"
             folder = folders[name] = staging.claim(name, parent, native=True)
             add_model(new, row, experiment.number, folder)
         _add_edge(new, row)
@@ -154,7 +153,7 @@ def _edges(session: Session, runs: str) -> Iterator[tuple[str, str, str, int]]:
         yield kind, run, model, step or 0
 
 
-def add_model(new: dict[str, list[Row]], row: Row, experiment: int, folder: Path) -> None:
+def add_model(new: dict[str, list[Row]], row: Row, experiment: int, folder: str) -> None:
     metadata, model_id = unpacked(row["metadata"]), row["version"]
     owned = {"model_id": model_id, "experiment_id": experiment}
     created = milliseconds(row["created"]) or 0
@@ -162,7 +161,7 @@ def add_model(new: dict[str, list[Row]], row: Row, experiment: int, folder: Path
         {
             **owned,
             "name": row["collection"],
-            "artifact_location": str(folder),
+            "artifact_location": folder,
             "creation_timestamp_ms": created,
             "last_updated_timestamp_ms": metadata.get("last_updated", created),
             "status": metadata["status"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.mlflow import artifacts, models, sql_models, sql_points
+from trackbridge_adapters.mlflow import models, sql_models, sql_points, storage
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     EXTRA,
@@ -153,22 +153,26 @@ class Chunk:
         made = list(sql_models.made_by(self.session, self.ids))
         logged = {row["run_id"] for row in self.tags if row["key"] in LOGGED}
         logged -= {model["run_id"] for model in made}
+        places = []
         for run_id, native in self.runs.items():
             damage = self.damage[run_id]
-            folder = artifacts.local(native["artifact_uri"], self.home)
-            if folder is None:
+            found = storage.find(native["artifact_uri"], self.home)
+            if found is None:
                 damage.append(f"artifacts: {native['artifact_uri']} cannot be listed from here")
                 continue
-            if run_id in logged and not folder.is_dir():
-                damage.append(f"artifacts: {folder} is missing, and the files that were logged")
-            for entry in artifacts.walk(folder, damage, carried=run_id in carried):
-                yield {**self._label(run_id), "owner": "", "path": entry.path, "size": entry.size}
+            if run_id in logged and not found.exists():
+                where = native["artifact_uri"]
+                damage.append(f"artifacts: {where} is missing, and the files that were logged")
+            places.append((run_id, "", storage.Wanted(found, damage, run_id in carried)))
         for model in made:
-            folder = artifacts.local(model["location"], self.home)
-            label = self._label(model["run_id"])
+            found = storage.find(model["location"], self.home)
             owner = models.owner(model["name"], model["model_id"])
-            for entry in artifacts.walk(folder) if folder else ():
-                yield {**label, "owner": owner, "path": entry.path, "size": entry.size}
+            if found is not None:
+                places.append((model["run_id"], owner, storage.Wanted(found, [], False)))
+        listed = storage.listed([wanted] for _, _, wanted in places)
+        for (run_id, owner, _), (listing,) in zip(places, listed):
+            for path, size, _ in listing.entries:
+                yield {**self._label(run_id), "owner": owner, "path": path, "size": size}
 
     def _label(self, run_id: str) -> Row:
         return {"project": self.projects[run_id], "run_id": run_id}

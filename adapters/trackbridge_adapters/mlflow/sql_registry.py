@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from trackbridge.adapter import Row
@@ -40,7 +39,7 @@ def write(transaction: Transaction, models: Sequence[Row], versions: Sequence[Ro
         _write_aliases(transaction, row)
 
 
-def follow(transaction: Transaction, moved: Mapping[str, Path]) -> None:
+def follow(transaction: Transaction, moved: Mapping[str, str]) -> None:
     """Versions whose files lay in a folder of a run or model have them in the new one now."""
     columns = ["workspace", "name", "version", "source", "storage_location"]
     for workspace, name, version, *places in transaction.select("model_versions", columns):
@@ -54,13 +53,13 @@ def follow(transaction: Transaction, moved: Mapping[str, Path]) -> None:
             )
 
 
-def _followed(place: str | None, moved: Mapping[str, Path]) -> str | None:
+def _followed(place: str | None, moved: Mapping[str, str]) -> str | None:
     """A path below one of the folders, below its new one."""
     parts = (place or "").split("/")
     for length in range(len(parts), 0, -1):
         old = "/".join(parts[:length])
         if old in moved:
-            return "/".join([str(moved[old]), *parts[length:]])
+            return "/".join([moved[old], *parts[length:]])
     return place
 
 

@@ -6,7 +6,6 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
@@ -21,7 +20,7 @@ from trackbridge_adapters.mlflow.entities import (
 )
 from trackbridge_adapters.mlflow.experiments import Experiments
 from trackbridge_adapters.mlflow.session import IN, Transaction
-from trackbridge_adapters.mlflow.staging import Name, Staging
+from trackbridge_adapters.mlflow.staging import Files, Name
 
 DATASET = {
     "kind": "dataset_source_type",
@@ -37,18 +36,18 @@ def write_runs(
     experiments: Experiments,
     keys: Mapping[RunRef, RunKey],
     rows: Mapping[str, Sequence[Row]],
-    staging: Staging,
-) -> dict[Name, Path]:
+    staging: Files,
+) -> dict[Name, str]:
     """Write the small tables of a chunk; gives the new folder of each run's and model's files."""
     found = {name: experiments.find(name) for name in {ref.project for ref in keys}}
     runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
     if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
         raise IntegrityError(f"{transaction.name}: a chunk must have one row in runs for each run")
-    folders: dict[Name, Path] = {}
+    folders: dict[Name, str] = {}
     native = []
     for ref, row in runs.items():
         experiment, name = found[ref.project], (ref.run_id, "")
-        parent = experiment.folder / ref.run_id
+        parent = f"{experiment.folder}/{ref.run_id}"
         folders[name] = staging.claim(name, parent, native=keys[ref].kind == KIND)
         native.append(_run(ref, row, experiment.number, folders[name]))
     transaction.put("runs", ["run_uuid"], native)
@@ -79,7 +78,7 @@ def delete_inputs(transaction: Transaction, runs: Sequence[str]) -> None:
         transaction.delete("datasets", "dataset_uuid", [dataset for _, dataset in edges], unused)
 
 
-def _run(ref: RunRef, row: Row, experiment: int, folder: Path) -> Row:
+def _run(ref: RunRef, row: Row, experiment: int, folder: str) -> Row:
     extra = unpacked(row["extra"])
     return {
         "run_uuid": ref.run_id,
@@ -94,7 +93,7 @@ def _run(ref: RunRef, row: Row, experiment: int, folder: Path) -> Row:
         "deleted_time": extra.get("deleted_time"),
         "source_version": extra.get("source_version", ""),
         "lifecycle_stage": "deleted" if row["deleted"] else "active",
-        "artifact_uri": str(folder),
+        "artifact_uri": folder,
         "experiment_id": experiment,
     }
 

@@ -130,7 +130,7 @@ class ModelWriter:
         for row in self._rows:
             number = self._experiments.find(row["project"]).number
             made = {**row, "version": row["model_id"], "collection": row["name"]}
-            sql_models.add_model(new, made, number, Path(folders[row["model_id"]]))
+            sql_models.add_model(new, made, number, folders[row["model_id"]])
         for table, native in new.items():
             self._transaction.insert(table, native)
         if "storage_location" in self._transaction.columns("model_versions"):

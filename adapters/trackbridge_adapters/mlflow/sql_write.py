@@ -39,6 +39,7 @@ from trackbridge_adapters.mlflow import (
     sql_models,
     sql_registry,
     sql_rows,
+    storage,
     store_files,
     translate,
 )
@@ -48,7 +49,8 @@ from trackbridge_adapters.mlflow.session import IN, Store
 from trackbridge_adapters.mlflow.sql import SqlReader
 from trackbridge_adapters.mlflow.sql_items import Items
 from trackbridge_adapters.mlflow.sql_points_write import Points
-from trackbridge_adapters.mlflow.staging import OF_STORE, Name, Staging
+from trackbridge_adapters.mlflow.staging import Files, Name, Staging
+from trackbridge_adapters.mlflow.upload import Upload
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 PROJECT = Names(256, "\x01-\U0010ffff")
@@ -63,11 +65,10 @@ RUN_TABLES = ("metrics", "latest_metrics", "params", "tags")
 class SqlWriter(SqlReader):
     """A database of MLflow's that may not exist yet."""
 
-    def __init__(self, database: Store, artifact_root: Path | None = None) -> None:
+    def __init__(self, database: Store, artifact_root: str | None = None) -> None:
         super().__init__(database, artifact_root)
         if artifact_root is not None:
-            head.check_place(artifact_root)
-            roots.check(artifact_root, database.name)
+            _check_root(artifact_root, database)
         if not head.has_models():
             tables = self.capabilities.holds.items()
             holds = {table: columns for table, columns in tables if table != "artifacts"}
@@ -110,15 +111,15 @@ class SqlWriter(SqlReader):
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
         database = self.database
         if not database.exists():
-            root = self._artifact_root or database.new_root()
-            roots.check(root, database.name)
+            root = self._artifact_root or str(database.new_root())
+            _check_root(root, database)
             database.create(root)
         with database.session() as session:
             found = [row[0] for row in session.select("alembic_version", ["version_num"])]
             root = self.artifact_root(session)
             of_store = self.store_folder(session) if database.has_folder else None
         head.check(database, found[0] if found else None)
-        roots.check(root, database.name)
+        _check_root(root, database)
         sink = SqlSink(database, root, of_store, {self.target(key): key for key in keys})
         sink.on_commit = self._places.clear
         return sink
@@ -130,7 +131,7 @@ class SqlSink:
     def __init__(
         self,
         database: Store,
-        root: Path,
+        root: str,
         of_store: Path | None,
         keys: Mapping[RunRef, RunKey],
     ) -> None:
@@ -140,7 +141,8 @@ class SqlSink:
         self._points = Points()
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._own_files: dict[str, bytes] = {}
-        self._staging = Staging(root, database)
+        elsewhere = storage.is_elsewhere(root)
+        self._staging: Files = Upload(database) if elsewhere else Staging(Path(root), database)
         self._items: Items | None = None
         self.on_commit: Callable[[], None] = lambda: None
         self._transaction = database.transaction()
@@ -177,12 +179,13 @@ class SqlSink:
         if ItemRef.of(file) is not None:
             self._staging.put(self._of_items().name(file), file.path, data)
             return
-        if file.run != STORE and file.run not in self._keys:
-            raise IntegrityError(f"{self._name}: run {file.run.run_id} is not in this chunk")
-        if file.run == STORE and self._of_store is None:
+        if file.run == STORE:
+            artifacts.inside(Path(), file.path)
             self._own_files[file.path] = data.read()
             return
-        name = OF_STORE if file.run == STORE else (file.run.run_id, file.owner)
+        if file.run not in self._keys:
+            raise IntegrityError(f"{self._name}: run {file.run.run_id} is not in this chunk")
+        name = (file.run.run_id, file.owner)
         self._staging.put(name, file.path, data)
         link = None if file.owner else artifacts.thumbnail(file.path)
         if link is not None:
@@ -199,15 +202,16 @@ class SqlSink:
         self._insert("latest_metrics", self._points.latest())
         if self._items is not None:
             self._items.place()
-            self._staging.replaces(_own(map(str, self._items.old)))
+            self._staging.replaces(_own(self._items.old))
         moved = {uri: folders[name] for name, uri in self._old.items() if name in folders}
         sql_registry.follow(self._transaction, moved)
         self._staging.replaces(_own(self._old.values()))
         self._staging.place()
-        if self._of_store is not None:
-            self._staging.merge(self._of_store)
         for path, content in self._own_files.items():
-            store_files.write(self._transaction, path, content)
+            if self._of_store is None:
+                store_files.write(self._transaction, path, content)
+            else:
+                store_files.write_beside(self._of_store, path, content)
         self._transaction.commit()
         self.on_commit()
         return {key: ref for ref, key in self._keys.items()}
@@ -253,16 +257,25 @@ class SqlSink:
         return places
 
 
-def _own(uris: Iterable[str]) -> Iterator[Path]:
+def _check_root(root: str, database: Store) -> None:
+    if not storage.is_elsewhere(root):
+        head.check_place(Path(root))
+        roots.check(Path(root), database.name)
+
+
+def _own(uris: Iterable[str]) -> Iterator[str]:
     """Those of the folders to which rows of ours point that may be deleted.
 
     Not those of a file store: a version before this one has put files there.
     """
     harmless: dict[Path, bool] = {}
-    for folder in map(Path, uris):
-        if folder.is_absolute() and FOLDER.fullmatch(folder.name):
+    for uri in uris:
+        folder = Path(uri)
+        if storage.is_elsewhere(uri) and FOLDER.fullmatch(uri.rpartition("/")[2]):
+            yield uri
+        elif folder.is_absolute() and FOLDER.fullmatch(folder.name):
             place = folder.parent.parent
             if place not in harmless:
                 harmless[place] = not roots.is_in_store(place)
             if harmless[place]:
-                yield folder
+                yield uri

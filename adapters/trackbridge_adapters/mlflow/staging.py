@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
@@ -26,12 +26,50 @@ LOCK_SECONDS = 1
 Name = tuple[str, str]
 """Run and owner of files."""
 
-OF_STORE: Name = ("", "")
-"""Stands for the files that belong to no run."""
+
+class Files(Protocol):
+    """Files of one chunk, on their way to where nothing was before."""
+
+    def put(self, name: Name, path: str, data: BinaryIO) -> None:
+        """Take a file of the folder that `claim` will know as `name`."""
+        ...
+
+    def has(self, name: Name) -> bool:
+        """Whether files of `name` were put."""
+        ...
+
+    def link(self, name: Name, path: str, other: str) -> None:
+        """Give a file that was put a second name."""
+        ...
+
+    def claim(self, name: Name, parent: str, *, native: bool) -> str:
+        """Find the folder that the files of `name` get: `artifacts` below `parent`, if free.
+
+        `native`: born in MLflow, under the same id. If such a run brings no files, the store
+        that it comes from may have the same root and put its first file there one day, so that
+        name is not free.
+        """
+        ...
+
+    def replaces(self, folders: Iterable[str]) -> None:
+        """The folders in which the files of the chunk's runs were so far."""
+        ...
+
+    def place(self) -> None:
+        """Bring the files to where they were claimed for."""
+        ...
+
+    def sweep(self, transaction: Transaction) -> None:
+        """Delete what earlier chunks have left."""
+        ...
+
+    def finish(self) -> None:
+        """Delete what is not needed any more, now that the chunk's transaction is over."""
+        ...
 
 
 class Staging:
-    """The files of one chunk, below the artifact root.
+    """The files of one chunk, below an artifact root on this machine.
 
     Nothing that is there is ever replaced: files go into folders that did not exist before, and
     the folders that they stand for are deleted after the database's commit. What has to go is
@@ -48,60 +86,42 @@ class Staging:
         self._claimed: dict[Name, Path] = {}
 
     def put(self, name: Name, path: str, data: BinaryIO) -> None:
-        """Write a file of the folder that `claim` will know as `name`."""
         if name not in self._names:
             self._names[name] = self._folder / "new" / str(len(self._names))
-        folder = self._names[name]
-        file = inside(folder, path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as out:
-                shutil.copyfileobj(data, out, BLOCK)
-        except OSError as error:
-            raise _translated(file, error) from error
+        spooled(self._names[name], path, data)
 
     def has(self, name: Name) -> bool:
-        """Whether files of `name` were put."""
         return name in self._names
 
     def link(self, name: Name, path: str, other: str) -> None:
-        """Give a file that was put a second name."""
         file, link = (inside(self._names[name], each) for each in (path, other))
         try:
             os.link(file, link)
         except OSError:  # a file system without hard links
             shutil.copyfile(file, link)
 
-    def claim(self, name: Name, parent: Path, *, native: bool) -> Path:
-        """Make the folder that the files of `name` get: `artifacts` below `parent`, if free.
-
-        `native`: born in MLflow, under the same id. If such a run brings no files, the store
-        that it comes from may have the same root and put its first file there one day, so that
-        name is not free.
-        """
+    def claim(self, name: Name, parent: str, *, native: bool) -> str:
         number = 2 if native and not self._has_own(name) else 1
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            Path(parent).mkdir(parents=True, exist_ok=True)
             while True:
-                folder = parent / ("artifacts" if number == 1 else f"artifacts.{number}")
+                folder = Path(parent) / ("artifacts" if number == 1 else f"artifacts.{number}")
                 try:
                     folder.mkdir()
                     break
                 except FileExistsError:
                     number += 1
         except OSError as error:
-            raise _translated(parent, error) from error
+            raise translated(Path(parent), error) from error
         self._journal.add(folder)
         self._claimed[name] = folder
-        return folder
+        return str(folder)
 
-    def replaces(self, folders: Iterable[Path]) -> None:
-        """The folders in which the files of the chunk's runs were so far."""
+    def replaces(self, folders: Iterable[str]) -> None:
         for folder in folders:
-            self._journal.add(folder)
+            self._journal.add(Path(folder))
 
     def place(self) -> None:
-        """Move the files to where they were claimed for."""
         self._check_all_claimed()
         self._journal.sync()
         for name, folder in self._claimed.items():
@@ -109,19 +129,10 @@ class Staging:
             for file in sorted(new.iterdir()) if new else ():
                 _move(file, folder / file.name)
 
-    def merge(self, folder: Path) -> None:
-        """Put the files that belong to no run into `folder`, beside what else is there."""
-        new = self._names.get(OF_STORE)
-        for file in sorted(new.rglob("*")) if new else ():
-            if new and file.is_file():
-                _replace(file, folder / file.relative_to(new))
-
     def sweep(self, transaction: Transaction) -> None:
-        """Delete what earlier chunks have left."""
         journal.sweep(transaction, self._base)
 
     def finish(self) -> None:
-        """Delete what is not needed any more, now that the chunk's transaction is over."""
         self._journal.close()
         if not self._folder.exists():
             return
@@ -137,29 +148,29 @@ class Staging:
         return new is not None and any(file.name != ORIGIN for file in new.iterdir())
 
     def _check_all_claimed(self) -> None:
-        for run, owner in self._names.keys() - self._claimed.keys() - {OF_STORE}:
+        for run, owner in self._names.keys() - self._claimed.keys():
             raise IntegrityError(f"run {run}: files of {owner!r}, which is no model of the run")
+
+
+def spooled(folder: Path, path: str, data: BinaryIO) -> None:
+    """Write a file below a folder."""
+    file = inside(folder, path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as out:
+            shutil.copyfileobj(data, out, BLOCK)
+    except OSError as error:
+        raise translated(file, error) from error
 
 
 def _move(source: Path, target: Path) -> None:
     try:
         shutil.move(source, target)
     except OSError as error:
-        raise _translated(target, error) from error
+        raise translated(target, error) from error
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Put a file in the place of another, at once."""
-    draft = target.with_name(f".{target.name}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source, draft)  # which may be a copy, from another file system
-        draft.replace(target)
-    except OSError as error:
-        raise _translated(target, error) from error
-
-
-def _translated(path: Path, error: OSError) -> BridgeError:
+def translated(path: Path, error: OSError) -> BridgeError:
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
         return IntegrityError(f"{path}: a file and a folder have the same name")
     return ConfigError(f"{path}: cannot be written ({error.strerror})")

@@ -1,11 +1,14 @@
-"""Files that belong to no run, in databases that have no folder: tags of an experiment."""
+"""Files that belong to no run: in a folder beside the database, else in tags of an experiment."""
 
 from __future__ import annotations
 
 import base64
 import zlib
+from pathlib import Path
 
 from trackbridge.adapter import ORIGIN
+from trackbridge_adapters.mlflow import staging
+from trackbridge_adapters.mlflow.artifacts import inside
 from trackbridge_adapters.mlflow.session import Session, Transaction
 
 PREFIX = f"{ORIGIN}.file."
@@ -45,3 +48,15 @@ def write(transaction: Transaction, path: str, content: bytes) -> None:
             for number, piece in enumerate(pieces)
         ],
     )
+
+
+def write_beside(folder: Path, path: str, content: bytes) -> None:
+    """Give a file in a folder these bytes, at once."""
+    file = inside(folder, path)
+    draft = file.with_name(f".{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        draft.replace(file)
+    except OSError as error:
+        raise staging.translated(file, error) from error

@@ -19,7 +19,6 @@ import pytest
 from trackbridge.adapter import STORE, FileRef, Query, Row, RunKey, Writer
 from trackbridge.columns import batches
 from trackbridge.errors import (
-    BridgeError,
     ConfigError,
     DuplicatePointsError,
     IntegrityError,
@@ -355,11 +354,6 @@ def test_a_database_that_was_moved_here_gets_its_files_here(writer: Any, tmp_pat
     database.close()
     write(writer, [run("b")], x=b"x")
     assert len(list(tmp_path.glob("mlruns/*/*/artifacts/x"))) == 2
-
-
-def test_an_artifact_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BridgeError, match="only local folders"):
-        ADAPTER.writer(str(tmp_path / "x.db"), {"artifact_root": "s3://bucket"})
 
 
 def test_a_projects_name_that_mlflow_cannot_hold_is_fitted(writer: Writer) -> None:
