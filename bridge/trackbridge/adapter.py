@@ -185,6 +185,8 @@ class Names:
     paths: bool = False
     """Names are those of files, with folders before slashes: no part is empty, begins with a dot or
     has more than 255 bytes, and no name is a folder of another one, in whatever case."""
+    shortest: bool = False
+    """Names are paths in their shortest form: relative, without `.`, `..` and empty parts."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def fit_name(name: str, limits: Names) -> str:
     two, unless one was made to look like the other cleaned: then the proof of the run fails.
     """
     clean = re.sub(f"[^{limits.alphabet}]", "_", name) if limits.alphabet else name
+    if limits.shortest and not _is_shortest(clean):
+        clean = clean.replace("/", "_").replace(".", "_")
     if limits.paths:
         clean = plain(clean)
     if (f"{clean}/" if limits.paths else clean).startswith(limits.reserved):
@@ -37,6 +39,12 @@ def fit_name(name: str, limits: Names) -> str:
     if clean == name and fits and (name or not limits.alphabet):
         return name
     return marked(clean, name, limits)
+
+
+def _is_shortest(path: str) -> bool:
+    """Whether a path stays below its folder and has no part that could be left out."""
+    parts = path.split("/")
+    return not path.startswith("..") and all(part not in ("", ".", "..") for part in parts)
 
 
 def fit_value(value: str, length: int | None) -> str:

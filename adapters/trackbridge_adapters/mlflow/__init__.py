@@ -1,4 +1,4 @@
-"""MLflow's stores: databases and `mlruns` folders."""
+"""MLflow's stores: databases, `mlruns` folders and tracking servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql")
 """Servers of databases, by the scheme of their URIs; a driver may follow it after `+`."""
-OTHERS = ("http", "https", "databricks", "mssql", "oracle")
+OVER_REST = ("http", "https", "databricks", "arn")
+"""Schemes of what MLflow's own client talks to over REST; SageMaker's are ARNs."""
+OTHERS = ("mssql", "oracle")
 ENDINGS = (".db", ".sqlite", ".sqlite3")
 """Names of files that are to become databases."""
 
@@ -23,7 +25,10 @@ OPTIONS = frozenset({"artifact_root"})
 
 
 class MlflowAdapter:
-    """`mlflow:sqlite:///path.db`, `mlflow:postgresql://host/db`, `mlflow:path/mlruns`."""
+    """`mlflow:sqlite:///path.db`, `mlflow:postgresql://host/db`, `mlflow:path/mlruns`.
+
+    And tracking servers: `mlflow:http://host`.
+    """
 
     name = "mlflow"
 
@@ -32,6 +37,10 @@ class MlflowAdapter:
 
         if location.startswith(SQLITE) or _is_server(location):
             return True
+        if is_over_rest(location):
+            from trackbridge_adapters.mlflow import probe
+
+            return probe.is_server(location)
         path = Path(location)
         if path.is_file():
             return database.is_mlflow(path)
@@ -45,6 +54,11 @@ class MlflowAdapter:
         from trackbridge_adapters.mlflow.server import Server
         from trackbridge_adapters.mlflow.sql import SqlReader
 
+        if is_over_rest(location):
+            from trackbridge_adapters.mlflow.rest import RestReader
+
+            _refuse_artifact_root(options)
+            return RestReader(location)
         root = _artifact_root(options)
         if _is_server(location):
             return SqlReader(Server(location), root)
@@ -60,6 +74,11 @@ class MlflowAdapter:
         return SqlReader(Database(path), root)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        if is_over_rest(location):
+            from trackbridge_adapters.mlflow.rest_write import RestWriter
+
+            _refuse_artifact_root(options)
+            return RestWriter(location)
         from trackbridge_adapters.mlflow import head
         from trackbridge_adapters.mlflow.database import Database
         from trackbridge_adapters.mlflow.server import Server
@@ -87,6 +106,16 @@ def _is_server(location: str) -> bool:
     return bool(separator) and scheme.partition("+")[0] in DATABASES
 
 
+def is_over_rest(location: str) -> bool:
+    """Whether a location is that of a server; one letter before a colon is a drive."""
+    return location.partition(":")[0] in OVER_REST and (":" in location or location == "databricks")
+
+
+def _refuse_artifact_root(options: Mapping[str, str]) -> None:
+    if _artifact_root(options) is not None:
+        raise ConfigError("artifact_root: a server chooses for itself where its files lie")
+
+
 def _path(location: str) -> Path:
     """The file or folder that a location names."""
     if location.startswith(SQLITE):
@@ -96,7 +125,7 @@ def _path(location: str) -> Path:
     if kind in OTHERS:
         raise UnsupportedError(
             f"{scheme}: MLflow stores of this kind are not supported yet;"
-            " use sqlite:///file.db, postgresql://, mysql:// or a folder mlruns"
+            " use sqlite:///file.db, postgresql://, mysql://, http:// or a folder mlruns"
         )
     if kind == "file":
         return Path(unquote(urlsplit(location).path))

@@ -84,7 +84,7 @@ def _walk(folder: Path, top: Path, prefix: str, damage: list[str]) -> Iterator[E
         return
     for entry in found:
         path = prefix + entry.name
-        if _is_thumbnail(path):
+        if is_thumbnail(path):
             continue
         if not _is_text(path):
             damage.append(f"artifacts/{path!a}: name is not UTF-8")
@@ -148,7 +148,7 @@ def thumbnail(path: str) -> str | None:
     return f"{stem}+compressed{dot}{ending}"
 
 
-def _is_thumbnail(path: str) -> bool:
+def is_thumbnail(path: str) -> bool:
     return "+compressed." in path and thumbnail(path.replace("+compressed.", ".")) == path
 
 

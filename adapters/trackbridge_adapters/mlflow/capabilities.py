@@ -135,3 +135,26 @@ FILES = replace(
     parallel_writers=True,
 )
 """MLflow cuts values where they are logged, not where they are kept (file_store.py, 3.17)."""
+
+REST_READ = replace(
+    SQL,
+    holds={**_HOLDS, "runs": tuple(name for name in _HOLDS["runs"] if name != "extra")},
+    items=(),
+    parallel_writers=True,
+)
+"""A server does not say of a run what only columns of its database hold."""
+
+REST = replace(
+    REST_READ,
+    holds={
+        **REST_READ.holds,
+        "projects": tuple(name for name in _HOLDS["projects"] if name != "deleted"),
+    },
+    # `_validate_metric`: no negative times (mlflow/utils/validation.py, 3.17)
+    times=(0, 2**63 - 1),
+    names={kind: replace(names, shortest=True) for kind, names in SQL.names.items()},
+    lengths=LENGTHS,
+    nul=False,
+)
+"""What can be written over REST: nothing goes into a deleted experiment, and deleting one
+deletes its runs. The database behind a server may be of any kind, so the limits of all hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import posixpath
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -283,3 +284,15 @@ def test_texts_in_an_object_are_cut_by_name() -> None:
     assert [len(tags["a"]), len(tags["long"]), tags["n"]] == [30, 50, 1]
     assert [loss.kind for loss in losses.list()] == ["projects.tags cut"] * len(losses.list())
     assert losses.list()
+
+
+@pytest.mark.parametrize("name", ["/a", "a/", "a//b", "..", "../a", "a/../b", ".", "..a", "a/./b"])
+def test_a_name_that_is_no_shortest_path_becomes_one(name: str) -> None:
+    found = fit_name(name, Names(shortest=True))
+    assert found != name and posixpath.normpath(found) == found and not found.startswith("..")
+    assert fit_name(found, Names(shortest=True)) == found
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "a.b/c..d", ".a", "a/.b"])
+def test_a_name_that_is_a_shortest_path_stays(name: str) -> None:
+    assert fit_name(name, Names(shortest=True)) == name

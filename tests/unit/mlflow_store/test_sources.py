@@ -234,7 +234,7 @@ def test_on_windows_a_backslash_and_a_drive_lead_out_too(
 
 @pytest.mark.parametrize(
     "location",
-    ["mssql://u:p@h/db", "http://h:5000", "databricks://profile"],
+    ["mssql://u:p@h/db", "oracle://h/db"],
 )
 def test_stores_that_are_not_supported_yet_are_refused_in_one_line(location: str) -> None:
     with pytest.raises(UnsupportedError, match="not supported yet") as caught:

@@ -1,0 +1,268 @@
+"""Calls to MLflow's REST API, with the credentials, headers and plugins of MLflow's own client."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    IntegrityError,
+    NotFoundError,
+    TransientError,
+    UnsupportedError,
+)
+from trackbridge_adapters.mlflow.repository import (
+    BLOCK,
+    BUSY,
+    HTTP_RETRIES,
+    one_line,
+    retry_after,
+)
+
+Json = dict[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+READING, WRITING = 16, 4
+"""Requests that are under way at a time. More that write only wait for each other's locks."""
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 120
+"""MLflow waits as long for an answer (environment_variables.py, MLFLOW_HTTP_REQUEST_TIMEOUT)."""
+CREDENTIALS_SECONDS = 30
+"""How long credentials are used: MLflow asks for new ones with every request, and some expire."""
+WORKSPACE = "X-MLFLOW-WORKSPACE"
+WORKSPACES = "/api/3.0/mlflow/workspaces"
+"""Where workspaces are made; what is asked there is in none of them."""
+
+LACKING = frozenset({"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED"})
+"""Codes by which a server says that it does not know a call (protos/databricks.proto, 3.17)."""
+_UNKNOWN_WORKSPACE = re.compile(r"Workspace '.*' not found")
+
+
+class LackingError(UnsupportedError):
+    """The server is older than this call, or has none of it."""
+
+
+class NoWorkspaceError(NotFoundError):
+    """The server is there, but not the workspace."""
+
+
+class Server:
+    """A tracking server; `uri` is one that MLflow's own client takes.
+
+    `http://host?workspace=name` means one workspace of a server.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.uri, self.workspace = _split(location)
+        shown = _without_secrets(self.uri)
+        self.name = f"{shown}?workspace={self.workspace}" if self.workspace else shown
+        self._credentials: Any = None
+        self._until = 0.0
+        self._provider: Callable[[], Any] | None = None
+
+    def get(self, path: str, /, **params: Any) -> Json:
+        """The answer to a GET; `path` is that behind `/api/2.0/`."""
+        return self._call("GET", path, params=params)
+
+    def post(self, path: str, body: Mapping[str, Any], method: str = "POST") -> Json:
+        """The answer to a request with a JSON body."""
+        return self._call(method, path, json=body)
+
+    def pages(self, path: str, body: Mapping[str, Any], field: str) -> Iterator[list[Json]]:
+        """All pages of a search, each a list of what `field` has."""
+        token = None
+        while True:
+            answer = self.post(path, {**body, **({"page_token": token} if token else {})})
+            yield answer.get(field) or []
+            token = answer.get("next_page_token")
+            if not token:
+                return
+
+    def get_pages(self, path: str, field: str, /, **params: Any) -> Iterator[list[Json]]:
+        """The same for searches that are asked for with GET."""
+        token = None
+        while True:
+            answer = self.get(path, **params, **({"page_token": token} if token else {}))
+            yield answer.get(field) or []
+            token = answer.get("next_page_token")
+            if not token:
+                return
+
+    def download(self, place: str, params: Mapping[str, str]) -> BinaryIO:
+        """A file that the server serves at `place`, the whole path, copied to disk."""
+        response = self._request("GET", place, params=params, stream=True)
+        with response:
+            if response.status_code != 200:
+                raise self._refused(response, place)
+            copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is given away
+            try:
+                for block in response.iter_content(BLOCK):
+                    copy.write(block)
+            except OSError as error:  # those of requests are such
+                copy.close()
+                raise TransientError(f"{self.name}: broke off a download") from error
+            copy.seek(0)
+            return cast(BinaryIO, copy)
+
+    def _call(self, method: str, path: str, **kwargs: Any) -> Json:
+        place = path if path.startswith("/") else f"/api/2.0/{path}"
+        response = self._request(method, place, **kwargs)
+        if response.status_code not in (200, 201):
+            raise self._refused(response, place)
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ConfigError(f"{self.name}: answers, but not as MLflow does; check host and path")
+        return answer
+
+    def _request(self, method: str, path: str, **kwargs: Any) -> Any:
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.rest_utils import http_request
+
+        # MLflow's own settings make a dead host take minutes: 7 tries, 120 s for each connection
+        own = {} if HTTP_RETRIES in os.environ else {"max_retries": 2, "backoff_factor": 1}
+        limit = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
+        named = self.workspace and not path.startswith(WORKSPACES)
+        headers = {WORKSPACE: self.workspace} if named else {}
+        try:
+            return http_request(
+                self._credentials_now(),
+                path,
+                method,
+                timeout=(CONNECT_SECONDS, float(limit or ANSWER_SECONDS)),
+                raise_on_status=False,
+                extra_headers=headers,
+                **own,
+                **kwargs,
+            )
+        except MlflowException as error:
+            raise self._unreachable(error) from error
+
+    def _credentials_now(self) -> Any:
+        if self._credentials is None or time.monotonic() > self._until:
+            self._credentials = self._ask_for_credentials()
+            self._until = time.monotonic() + CREDENTIALS_SECONDS
+        return self._credentials
+
+    def _ask_for_credentials(self) -> Any:
+        try:
+            from mlflow.exceptions import MlflowException
+            from mlflow.tracking._tracking_service.utils import _get_store
+        except ImportError as error:
+            raise ConfigError(
+                "talking to an MLflow server needs MLflow: pip install 'trackbridge[mlflow]'"
+            ) from error
+        try:
+            if self._provider is None:
+                self._provider = _get_store(store_uri=self.uri).get_host_creds
+            return self._provider()
+        except (MlflowException, ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{self.name}: {one_line(error)}") from error
+
+    def _unreachable(self, error: Exception) -> BridgeError:
+        reason = str(error)
+        host = urlsplit(self.uri).hostname
+        if any(word in reason for word in ("NameResolution", "getaddrinfo", "Invalid URL")):
+            return ConfigError(f"{self.name}: no host is called {host!r}; check the address")
+        if "CERTIFICATE" in reason or "SSLError" in reason:
+            return ConfigError(
+                f"{self.name}: its certificate is not trusted (MLFLOW_TRACKING_SERVER_CERT_PATH"
+                " names one that is), or it does not speak https"
+            )
+        if host and "timeout" not in reason.lower():
+            with suppress(OSError), socket.create_connection((host, self._port()), 3):
+                return TransientError(f"{self.name}: broke off the connection")
+            return TransientError(f"{self.name}: nothing answers there; is the server running?")
+        return TransientError(f"{self.name}: did not answer in time")
+
+    def _port(self) -> int:
+        split = urlsplit(self.uri)
+        return split.port or (443 if split.scheme == "https" else 80)
+
+    def _refused(self, response: Any, path: str) -> BridgeError:
+        """The project's error for an answer that is none."""
+        state = response.status_code
+        code, reason = _reason(response)
+        if state in BUSY:
+            return TransientError(f"{self.name}: {state} {reason}", retry_after(response))
+        if state == 401:
+            return ConfigError(
+                f"{self.name}: asks who you are; set MLFLOW_TRACKING_USERNAME and"
+                " MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            )
+        if state == 403 or code == "PERMISSION_DENIED":
+            return ConfigError(f"{self.name}: not allowed ({path.rpartition('/')[2]}): {reason}")
+        if _UNKNOWN_WORKSPACE.search(reason):
+            return NoWorkspaceError(f"{self.name}: the server has no such workspace")
+        if code in LACKING or state in (405, 501) or (state == 404 and not code):
+            return LackingError(
+                f"{self.name}: knows no {path}; is it an MLflow server, and the path right?"
+            )
+        if state == 404 or code == "RESOURCE_DOES_NOT_EXIST":
+            return NotFoundError(f"{self.name}: {reason}")
+        return IntegrityError(f"{self.name}: {path.rpartition('/')[2]} refused: {reason}")
+
+
+def each(
+    action: Callable[[Item], Result], items: Iterable[Item], threads: int = READING
+) -> Iterator[Result]:
+    """The results of `action` in the order of the items, several at a time.
+
+    At most twice as many results as there are threads wait to be taken.
+    """
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="trackbridge")
+    try:
+        for item in items:
+            waiting.append(pool.submit(action, item))
+            if len(waiting) >= 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _reason(response: Any) -> tuple[str, str]:
+    """Code and message of an answer that is none; texts of other servers as they are."""
+    try:
+        answer = response.json()
+        return str(answer.get("error_code") or ""), one_line(answer.get("message") or answer)
+    except (ValueError, AttributeError):
+        return "", one_line(re.sub(r"<[^>]*>", " ", response.text)) or str(response.reason)
+
+
+def _split(location: str) -> tuple[str, str | None]:
+    """MLflow's URI and the workspace out of a location."""
+    split = urlsplit(location)
+    if split.scheme not in ("http", "https"):
+        return location, None
+    known = parse_qs(split.query)
+    strange = sorted(known.keys() - {"workspace"})
+    if strange:
+        raise ConfigError(f"{_without_secrets(location)}: only ?workspace= may follow an address")
+    named = known.get("workspace", [os.environ.get("MLFLOW_WORKSPACE", "").strip()])[-1]
+    plain = urlunsplit(split._replace(query="", fragment="")).rstrip("/")
+    return plain, named or None
+
+
+def _without_secrets(uri: str) -> str:
+    """An address that may be shown and written down."""
+    split = urlsplit(uri)
+    if split.scheme not in ("http", "https"):
+        return uri
+    return urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2], query=""))

@@ -1,0 +1,173 @@
+"""Experiments and the model registry of a server, as shared tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trackbridge.adapter import Batch, Query, Row
+from trackbridge.columns import batches
+from trackbridge_adapters.mlflow.entities import (
+    NOTE,
+    VERSION_EXTRA,
+    VERSION_TAG,
+    micros,
+    packed,
+    read_extra,
+    with_not_read,
+)
+from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids, hidden_row, pairs
+from trackbridge_adapters.mlflow.rest_list import made
+from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server
+
+MODELS_PAGE = 100
+"""Most registered models at a time that all servers give; newer ones allow 1000."""
+VERSIONS_PAGE = 10_000
+TRACES_PAGE = 100
+PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
+"""Prompts are models that a search leaves out unless it asks for them (3.0 and later)."""
+DELETED_STAGE = "Deleted_Internal"
+NO_STAGE = "None"
+
+
+def read(server: Server, ids: Ids, query: Query) -> Iterator[Batch]:
+    """Experiments that the query means; registered models with versions that came out of them.
+
+    Where nothing is asked for in particular, every model.
+    """
+    experiments = Experiments(server)
+    meant = {
+        number
+        for number, label in experiments.labels.items()
+        if (not query.projects or label in query.projects)
+        and (query.include_deleted or number not in experiments.deleted)
+    }
+    if query.run_ids:
+        found = ids.find(sorted(set(query.run_ids)), experiments)
+        meant &= {run.info["experiment_id"] for run in found if run is not None}
+    yield from batches("projects", _projects(server, experiments, meant))
+    runs: set[str] | None = None
+    if query.projects or query.run_ids:
+        pages = ids.search(sorted(meant)) if meant else ()
+        runs = {run.native_id for page in pages for run in page}
+    versions = [
+        native for native in all_versions(server) if runs is None or native.get("run_id") in runs
+    ]
+    names = {native["name"] for native in versions}
+    models = [m for m in all_models(server) if runs is None or m["name"] in names]
+    yield from batches("models", map(_model, models))
+    yield from batches("model_versions", (_version(native, ids) for native in versions))
+
+
+def all_models(server: Server) -> Iterator[Json]:
+    """Every registered model, prompts too, each once."""
+    return _searched(server, "registered_models", ("name",), MODELS_PAGE)
+
+
+def all_versions(server: Server) -> Iterator[Json]:
+    """Every version of every registered model."""
+    found = _searched(server, "model_versions", ("name", "version"), VERSIONS_PAGE)
+    return (native for native in found if native.get("current_stage") != DELETED_STAGE)
+
+
+def version_name(native: Json) -> str:
+    """The version as it is reported: the number that the server chose may be another."""
+    return pairs(native.get("tags")).get(VERSION_TAG) or str(native["version"])
+
+
+def _searched(server: Server, field: str, names: tuple[str, ...], most: int) -> Iterator[Json]:
+    seen = set()
+    path = f"mlflow/{field.replace('_', '-')}/search"
+    for condition in ("", PROMPTS):
+        named: dict[str, Any] = {"filter": condition} if condition else {}
+        try:
+            for page in server.get_pages(path, field, max_results=most, **named):
+                for native in page:
+                    name = tuple(native[part] for part in names)
+                    if name not in seen:
+                        seen.add(name)
+                        yield native
+        except LackingError:  # a server without a registry
+            return
+
+
+def _projects(server: Server, experiments: Experiments, meant: set[str]) -> Iterator[Row]:
+    stray = made(server, sorted(meant)).get("", [])
+    for native in experiments.rows:
+        number = native["experiment_id"]
+        if number not in meant:
+            continue
+        tags = pairs(native.get("tags"))
+        hidden = hidden_row(tags)
+        models = sum(model["info"]["experiment_id"] == number for model in stray)
+        row = {
+            "project": experiments.labels[number],
+            "project_id": number,
+            "notes": tags.pop(NOTE, None),
+            "tags": packed(tags),
+            "created": _time(native.get("creation_time")),
+            "deleted": number in experiments.deleted,
+            "source": native.get("artifact_location"),
+            "extra": read_extra({"last_update_time": _whole(native.get("last_update_time"))}, None),
+            **hidden,
+        }
+        traces = _traces(server, number)
+        yield {**row, "extra": with_not_read(row["extra"], traces, models)}
+
+
+def _traces(server: Server, number: str) -> int:
+    """How many GenAI traces an experiment has."""
+    try:
+        found = server.get_pages(
+            "mlflow/traces", "traces", experiment_ids=number, max_results=TRACES_PAGE
+        )
+        return sum(map(len, found))
+    except LackingError:  # before 2.14
+        return 0
+
+
+def _model(native: Json) -> Row:
+    tags = pairs(native.get("tags"))
+    hidden = hidden_row(tags)
+    aliases = {row["alias"]: str(row["version"]) for row in native.get("aliases") or ()}
+    return {
+        "name": native["name"],
+        "created": _time(native.get("creation_timestamp")),
+        "updated": _time(native.get("last_updated_timestamp")),
+        "description": native.get("description") or None,
+        "aliases": packed(aliases),
+        "tags": packed(tags),
+        "extra": None,
+        **hidden,
+    }
+
+
+def _version(native: Json, ids: Ids) -> Row:
+    tags = pairs(native.get("tags"))
+    hidden = hidden_row(tags)
+    if native.get("current_stage") != NO_STAGE:
+        hidden.pop("stage", None)
+    run = native.get("run_id")
+    return {
+        "name": native["name"],
+        "version": tags.pop(VERSION_TAG, None) or str(native["version"]),
+        "run_id": ids.ours(run) if run else None,
+        "stage": native.get("current_stage"),
+        "source": native.get("source"),
+        "status": native.get("status"),
+        "user": native.get("user_id") or None,
+        "created": _time(native.get("creation_timestamp")),
+        "updated": _time(native.get("last_updated_timestamp")),
+        "description": native.get("description") or None,
+        "tags": packed(tags),
+        "extra": read_extra({name: native.get(name) for name in VERSION_EXTRA}, None),
+        **hidden,
+    }
+
+
+def _time(milliseconds: Any) -> int | None:
+    return micros(_whole(milliseconds), "", [])
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,169 @@
+"""Writes runs to MLflow servers over REST, where the server chooses the ids (decision 0010)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import BinaryIO
+
+from trackbridge.adapter import (
+    STORE,
+    Batch,
+    FileRef,
+    Names,
+    Presentation,
+    Query,
+    Row,
+    RunInfo,
+    RunKey,
+    RunRef,
+)
+from trackbridge.errors import IntegrityError
+from trackbridge.fit_text import fit_name
+from trackbridge_adapters.mlflow import rest_present, rest_store
+from trackbridge_adapters.mlflow.capabilities import REST
+from trackbridge_adapters.mlflow.entities import KEY_TAG
+from trackbridge_adapters.mlflow.rest import RestReader
+from trackbridge_adapters.mlflow.rest_ids import Experiments, Run
+from trackbridge_adapters.mlflow.rest_registry import Registry
+from trackbridge_adapters.mlflow.rest_runs import Writing
+from trackbridge_adapters.mlflow.rest_server import WORKSPACES, NoWorkspaceError, each
+from trackbridge_adapters.mlflow.rest_spool import Spool
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+PROJECT = Names(256, "\x01-\U0010ffff")
+"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
+
+Old = dict[RunRef, list[Run]]
+
+
+class RestWriter(RestReader):
+    """A server, whose workspace may not exist yet."""
+
+    capabilities = REST
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        try:
+            yield from super().list_runs(query)
+        except NoWorkspaceError:
+            return
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        try:
+            yield from super().read_shared(query)
+        except NoWorkspaceError:
+            return
+
+    @property
+    def advice(self) -> str:
+        return (
+            f"the server gave the runs ids of its own; their tag {KEY_TAG} says where each is from"
+        )
+
+    def target(self, key: RunKey) -> RunRef:
+        run_id = key.run_id
+        if not RUN_ID.fullmatch(run_id):
+            run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
+        return RunRef(fit_name(key.project, PROJECT), run_id)
+
+    def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+        parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
+        if parent is not None:
+            parent = self.target(key._replace(run_id=parent)).run_id
+        return rest_present.present(key, tables, parent)
+
+    def open(self, keys: Sequence[RunKey]) -> RestSink:
+        return RestSink(self, {self.target(key): key for key in keys})
+
+    def experiments(self) -> Experiments:
+        """The experiments of the server; the workspace is made if it is not there."""
+        try:
+            return Experiments(self.server)
+        except NoWorkspaceError:
+            body = {"name": self.server.workspace}
+            self.server.post(WORKSPACES, body)
+            return Experiments(self.server)
+
+
+class RestSink:
+    """A chunk being written: kept aside until `commit`, which alone talks to the server."""
+
+    def __init__(self, writer: RestWriter, keys: Mapping[RunRef, RunKey]) -> None:
+        self._writer, self._keys = writer, keys
+        self._server = writer.server
+        self._experiments = writer.experiments()
+        self._old = self._check()
+        self._spool = Spool()
+
+    def __enter__(self) -> RestSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._spool.close()
+
+    def write(self, batch: Batch) -> None:
+        self._spool.add(batch)
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        if file.run != STORE and file.run not in self._keys:
+            raise IntegrityError(f"{self._server.name}: run {file.run.run_id} is not in this chunk")
+        self._spool.put(file, data)
+
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        self._spool.check_points()
+        writer, server, rows = self._writer, self._server, self._spool.rows
+        registry = Registry(server, writer.ids, self._experiments)
+        numbers = {name: registry.experiment(name) for name in {r.project for r in self._keys}}
+        writing = Writing(server, writer.ids, self._keys, self._spool, self._experiments)
+        try:
+            writing.write(numbers, self._old)
+            registry.write(rows)
+        except BaseException:
+            writing.give_up()
+            raise
+        writing.show(self._old)
+        writing.adopt(self._old)
+        self._put_files_of_store()
+        writer.forget()
+        return {key: ref for ref, key in self._keys.items()}
+
+    def _put_files_of_store(self) -> None:
+        waiting = [each for each in self._spool.files if each.file.run == STORE]
+        if waiting:
+            place = rest_store.make(self._server).repository()
+            for one in waiting:
+                with one.copy.open("rb") as data:
+                    place.put(one.file.path, data)
+
+    def _check(self) -> Old:
+        """The runs that these replace; `IntegrityError` where one belongs to somebody else."""
+        names = {ref.run_id for ref in self._keys}
+        if len(names) < len(self._keys):
+            raise IntegrityError(
+                f"{self._server.name}: two runs of the chunk would have the same id"
+            )
+        return dict(each(self._find_old, self._keys.items()))
+
+    def _find_old(self, pair: tuple[RunRef, RunKey]) -> tuple[RunRef, list[Run]]:
+        ref, key = pair
+        ids = self._writer.ids
+        found = ids.every(ref.run_id, self._experiments)
+        native = ids.get(ref.run_id)
+        if native is not None and all(run.native_id != native.native_id for run in found):
+            found.append(native)
+        for run in found:
+            origin = run.tags.get(KEY_TAG)
+            if origin != str(key):
+                what = f"came from {origin}" if origin else "was not written by Trackbridge"
+                raise IntegrityError(
+                    f"{self._server.name}: run {ref.run_id} is there already and {what};"
+                    " not replaced"
+                )
+        return ref, found

@@ -1,0 +1,134 @@
+"""What goes wrong with a server is one clear line that names the way out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from click.testing import CliRunner
+from mlflow_servers import free_port
+
+from trackbridge.adapter import Query
+from trackbridge.cli import main
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, TransientError
+from trackbridge_adapters.mlflow import ADAPTER
+from trackbridge_adapters.mlflow.rest_server import Server
+
+KNOWN = '{"error_code": "%s", "message": "of the server\\nin lines"}'
+
+
+@contextmanager
+def answering(state: int, body: str, **headers: str) -> Iterator[str]:
+    """The address of a server that has the same answer to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(state)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_GET = do_POST = answer  # noqa: N815 - as the base class calls them
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def failure(address: str) -> BridgeError:
+    """The error of a listing, which is one line without secrets."""
+    with pytest.raises(BridgeError) as caught:
+        list(ADAPTER.reader(address, {}).list_runs(Query()))
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.fixture(autouse=True)
+def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def test_a_server_that_is_down_may_come_back() -> None:
+    error = failure(f"http://127.0.0.1:{free_port()}")
+    assert isinstance(error, TransientError)
+    assert "is the server running?" in str(error)
+
+
+def test_a_host_that_does_not_exist_is_a_mistake_in_the_address() -> None:
+    error = failure("http://no-such-host.invalid:5000")
+    assert isinstance(error, ConfigError) and "no-such-host.invalid" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("state", "body", "kind", "words"),
+    [
+        (401, "", ConfigError, "MLFLOW_TRACKING_USERNAME"),
+        (403, KNOWN % "PERMISSION_DENIED", ConfigError, "of the server in lines"),
+        (404, "<html><p>Not Found</p></html>", ConfigError, "is it an MLflow server"),
+        (404, KNOWN % "RESOURCE_DOES_NOT_EXIST", NotFoundError, "of the server"),
+        (200, "<html>hello</html>", ConfigError, "not as MLflow does"),
+        (400, KNOWN % "INVALID_PARAMETER_VALUE", BridgeError, "refused: of the server"),
+        (500, KNOWN % "INTERNAL_ERROR", TransientError, "500 of the server"),
+        (503, "", TransientError, "503"),
+    ],
+)
+def test_an_answer_that_is_none_is_named(
+    state: int, body: str, kind: type[BridgeError], words: str
+) -> None:
+    with answering(state, body) as address:
+        error = failure(address)
+    assert isinstance(error, kind) and words in str(error)
+
+
+def test_a_server_that_is_asked_too_often_says_how_long_to_wait() -> None:
+    with answering(429, "", Retry_After="7") as address:
+        error = failure(address)
+    assert isinstance(error, TransientError) and error.retry_after == 7.0
+
+
+def test_a_password_in_the_address_is_never_shown() -> None:
+    with answering(403, "") as address:
+        place = address.replace("http://", "http://ann:s3cret@")
+        reader = ADAPTER.reader(place, {})
+        assert reader.address == f"mlflow:{address}"
+        assert "s3cret" not in str(failure(place))
+
+
+def test_only_a_workspace_may_follow_an_address() -> None:
+    assert Server("http://host?workspace=team").workspace == "team"
+    with pytest.raises(ConfigError, match="workspace"):
+        Server("http://host?token=x")
+
+
+def test_an_artifact_root_cannot_be_chosen_for_a_server() -> None:
+    with pytest.raises(ConfigError, match="chooses for itself"):
+        ADAPTER.writer("http://127.0.0.1:1", {"artifact_root": "/tmp/x"})
+
+
+def test_doctor_tells_a_dead_server_from_a_good_one(proxied: str) -> None:
+    dead = f"mlflow:http://127.0.0.1:{free_port()}"
+    result = CliRunner().invoke(main, ["doctor", f"mlflow:{proxied}", dead])
+    assert result.exit_code == 1
+    assert "runs can be listed" in result.output
+    assert "is the server running?" in result.output
+
+
+def test_a_server_is_recognized_without_a_scheme_of_ours(proxied: str) -> None:
+    assert ADAPTER.recognizes(proxied)
+    with answering(200, "hello") as address:
+        assert not ADAPTER.recognizes(address)
