@@ -152,7 +152,11 @@ REST = replace(
     },
     # `_validate_metric`: no negative times (mlflow/utils/validation.py, 3.17)
     times=(0, 2**63 - 1),
-    names={kind: replace(names, shortest=True) for kind, names in SQL.names.items()},
+    names={
+        **{kind: replace(names, shortest=True) for kind, names in SQL.names.items()},
+        # the server counts the prefix of system metrics too
+        "metrics": replace(_NAME, length=250 - len(SYSTEM), reserved=(SYSTEM,), shortest=True),
+    },
     lengths=LENGTHS,
     nul=False,
 )
