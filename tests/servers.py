@@ -61,7 +61,7 @@ class Databases(ABC):
         SqlAlchemyStore(self.uri(name), "/nowhere").engine.dispose()
         return name
 
-    def new(self, artifact_root: Path) -> str:
+    def new(self, artifact_root: Path | str) -> str:
         """The URI of a new database at the installed head."""
         template = self.template
         name = f"trackbridge_{os.getpid()}_{len(self._made)}"

@@ -69,7 +69,7 @@ class SqlReader:
         from trackbridge_adapters.mlflow import sql_left
 
         with self.database.session() as session:
-            return sql_left.counted(session, query)
+            return sql_left.counted(session, query, self.home)
 
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE and not self.database.has_folder:

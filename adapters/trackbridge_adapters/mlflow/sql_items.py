@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from trackbridge.adapter import FileRef, ItemInfo, ItemRef, Query, Row
 from trackbridge.errors import IntegrityError
-from trackbridge_adapters.mlflow import artifacts, models, sql_genai, sql_stray, sql_traces
+from trackbridge_adapters.mlflow import models, sql_genai, sql_stray, sql_traces, storage
 from trackbridge_adapters.mlflow.session import Session
 from trackbridge_adapters.mlflow.sql_genai import DatasetWriter, ScorerWriter
 from trackbridge_adapters.mlflow.sql_stray import ModelWriter
@@ -131,16 +130,10 @@ class Items:
             experiment = self._experiments.find(row["project"])
             parent = f"{experiment.folder}/{FOLDERS[kind]}/{item}"
             name = ("", f"{kind}:{item}")
-            if is_elsewhere(row["source"]):
+            if storage.is_store(row["source"]):
                 folders[item] = row["source"]
             elif kind == "stray_models" or self._staging.has(name):
                 folders[item] = self._staging.claim(name, parent, native=True)
             elif row["source"] is not None:  # where MLflow may put files of its own one day
                 folders[item] = f"{parent}/artifacts.2"
         return folders
-
-
-def is_elsewhere(place: str | None) -> bool:
-    """Whether files lie in a store of objects, or the like, that is no folder."""
-    scheme = urlsplit(place or "").scheme
-    return len(scheme) > 1 and scheme not in ("file", artifacts.PROXY)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from trackbridge.adapter import Query
-from trackbridge_adapters.mlflow import sql_items
+from trackbridge_adapters.mlflow import storage
 from trackbridge_adapters.mlflow.session import CORE_TABLES, Session
 from trackbridge_adapters.mlflow.trace_fields import LOCATION_TAG
 
@@ -72,7 +73,7 @@ CARRIED = (
 """The rows of `entity_associations` that are moved, with what they start from."""
 
 
-def counted(session: Session, query: Query) -> Mapping[str, int]:
+def counted(session: Session, query: Query, home: Path) -> Mapping[str, int]:
     """Rows of every table that nobody reads, by the table's name; of others what stays behind."""
     found: dict[str, int] = {}
     left = session.tables - MOVED - DERIVED - IN_PART
@@ -85,18 +86,18 @@ def counted(session: Session, query: Query) -> Mapping[str, int]:
     if "entity_associations" in session.tables:
         query_others = f"SELECT count(*) FROM entity_associations WHERE NOT ({CARRIED})"
         found["entity_associations of other kinds"] = _number(session, query_others)
-    found["files of traces that lie elsewhere"] = _elsewhere(session)
+    found["files of traces that lie elsewhere"] = _elsewhere(session, home)
     return {name: number for name, number in found.items() if number}
 
 
-def _elsewhere(session: Session) -> int:
-    """Traces whose spans are a file in a store that is not on this machine."""
+def _elsewhere(session: Session, home: Path) -> int:
+    """Traces whose spans are a file that is not moved: in a store, or behind an unknown server."""
     where = (
         f"WHERE \"key\" = '{LOCATION_TAG}' AND NOT EXISTS (SELECT 1 FROM trace_tags s"
         " WHERE s.request_id = trace_tags.request_id AND s.\"key\" = 'mlflow.trace.spansLocation')"
     )
     places = session.select("trace_tags", ["value"], where)
-    return sum(sql_items.is_elsewhere(place) for (place,) in places)
+    return sum(storage.is_store(place) or storage.find(place, home) is None for (place,) in places)
 
 
 def _number(session: Session, query: str) -> int:

@@ -34,7 +34,8 @@ def listed(
     """The models without a run in the experiments that a query means."""
     labels, deleted = experiments(session)
     found = list(_found(session, ids))
-    for row, model in sql_models.described(session, found, {}):
+    filed = files([model["location"] for model in found], home)
+    for (row, model), entries in zip(sql_models.described(session, found, {}), filed):
         number, made = str(model["experiment"]), moment(model["created"])
         project = labels.get(number, number)
         if (
@@ -43,7 +44,7 @@ def listed(
             and (query.since is None or (made is not None and made >= query.since))
             and (not query.run_ids or model["run_id"] in query.run_ids)
         ):
-            state = [row, model, files(model["location"], home)]
+            state = [row, model, entries]
             content = json.dumps(state, default=str, sort_keys=True)
             mark = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
             ref = ItemRef(KIND, project, model["model_id"])
@@ -71,19 +72,19 @@ def read(session: Session, refs: Sequence[ItemRef], home: Path) -> Iterator[Batc
             for row, model in sql_models.described(session, found, {})
         ],
     )
-    named = ((projects[model["model_id"]], model) for model in found)
+    filed = files([model["location"] for model in found], home)
     yield from batches(
         "item_files",
         [
             {
-                "project": project,
+                "project": projects[model["model_id"]],
                 "kind": KIND,
                 "item_id": model["model_id"],
                 "path": path,
                 "size": size,
             }
-            for project, model in named
-            for path, size, _ in files(model["location"], home)
+            for model, entries in zip(found, filed)
+            for path, size, _ in entries
         ],
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.adapter import ItemInfo, ItemRef, Query, Row
-from trackbridge_adapters.mlflow import artifacts, trace_fields
+from trackbridge.errors import ConfigError
+from trackbridge_adapters.mlflow import artifacts, storage, trace_fields
 from trackbridge_adapters.mlflow.entities import micros, moment, packed, text, unpacked
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
@@ -170,6 +171,7 @@ def _infos(
     judged: dict[str, list[Any]] = defaultdict(list)
     for trace, *rest in page.judgements():
         judged[trace].append(rest)
+    filed = dict(zip(page.infos, files(map(page.location, page.infos), home)))
     for trace, info in page.infos.items():
         number, metadata = str(info["experiment_id"]), page.metadata(trace)
         run = metadata.get(trace_fields.SOURCE_RUN)
@@ -180,7 +182,7 @@ def _infos(
             *(page.row(trace, "").values()),
             spans.get(trace),
             judged[trace],
-            files(page.location(trace), home),
+            filed[trace],
         ]
         content = json.dumps(state, default=str, sort_keys=True)
         yield ItemInfo(
@@ -235,20 +237,29 @@ def read(session: Session, refs: Sequence[ItemRef], home: Path) -> Iterator[Batc
             yield from batches("spans", rows)
         judged = [_assessment(dict(zip(ASSESSMENT, row)), projects) for row in traces.judgements()]
         yield from batches("assessments", judged)
+        filed = zip(traces.infos, files(map(traces.location, traces.infos), home))
         found = (
             {"project": projects[trace], "kind": KIND, "item_id": trace, "path": path, "size": size}
-            for trace in traces.infos
-            for path, size, _ in files(traces.location(trace), home)
+            for trace, entries in filed
+            for path, size, _ in entries
         )
         yield from batches("item_files", found)
 
 
-def files(location: str | None, home: Path) -> list[tuple[str, int, int]]:
-    """Path, size and time of the files in a folder of this machine."""
-    folder = artifacts.local(location, home)
-    if folder is None:
-        return []
-    return [(entry.path, entry.size, entry.modified) for entry in artifacts.walk(folder)]
+def files(locations: Iterable[str | None], home: Path) -> list[list[artifacts.Entry]]:
+    """The files at each location, where it is a folder of this machine or behind the server.
+
+    Files in stores of objects stay there, and the items go on referring to them.
+    """
+    groups: list[list[storage.Wanted]] = []
+    for location in locations:
+        found = None if storage.is_store(location) else storage.find(location, home)
+        groups.append([] if found is None else [storage.Wanted(found, [], False)])
+    listed = [[e for one in each for e in one.entries] for each in storage.listed(groups)]
+    for group in groups:
+        for line in (line for wanted in group for line in wanted.damage):
+            raise ConfigError(f"files of traces and models cannot be listed: {line}")
+    return listed
 
 
 def _spans(session: Session, ids: str, projects: Mapping[str, str]) -> Iterator[list[Row]]:

@@ -93,6 +93,11 @@ def is_elsewhere(root: str) -> bool:
     return len(scheme) > 1 and scheme != "file"  # one letter is a drive
 
 
+def is_store(location: str | None) -> bool:
+    """Whether a location is in a store of objects, or the like, that any machine may reach."""
+    return is_elsewhere(location or "") and urlsplit(location or "").scheme != PROXY
+
+
 class Wanted(NamedTuple):
     """A place to be listed: `damage` gets what could not be; `carried` as in `listing`."""
 
