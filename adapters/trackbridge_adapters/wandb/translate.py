@@ -109,8 +109,12 @@ def _sane(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_params(key: RunKey, shown: Presentation) -> None:
-    """Texts that are numbers become numbers; tags with a value become entries and labels."""
-    entries, labels = [], []
+    """Texts that are numbers become numbers; tags with a value become entries and labels.
+
+    That a run was deleted, for which W&B's own files have no place, is a label too.
+    """
+    entries: list[Row] = []
+    labels = ["deleted" for row in shown.tables["runs"] if row.get("deleted")]
     for row in shown.tables["tags"]:
         name, value = row["key"] or "", row.get("value")
         if value is None:

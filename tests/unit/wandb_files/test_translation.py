@@ -235,3 +235,10 @@ def test_presenting_what_was_presented_changes_nothing() -> None:
     assert {t: twice.tables[t] for t in ("runs", *tables)} == {
         t: once.tables[t] for t in ("runs", *tables)
     }
+
+
+def test_a_run_that_was_deleted_has_a_label_that_says_so() -> None:
+    shown = present(run={"deleted": True}, tags=[{"key": "bare", "value": None}])
+    assert [row["key"] for row in shown.tables["tags"]] == ["deleted", "bare"]
+    shown = present(run={"deleted": True}, tags=[{"key": "deleted", "value": None}])
+    assert [row["key"] for row in shown.tables["tags"]] == ["deleted"]
