@@ -29,7 +29,7 @@ from trackbridge.columns import split
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, DEFAULTS, NAMED_BY, SHARED, TABLES
 
-EVERYTHING = Capabilities.everything()
+EVERYTHING = Capabilities.everything(parallel_files=True)
 
 
 @dataclass
@@ -76,12 +76,12 @@ class MemoryStore:
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         for ref in sorted(self._contents.runs):
-            info, deleted = self._info(ref)
+            info = self._info(ref)
             if (
                 (not query.projects or ref.project in query.projects)
                 and (not query.run_ids or ref.run_id in query.run_ids)
                 and (not query.since or (info.started and info.started >= query.since))
-                and (query.include_deleted or not deleted)
+                and (query.include_deleted or not info.deleted)
             ):
                 yield info
 
@@ -99,7 +99,12 @@ class MemoryStore:
     def read_shared(self, query: Query) -> Iterator[Batch]:
         for table, named in self._contents.shared.items():
             anywhere = not query.projects or "project" not in TABLES[table].names
-            rows = [r for r in named.values() if anywhere or r["project"] in query.projects]
+            rows = [
+                row
+                for row in named.values()
+                if (anywhere or row["project"] in query.projects)
+                and (query.include_deleted or not row.get("deleted"))
+            ]
             for data in pa.Table.from_pylist(rows, TABLES[table]).to_batches(BATCH_ROWS):
                 yield Batch(table, data)
 
@@ -111,7 +116,7 @@ class MemoryStore:
         return BytesIO(self._contents.files[file])
 
     def target(self, key: RunKey) -> RunRef:
-        return RunRef(key.project, str(key))
+        return RunRef(key.label, str(key))
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         return Presentation(dict(tables))
@@ -126,13 +131,14 @@ class MemoryStore:
                 )
         return MemorySink(contents, targets)
 
-    def _info(self, ref: RunRef) -> tuple[RunInfo, bool]:
+    def _info(self, ref: RunRef) -> RunInfo:
         run, files = self._contents.runs[ref], self._contents.files
         row = run.tables["runs"].to_pylist()[0]
         points = sum(len(run.tables.get(table, ())) for table in ("metrics", "series"))
         sizes = [len(data) for file, data in files.items() if file.run == ref]
         known = (row["name"], row["status"], row["started"], points, len(sizes), sum(sizes))
-        return RunInfo(ref, run.key, run.fingerprint, *known, carried=True), row["deleted"]
+        deleted = bool(row["deleted"])
+        return RunInfo(ref, run.key, run.fingerprint, *known, carried=True, deleted=deleted)
 
 
 class MemorySink:

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from trackbridge.compare import verify
     from trackbridge.engine import Report, migrate
     from trackbridge.errors import BridgeError
+    from trackbridge.filing import FileChoice
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BridgeError": "trackbridge.errors",
+    "FileChoice": "trackbridge.filing",
     "Query": "trackbridge.adapter",
     "Report": "trackbridge.engine",
     "migrate": "trackbridge.engine",
     "verify": "trackbridge.compare",
 }
 
-__all__ = ["BridgeError", "Query", "Report", "__version__", "migrate", "verify"]
+__all__ = ["BridgeError", "FileChoice", "Query", "Report", "__version__", "migrate", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -100,6 +100,19 @@ class RunKey(NamedTuple):
     def __str__(self) -> str:
         return "/".join(quote(part, safe="") for part in self)
 
+    @property
+    def label(self) -> str:
+        """What the run's project is to be called: as where it was born, unless told otherwise."""
+        return self.project
+
+    def placed(self, label: str) -> RunKey:
+        """The same key, equal to this one, of a run whose project is to be called otherwise."""
+        if label == self.project:
+            return RunKey(*self)
+        placed = _PlacedKey(*self)
+        placed._label = label
+        return placed
+
     @classmethod
     def parse(cls, text: str) -> RunKey:
         """The inverse of `str(key)`; raises `IntegrityError` for anything else."""
@@ -107,6 +120,16 @@ class RunKey(NamedTuple):
         if len(parts) != 4:
             raise IntegrityError(f"not a run key: {text!r}")
         return cls(*(unquote(part, errors="strict") for part in parts))
+
+
+class _PlacedKey(RunKey):
+    """A key with a label of its own, which is no part of the run's identity."""
+
+    _label = ""
+
+    @property
+    def label(self) -> str:
+        return self._label or self.project
 
 
 @dataclass(frozen=True)
@@ -130,6 +153,8 @@ class RunInfo:
     """The key was written by Trackbridge: the run was brought here and may have a sidecar."""
     estimated: bool = False
     """`points` is a guess, since counting would take reading them."""
+    deleted: bool = False
+    """Marked as deleted, itself or the project that it is in: `include_deleted` lists it."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +176,8 @@ class ItemInfo:
 class Query:
     """Which runs are meant: all of the given conditions hold. Empty means every run.
 
-    `projects` and `run_ids` are in the store's own terms; `since` compares with the start.
+    `projects` and `run_ids` are in the store's own terms; `since` compares with the start. Without
+    `include_deleted`, neither runs nor projects are meant that are marked as deleted.
     """
 
     projects: Collection[str] = ()
@@ -240,6 +266,9 @@ class Capabilities:
     """Several sinks may be open at once, also from other processes."""
     items: Collection[str] = ()
     """Kinds of items (`schema.ITEMS`) that the store holds, whole: it is an `ItemStore` then."""
+    parallel_files: bool = False
+    """`open_file` of one reader, and `put_file` of one sink, may be called from several threads at
+    once, each file in one thread from beginning to end."""
 
     @classmethod
     def everything(cls, **changes: Any) -> Capabilities:
@@ -282,7 +311,7 @@ class Reader(Protocol):
     naming file, offset or line, and reason, even where the store holds no `extra`. What a project
     has that the adapter does not read is counted in its `extra`, as `{"not_read": {"traces": 3}}`.
     Readers are cheap to make and used by one thread at a
-    time, which is not always the same one.
+    time, which is not always the same one (but see `Capabilities.parallel_files`).
     """
 
     address: str
@@ -390,8 +419,10 @@ class Writer(Reader, Protocol):
     def target(self, key: RunKey) -> RunRef:
         """Where a run of that origin lies in this store. Pure; distinct keys stay distinct.
 
-        The same id occurs in many projects, and many an id differs from another in nothing but
-        case or signs: if a store names folders after runs, these have to stay apart too.
+        Its project is called `key.label`, as far as the store can have such a name; everything
+        else depends on nothing but the key itself. The same id occurs in many projects, and many an
+        id differs from another in nothing but case or signs: if a store names folders after runs,
+        these have to stay apart too.
         """
         ...
 

@@ -2,48 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from trackbridge.adapter import Query, Reader, RunInfo
 from trackbridge.errors import NotFoundError
+from trackbridge.losses import Loss, Losses
+from trackbridge.where import parse
 
 EVERY_RUN = Query()
+NOTHING = ("",)
+"""Names that no project and no run has: in a query, an empty list would mean every one."""
 
 
-def chosen(reader: Reader, query: Query) -> tuple[Query, list[RunInfo]]:
-    """The query in the store's own terms, and the runs that it means.
+@dataclass(frozen=True)
+class Chosen:
+    """The runs that are meant, and what a query left out of those that it named."""
+
+    query: Query
+    """In the store's own terms, for what belongs to no run but to those that are meant."""
+    runs: list[RunInfo]
+    deleted: list[RunInfo]
+    """Runs that are left out since they are marked as deleted."""
+    wide: Query
+    listed: list[RunInfo]
+    """What was listed for which query: the above, and runs that do not meet the expression."""
+
+    def losses(self) -> list[Loss]:
+        """What is left out without having been asked for, so that nobody overlooks it."""
+        losses = Losses()
+        losses.add(
+            "deleted runs left out", "--include-deleted moves them", len(self.deleted), kept=False
+        )
+        return losses.list()
+
+
+def chosen(reader: Reader, query: Query, where: str | None = None) -> Chosen:
+    """The runs that a query means and that meet the expression `where`, if there is one.
 
     A run may also be named by the id that it was born with. `NotFoundError` for a project or run
-    that is named in vain.
+    that is named in vain; no run has to meet the expression.
     """
-    runs = list(reader.list_runs(query))
-    unknown = set(query.run_ids) - {info.ref.run_id for info in runs}
+    clauses = [] if where is None else parse(where)
+    wide = replace(query, include_deleted=True)
+    listed = list(reader.list_runs(wide))
+    unknown = set(query.run_ids) - {info.ref.run_id for info in listed}
     if unknown:
-        query = replace(query, run_ids=[*_native(reader, query, unknown)])
-        runs = list(reader.list_runs(query))
-    for what, named, seen in (
-        ("project", query.projects, {info.ref.project for info in runs}),
-        ("run", query.run_ids, {info.ref.run_id for info in runs}),
-    ):
-        vain = sorted(set(named) - seen)
-        if vain:
-            hint = "`trackbridge ls` lists what is there"
-            if what == "project":
-                there = {info.ref.project for info in reader.list_runs(EVERY_RUN)}
-                hint = f"there are {_near(vain[0], there)}; {hint}"
-            raise NotFoundError(
-                f"{reader.address}: no {what} {', '.join(map(repr, vain))} among the runs that "
-                f"are meant; {hint}"
-            )
-    return query, runs
+        wide = replace(wide, run_ids=[*_native(reader, wide, unknown)])
+        listed = list(reader.list_runs(wide))
+    query = replace(wide, include_deleted=query.include_deleted)
+    deleted = [] if query.include_deleted else [info for info in listed if info.deleted]
+    runs = [info for info in listed if query.include_deleted or not info.deleted]
+    _refuse_vain(reader, query, runs, deleted)
+    if clauses:
+        from trackbridge.sift import sift
+
+        runs, deleted = sift(reader, runs, clauses), sift(reader, deleted, clauses)
+        projects = sorted({info.ref.project for info in runs})
+        run_ids = [info.ref.run_id for info in runs]
+        query = replace(query, projects=projects or NOTHING, run_ids=run_ids or NOTHING)
+    return Chosen(query, runs, deleted, wide, listed)
 
 
-def _near(name: str, there: set[str]) -> str:
+def _refuse_vain(
+    reader: Reader, query: Query, runs: Collection[RunInfo], deleted: Collection[RunInfo]
+) -> None:
+    for field, what, named in ((0, "project", query.projects), (1, "run", query.run_ids)):
+        gone = {info.ref[field] for info in deleted}
+        vain = sorted(set(named) - {info.ref[field] for info in runs})
+        if not vain:
+            continue
+        hint = "`trackbridge ls` lists what is there"
+        if gone & set(vain):
+            hint = f"{min(gone & set(vain))!r} is deleted; --include-deleted means it too"
+        elif what == "project":
+            there = {info.ref.project for info in reader.list_runs(EVERY_RUN)}
+            hint = f"there are {near(vain[0], there)}; {hint}"
+        raise NotFoundError(
+            f"{reader.address}: no {what} {', '.join(map(repr, vain))} among the runs that "
+            f"are meant; {hint}"
+        )
+
+
+def near(name: str, there: Collection[str]) -> str:
     """Those of the names that the person may have meant."""
-    near = get_close_matches(name, there, 3, 0.4) or sorted(there)[:3]
-    return ", ".join(map(repr, near)) or "none"
+    close = get_close_matches(name, there, 3, 0.4) or sorted(there)[:3]
+    return ", ".join(map(repr, close)) or "none"
 
 
 def _native(reader: Reader, query: Query, unknown: set[str]) -> Iterator[str]:

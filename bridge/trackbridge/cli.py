@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
-from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -77,11 +76,8 @@ def main() -> None:
 
 def _selection(command: Command) -> Command:
     """Options that say which runs are meant."""
-    for option in (
-        click.option("--since", metavar="TIME", help="Only runs started since, e.g. 2024-05-01."),
-        click.option(
-            "--run", "runs", multiple=True, metavar="ID", help="Only this run; repeatable."
-        ),
+    return _with(
+        command,
         click.option(
             "--project",
             "projects",
@@ -89,7 +85,54 @@ def _selection(command: Command) -> Command:
             metavar="NAME",
             help="Only runs of this project or experiment; repeatable.",
         ),
-    ):
+        click.option(
+            "--run", "runs", multiple=True, metavar="ID", help="Only this run; repeatable."
+        ),
+        click.option(
+            "--where",
+            metavar="EXPR",
+            help="Only runs that meet it, in MLflow's search syntax whatever the store is: "
+            "\"metrics.loss < 0.1 and params.model = 'cnn' and tags.team LIKE '%nlp%'\".",
+        ),
+        click.option("--since", metavar="TIME", help="Only runs started since, e.g. 2024-05-01."),
+        click.option(
+            "--include-deleted",
+            is_flag=True,
+            help="Runs and projects too that are marked as deleted.",
+        ),
+    )
+
+
+def _placement(command: Command) -> Command:
+    """Options that say how runs arrive, for the commands that move or compare them."""
+    return _with(
+        command,
+        click.option(
+            "--rename-project",
+            "renames",
+            multiple=True,
+            metavar="OLD=NEW",
+            help="Call a project otherwise in the target; repeatable. Tells apart projects of "
+            "one name that come from two stores.",
+        ),
+        click.option(
+            "--artifacts",
+            type=click.Choice(["copy", "reference", "skip"]),
+            default="copy",
+            show_default=True,
+            help="Files: move them, keep only their addresses, or leave them out.",
+        ),
+        click.option(
+            "--max-file-size",
+            metavar="SIZE",
+            help="Move files up to this size, e.g. 100MB; of larger ones keep the addresses.",
+        ),
+    )
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """A command with options, which help shows in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -100,14 +143,13 @@ def _json(command: Command) -> Command:
 
 def _movement(command: Command) -> Command:
     """Options of the commands that write."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return command(*args, **kwargs)
-
-    for option in (
-        click.option("--strict", is_flag=True, help="Damage in the source makes the exit code 1."),
-        click.option("--dry-run", is_flag=True, help="Only say what would be done, like `plan`."),
+    command = _with(
+        _json(command),
+        click.option(
+            "--artifact-root",
+            metavar="PATH",
+            help="Where a database target keeps files (default: as the target itself would).",
+        ),
         click.option(
             "--workers",
             type=click.IntRange(1),
@@ -115,14 +157,10 @@ def _movement(command: Command) -> Command:
             show_default=True,
             help="Processes, for targets that take several writers.",
         ),
-        click.option(
-            "--artifact-root",
-            metavar="PATH",
-            help="Where a database target keeps files (default: as the target itself would).",
-        ),
-    ):
-        run = option(run)
-    return _selection(_json(run))  # type: ignore[return-value]
+        click.option("--dry-run", is_flag=True, help="Only say what would be done, like `plan`."),
+        click.option("--strict", is_flag=True, help="Damage in the source makes the exit code 1."),
+    )
+    return _selection(_placement(command))
 
 
 @main.command()
@@ -160,30 +198,35 @@ def import_(archive: str, target: str, **options: Any) -> None:
 @click.argument("source")
 @click.argument("target")
 @_selection
+@_placement
 @_json
-def plan(source: str, target: str, as_json: bool, **selection: Any) -> None:
+def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Say what migrating SOURCE to TARGET would move, and what TARGET could not show.
 
-    Reads everything but the files' contents; writes nothing.
+    Reads everything but the files' contents; writes nothing. Give it the options that `migrate` is
+    to get.
     """
-    _plan(source, target, as_json, _query(**selection))
+    _plan(source, target, as_json, _wishes(**options))
 
 
 @main.command()
 @click.argument("source")
 @click.argument("target")
 @_selection
+@_placement
 @_json
-def verify(source: str, target: str, as_json: bool, **selection: Any) -> None:
+def verify(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Compare every run of SOURCE with its copy in TARGET, value by value.
 
-    The exit code is 0 only if every run is there and equal.
+    The exit code is 0 only if every run is there and equal. Give it the options that `migrate` got:
+    what was not to be moved is named, and no difference.
     """
     from trackbridge.compare import verify as compare
     from trackbridge.progress import Bars
 
+    wishes = _wishes(**options)
     with Bars("verify") as bars:
-        result = compare(source, target, _query(**selection), progress=bars)
+        result = compare(source, target, **wishes, progress=bars)
     print_comparison(result, as_json)
     sys.exit(0 if result.holds else 1)
 
@@ -192,14 +235,15 @@ def verify(source: str, target: str, as_json: bool, **selection: Any) -> None:
 @click.argument("store")
 @_selection
 @_json
-def ls(store: str, as_json: bool, **selection: Any) -> None:
+def ls(store: str, as_json: bool, where: str | None, **selection: Any) -> None:
     """List the runs of STORE."""
     from trackbridge.choose import chosen
     from trackbridge.registry import open_reader
     from trackbridge.retry import persist
 
-    _, runs = persist(lambda: chosen(open_reader(store), _query(**selection)))
-    print_runs(runs, as_json)
+    query = _query(**selection)
+    meant = persist(lambda: chosen(open_reader(store), query, where))
+    print_runs(meant, as_json)
 
 
 @main.command()
@@ -245,41 +289,64 @@ def _migrate(
     dry_run: bool,
     strict: bool,
     artifact_root: str | None,
-    **selection: Any,
+    **options: Any,
 ) -> None:
     from trackbridge.engine import migrate as move
     from trackbridge.progress import Bars
 
-    query = _query(**selection)
+    wishes = _wishes(**options)
     if dry_run:
-        _plan(source, target, as_json, query)
+        _plan(source, target, as_json, wishes)
         return
-    options = {"artifact_root": artifact_root} if artifact_root else {}
+    root = {"artifact_root": artifact_root} if artifact_root else {}
     with Bars("migrate") as bars:
-        report = move(source, target, query, workers=workers, target_options=options, progress=bars)
+        report = move(source, target, **wishes, workers=workers, target_options=root, progress=bars)
     print_report(report, target, as_json)
     if strict and report.damage:
         line("strict: what is damaged in the source makes the exit code 1", err=True)
     sys.exit(0 if report.verified and not (strict and report.damage) else 1)
 
 
-def _plan(source: str, target: str, as_json: bool, query: Query) -> None:
+def _plan(source: str, target: str, as_json: bool, wishes: dict[str, Any]) -> None:
     from trackbridge.forecast import forecast
     from trackbridge.progress import Bars
 
     with Bars("plan") as bars:
-        found = forecast(source, target, query, progress=bars)
+        found = forecast(source, target, **wishes, progress=bars)
     print_forecast(found, as_json)
+
+
+def _wishes(
+    *,
+    where: str | None,
+    renames: tuple[str, ...],
+    artifacts: str,
+    max_file_size: str | None,
+    **selection: Any,
+) -> dict[str, Any]:
+    """Arguments that planning, moving and comparing have in common."""
+    from trackbridge.filing import FileChoice, parse_size
+    from trackbridge.placing import parse_renames
+
+    limit = None if max_file_size is None else parse_size(max_file_size)
+    return {
+        "query": _query(**selection),
+        "where": where,
+        "renames": parse_renames(renames),
+        "files": FileChoice(artifacts, limit),
+    }
 
 
 def _archive(address: str) -> str:
     return address if address.startswith("archive:") else f"archive:{address}"
 
 
-def _query(projects: tuple[str, ...], runs: tuple[str, ...], since: str | None) -> Query:
+def _query(
+    projects: tuple[str, ...], runs: tuple[str, ...], since: str | None, include_deleted: bool
+) -> Query:
     from trackbridge.adapter import Query
 
-    return Query(projects=projects, run_ids=runs, since=_time(since) if since else None)
+    return Query(projects, runs, _time(since) if since else None, include_deleted)
 
 
 def _time(text: str) -> datetime:

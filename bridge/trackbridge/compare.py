@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from trackbridge import items, shared
@@ -14,6 +15,8 @@ from trackbridge.errors import (
     TransientError,
     UnsupportedError,
 )
+from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import chunked
 from trackbridge.proof import Comparison, Difference, compare_chunk
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
@@ -41,44 +44,59 @@ def verify(
     target: str,
     query: Query = EVERY_RUN,
     *,
+    where: str | None = None,
+    renames: Mapping[str, str] = NO_RENAMES,
+    files: FileChoice = WHOLE,
     source_options: Mapping[str, str] = NO_OPTIONS,
     target_options: Mapping[str, str] = NO_OPTIONS,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare every run of the source with its copy in the target, value by value.
 
-    Runs belong together by their key or, where no key was written, by project and id.
+    Runs belong together by their key or, where no key was written, by project and id. The runs,
+    projects and files are compared that `migrate` would move with the same options; what of that
+    was left at the source is in the losses.
     """
     reader = open_reader(source, source_options)
     writer, other = _open_target(target, target_options)
     progress = progress or Silence()
-    query, runs = persist(lambda: chosen(reader, query))
+    meant = persist(lambda: chosen(reader, query, where))
+    check_renames(renames, meant.runs, writer)
     others = persist(lambda: list(other.list_runs(EVERY_RUN)))
+    here = persist(lambda: shared.births(reader, meant.wide, meant.listed))
+    placing = Placing(here, others, writer, renames)
+    runs = [placing.run(info) for info in meant.runs]
     partners = _partners(others)
     pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
     result = Comparison()
+    result.losses.merge(meant.losses())
     for info, partner in pairs.items():
         if partner is None:
             result += Comparison(total=1, missing=1, differences=[_missing(info)])
+        elif (elsewhere := placing.elsewhere(info)) is not None:
+            what = f"{elsewhere!r}, not {info.key.label!r}"
+            result.differences.append(Difference(info.ref.run_id, "runs", "project", what))
     progress.begin(len(runs), sum(info.points for info in runs))
     for chunk in chunked(info for info, partner in pairs.items() if partner):
         matched = [(info, partner) for info in chunk.runs if (partner := pairs[info])]
-        result += compare_apart(reader, other, matched, writer)
+        result += compare_apart(reader, other, matched, writer, files)
         progress.points(chunk.points)
         progress.runs(len(chunk.runs))
-    here = persist(lambda: shared.births(reader, query, runs))
     there = [(info.ref, info.key) for info in others]
     if writer is not None:
         there += [(writer.target(key), key) for _, key in here]
-    rows = persist(lambda: shared.read(reader, query, shared.Origins(here)))
+    renamed = persist(lambda: shared.renamed(other))
+    named = partial(placing.project, renamed=renamed)
+    origins = shared.Origins(here, placing.renamed(runs, renamed))
+    rows = persist(lambda: shared.read_for(reader, meant.query, origins, named, result.losses))
     theirs = persist(lambda: shared.read(other, EVERY_RUN, shared.Origins(there)))
     lacking = shared.lacking(rows, theirs)
     result.differences += [
         Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
         for table, name in lacking
     ]
-    labels = items.Labels(shared.Origins(here), writer, shared.Origins(there))
-    result.items = items.compare(reader, other, query, labels)
+    labels = items.Labels(origins, writer, shared.Origins(there), named)
+    result.items = items.compare(reader, other, meant.query, labels)
     result.differences += items.differences(result.items)
     return result
 
@@ -110,10 +128,11 @@ def compare_apart(
     target: Reader,
     pairs: Sequence[tuple[RunInfo, RunInfo]],
     writer: Writer | None = None,
+    files: FileChoice = WHOLE,
 ) -> Comparison:
     """As `compare_chunk`; a run that cannot be read is a difference of its own."""
     try:
-        return persist(lambda: compare_chunk(source, target, pairs, writer))
+        return persist(lambda: compare_chunk(source, target, pairs, writer, files))
     except (ConfigError, TransientError):
         raise
     except BridgeError as error:
@@ -122,5 +141,5 @@ def compare_apart(
             return Comparison(total=1, differences=[Difference(run, "runs", None, str(error))])
     result, middle = Comparison(), len(pairs) // 2
     for half in (pairs[:middle], pairs[middle:]):
-        result += compare_apart(source, target, half, writer)
+        result += compare_apart(source, target, half, writer, files)
     return result

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from joblib import Parallel, delayed
 
 from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
-from trackbridge.choose import EVERY_RUN, chosen
+from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import Progress, Silence, compare_apart
 from trackbridge.errors import BridgeError, ConfigError, TransientError
+from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.losses import Loss, Losses
+from trackbridge.placing import NO_RENAMES, Placing, check_apart, check_renames
 from trackbridge.plan import Chunk, chunked
 from trackbridge.proof import Comparison, Tally
 from trackbridge.receipts import Receipt, Receipts
@@ -63,12 +66,19 @@ def migrate(
     target: str,
     query: Query = EVERY_RUN,
     *,
+    where: str | None = None,
+    renames: Mapping[str, str] = NO_RENAMES,
+    files: FileChoice = WHOLE,
     workers: int = 1,
     source_options: Mapping[str, str] = NO_OPTIONS,
     target_options: Mapping[str, str] = NO_OPTIONS,
     progress: Progress | None = None,
 ) -> Report:
     """Copy runs from one store to another and prove each one by reading it back.
+
+    The runs are those that the query means and that meet `where`, an expression such as
+    `metrics.loss < 0.1 and params.model = 'cnn'`. `renames` maps projects of the source to other
+    names in the target; `files` says whose bytes are moved.
 
     Calling it again finishes what was interrupted, brings changed runs up to date and skips the
     rest. Runs that fail are in the report and stop nothing; errors that concern the whole job
@@ -81,26 +91,28 @@ def migrate(
     writer = open_writer(target, target_options)
     if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
-    query, runs = persist(lambda: chosen(reader, query))
-    job = _Job(reader, writer, progress or Silence())
+    meant = persist(lambda: chosen(reader, query, where))
+    job = _Job(reader, writer, progress or Silence(), files)
+    runs = job.place(reader, meant, renames)
     report = job.report
     report.total = len(runs)
     waiting, doubtful = job.sort_out(runs)
     ahead = [*waiting, *doubtful]
     job.progress.begin(len(ahead), sum(info.points for info in ahead))
     waiting += job.examine(reader, doubtful)
-    rows, here, there = persist(lambda: job.shared(reader, query, runs))
+    rows, here, there = persist(lambda: job.shared(reader, meant))
     early = {"projects"}  # before the runs that lie in them
     job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, early)))
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
-        open_both = _Stores(source, target, source_options, target_options)
+        open_both = _Stores(source, target, source_options, target_options, files)
         results = Parallel(n_jobs=workers, return_as="generator_unordered")(
             delayed(_move_elsewhere)(open_both, chunk) for chunk in chunks
         )
     else:
         results = (
-            (chunk, _move_all(reader, writer, chunk, job.progress.points)) for chunk in chunks
+            (chunk, _move_all(reader, writer, chunk, files, job.progress.points))
+            for chunk in chunks
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
@@ -110,9 +122,13 @@ def migrate(
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
         for table, name in lacking
     ]
-    job.move_items(reader, query, items.Labels(here, writer, there))
+    job.move_items(reader, meant.query, items.Labels(here, writer, there, job.named))
     if report.copied or report.updated:
         report.advice = writer.advice
+    elif where is not None and not runs:
+        report.advice = (
+            f"none of {len(meant.listed)} runs meets the expression; see `show` and `ls`"
+        )
     report.losses = job.losses.list()
     report.seconds = time.monotonic() - begun
     return report
@@ -126,6 +142,7 @@ class _Stores:
     target: str
     source_options: Mapping[str, str]
     target_options: Mapping[str, str]
+    files: FileChoice
 
 
 @dataclass
@@ -140,15 +157,19 @@ class _Outcome:
 def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[_Outcome]]:
     reader = open_reader(stores.source, stores.source_options)
     writer = open_writer(stores.target, stores.target_options)
-    return chunk, list(_move_all(reader, writer, chunk, lambda points: None))
+    return chunk, list(_move_all(reader, writer, chunk, stores.files, lambda points: None))
 
 
 def _move_all(
-    reader: Reader, writer: Writer, chunk: Chunk, tell: Callable[[int], object]
+    reader: Reader,
+    writer: Writer,
+    chunk: Chunk,
+    files: FileChoice,
+    tell: Callable[[int], object],
 ) -> Iterator[_Outcome]:
     """Move a chunk; one that fails is halved until the run at fault stands alone."""
     try:
-        yield _Outcome(chunk, persist(lambda: move(reader, writer, chunk.runs, tell)))
+        yield _Outcome(chunk, persist(lambda: move(reader, writer, chunk.runs, tell, files)))
     except ConfigError:
         raise
     except TransientError as error:  # run by run it would only take longer
@@ -158,30 +179,47 @@ def _move_all(
             yield _Outcome(chunk, None, str(error))
             return
         for half in chunk.halves():
-            yield from _move_all(reader, writer, half, tell)
+            yield from _move_all(reader, writer, half, files, tell)
 
 
 class _Job:
     """The state of a migration between its listing and its report."""
 
-    def __init__(self, reader: Reader, writer: Writer, progress: Progress) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, progress: Progress, files: FileChoice
+    ) -> None:
         self.report, self.losses, self.progress = Report(), Losses(), progress
         self._receipts = Receipts(reader.address, writer.address)
         self._known = self._receipts.latest()
-        self._writer = writer
-        listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
-        self._listed = [(info.ref, info.key) for info in listed]
-        self._there = {str(info.key): info for info in listed}
-        self._born = {(info.key.kind, info.key.instance, info.key.run_id): info for info in listed}
+        self._writer, self._files = writer, files
+        self._listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
+        self._there = {str(info.key): info for info in self._listed}
+        self._born = {
+            (info.key.kind, info.key.instance, info.key.run_id): info for info in self._listed
+        }
+
+    def place(self, reader: Reader, meant: Chosen, renames: Mapping[str, str]) -> list[RunInfo]:
+        """The runs that are meant, with keys that say in which project each is to lie."""
+        check_renames(renames, meant.runs, self._writer)
+        self._here = persist(lambda: shared.births(reader, meant.wide, meant.listed))
+        self._placing = Placing(self._here, self._listed, self._writer, renames)
+        runs = [self._placing.run(info) for info in meant.runs]
+        check_apart(runs)
+        self.losses.merge(meant.losses())
+        return runs
 
     def shared(
-        self, reader: Reader, query: Query, runs: Iterable[RunInfo]
+        self, reader: Reader, meant: Chosen
     ) -> tuple[shared.Rows, shared.Origins, shared.Origins]:
         """Shared rows of the source, and the origins of what is here and will be there."""
-        here = shared.births(reader, query, runs)
-        there = [*self._listed, *((self._writer.target(key), key) for _, key in here)]
-        origins = shared.Origins(here)
-        rows = shared.read(reader, query, origins, self.losses)
+        place, renamed = self._placing, shared.renamed(self._writer)
+        placed = [place.run(info) for info in meant.runs]
+        origins = shared.Origins(self._here, place.renamed(placed, renamed))
+        there = [(info.ref, info.key) for info in self._listed]
+        there += ((self._writer.target(key), key) for _, key in self._here)
+        there += ((self._writer.target(info.key), info.key) for info in placed)
+        self.named = partial(place.project, renamed=renamed)
+        rows = shared.read_for(reader, meant.query, origins, self.named, self.losses)
         return rows, origins, shared.Origins(there)
 
     def move_items(self, reader: Reader, query: Query, labels: items.Labels) -> None:
@@ -209,7 +247,7 @@ class _Job:
             mistaken = self._mistaken(info, here)
             if mistaken:
                 self._fail(info, mistaken)
-            elif there is None or (receipt and receipt.fingerprint != info.fingerprint):
+            elif there is None or (receipt and self._is_old(receipt, info)):
                 waiting.append(info)
             elif receipt is None or receipt.target != there.fingerprint:
                 doubtful.append(info)
@@ -217,6 +255,11 @@ class _Job:
                 self.report.skipped += 1
                 self._name_damage(_label(info), receipt.damage)
         return waiting, doubtful
+
+    def _is_old(self, receipt: Receipt, info: RunInfo) -> bool:
+        """Whether the run has changed since, or more of its files are wanted than were then."""
+        more = receipt.extent is not None and self._files.extent > tuple(receipt.extent)
+        return more or receipt.fingerprint != info.fingerprint
 
     def _mistaken(self, info: RunInfo, here: Collection[str]) -> str | None:
         """Why a run must not be taken for one that is in the target, or the other way round.
@@ -226,6 +269,12 @@ class _Job:
         """
         there = self._there.get(str(info.key))
         if there is not None:
+            elsewhere = self._placing.elsewhere(info)
+            if elsewhere is not None:
+                return (
+                    f"is in the target already, in project {elsewhere!r}; rename that one there, "
+                    "or take an empty target"
+                )
             if _starts_alike(info, there) is not False:
                 return None
             return (
@@ -246,24 +295,36 @@ class _Job:
         Gives those to be moved again: without a receipt nothing says that they ever were right.
         What was changed in the target afterwards is somebody's work, and stays.
         """
-        for chunk in chunked(doubtful):
-            pairs = [
-                (i, RunInfo(self._writer.target(i.key), i.key, "", carried=True))
-                for i in chunk.runs
-            ]
-            result = compare_apart(reader, self._writer, pairs, self._writer)
-            proven = {str(i.key): result.digests.get(str(i.key)) for i in chunk.runs}
-            digests = {key: digest for key, digest in proven.items() if digest is not None}
-            self._keep(chunk, digests, {key: i.fingerprint for key, i in self._there.items()}, {})
-            self.report.skipped += len(digests)
-            rest = [info for info in chunk.runs if str(info.key) not in digests]
-            for info in rest:
-                if str(info.key) not in self._known:
-                    yield info
-                else:
-                    self._fail(info, _touched(info, result))
-            self.progress.points(chunk.points - sum(info.points for info in rest))
-            self.progress.runs(len(digests))
+        choices: dict[FileChoice, list[RunInfo]] = {}
+        for info in doubtful:
+            receipt = self._known.get(str(info.key))
+            choice = FileChoice.of(receipt.extent) if receipt else self._files
+            choices.setdefault(choice, []).append(info)
+        for choice, infos in choices.items():
+            for chunk in chunked(infos):
+                yield from self._examine_chunk(reader, chunk, choice)
+
+    def _examine_chunk(self, reader: Reader, chunk: Chunk, files: FileChoice) -> Iterator[RunInfo]:
+        pairs = [
+            (i, RunInfo(self._writer.target(i.key), i.key, "", carried=True)) for i in chunk.runs
+        ]
+        result = compare_apart(reader, self._writer, pairs, self._writer, files)
+        proven = {str(i.key): result.digests.get(str(i.key)) for i in chunk.runs}
+        digests = {key: digest for key, digest in proven.items() if digest is not None}
+        targets = {key: info.fingerprint for key, info in self._there.items()}
+        self._keep(chunk, digests, targets, {}, None if files.is_whole else files.extent)
+        self.report.skipped += len(digests)
+        rest = [info for info in chunk.runs if str(info.key) not in digests]
+        lost = [info for info in rest if str(info.key) not in self._known]
+        for info in rest:
+            if info not in lost:
+                self._fail(info, _touched(info, result))
+        self.progress.points(chunk.points - sum(info.points for info in rest))
+        self.progress.runs(len(digests))
+        if lost and not files.is_whole:  # more may be there than is asked for now
+            yield from self._examine_chunk(reader, Chunk(tuple(lost)), WHOLE)
+        else:
+            yield from lost
 
     def settle(self, chunk: Chunk, outcomes: Iterable[_Outcome]) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
@@ -280,19 +341,32 @@ class _Job:
         digests: Mapping[str, Mapping[str, str]],
         targets: Mapping[str, str],
         damage: Mapping[RunRef, list[str]],
+        extent: Sequence[int] | None,
+        left: Collection[RunRef] | None = None,
     ) -> None:
-        """Receipts for the runs of a chunk that are proven: those with digests."""
+        """Receipts for the runs of a chunk that are proven: those with digests.
+
+        `left` are those whose files were not all moved; None: any may be one.
+        """
         proven = Chunk(tuple(info for info in chunk.runs if str(info.key) in digests))
         receipts = [
-            Receipt(key, i.fingerprint, targets[key], digests[key], damage.get(_label(i), []))
-            for i in proven.runs
-            for key in [str(i.key)]
+            Receipt(
+                key,
+                info.fingerprint,
+                targets[key],
+                digests[key],
+                damage.get(_label(info), []),
+                extent if left is None or _label(info) in left else None,
+            )
+            for info in proven.runs
+            for key in [str(info.key)]
         ]
         if receipts:
             self._receipts.add(proven.id, receipts)
 
     def _enter(self, chunk: Chunk, moved: Moved) -> None:
-        self._keep(chunk, moved.digests, moved.targets, moved.damage)
+        extent = self._files.extent
+        self._keep(chunk, moved.digests, moved.targets, moved.damage, extent, moved.left)
         for info in chunk.runs:
             key = str(info.key)
             if key in moved.failures:

@@ -32,7 +32,9 @@ class FittedPoints(NamedTuple):
 def holds_everything(capabilities: Capabilities) -> bool:
     """Whether runs go into the store as they are, with no translation and no sidecar."""
     return capabilities == Capabilities.everything(
-        parallel_writers=capabilities.parallel_writers, items=capabilities.items
+        parallel_writers=capabilities.parallel_writers,
+        parallel_files=capabilities.parallel_files,
+        items=capabilities.items,
     )
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow as pa
 
 from trackbridge import items, shared
-from trackbridge.adapter import Query, Row, RunRef
+from trackbridge.adapter import Batch, Query, Row, RunRef
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence
 from trackbridge.errors import NotFoundError
+from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import example, fit_rows
 from trackbridge.losses import Loss, Losses
+from trackbridge.placing import NO_RENAMES, Placing, check_apart, check_renames
 from trackbridge.plan import chunked
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
+from trackbridge.retry import persist
 from trackbridge.sidecar import Overlay
 from trackbridge.translate import translation
 
@@ -43,20 +49,31 @@ def forecast(
     target: str,
     query: Query = EVERY_RUN,
     *,
+    where: str | None = None,
+    renames: Mapping[str, str] = NO_RENAMES,
+    files: FileChoice = WHOLE,
     source_options: Mapping[str, str] = NO_OPTIONS,
     progress: Progress | None = None,
 ) -> Forecast:
     """Translate every run without writing it; files are counted, not read."""
     reader, writer = open_reader(source, source_options), open_writer(target)
     progress = progress or Silence()
-    losses = Losses()
-    query, runs = chosen(reader, query)
+    meant = persist(lambda: chosen(reader, query, where))
+    check_renames(renames, meant.runs, writer)
+    here = shared.births(reader, meant.wide, meant.listed)
+    placing = Placing(here, writer.list_runs(EVERY_RUN), writer, renames)
+    runs = [placing.run(info) for info in meant.runs]
+    check_apart(runs)
+    losses = Losses(meant.losses())
     progress.begin(len(runs), sum(info.points for info in runs))
-    points = files = size = 0
+    points = count = size = 0
     for chunk in chunked(runs):
         moved = translation(writer, [info.key for info in chunk.runs])
         overlay = Overlay(reader, chunk.runs)
         for batch in overlay.read():
+            if batch.table == "files":
+                kept = files.apply(batch.data.to_pylist(), overlay, losses)
+                batch = Batch("files", pa.RecordBatch.from_pylist(kept, batch.data.schema))
             for _ in moved.feed(batch):
                 pass
             if batch.table in ("metrics", "series"):
@@ -65,7 +82,7 @@ def forecast(
             if batch.table == "files":
                 rows = [row for row in batch.data.to_pylist() if not row["reference"]]
                 lost = [row for row in rows if _is_lost(overlay, row)]
-                files += len(rows) - len(lost)
+                count += len(rows) - len(lost)
                 size += sum(row["size"] or 0 for row in rows if row not in lost)
                 losses.add("files without bytes", example(lost), len(lost))
         moved.present()
@@ -73,18 +90,20 @@ def forecast(
             pass
         losses.merge(moved.losses.list())
         progress.runs(len(chunk.runs))
-    origins = shared.Origins(shared.births(reader, query, runs))
-    for table, named in shared.read(reader, query, origins, losses).items():
+    renamed = shared.renamed(writer)
+    naming = partial(placing.project, renamed=renamed)
+    rows_for = shared.read_for(reader, meant.query, shared.Origins(here), naming, losses)
+    for table, named in rows_for.items():
         fit_rows(table, list(named.values()), writer.capabilities, losses)
-    losses.merge(items.left_behind(reader, writer, query))
-    found = items.counted(reader, writer, query)
+    losses.merge(items.left_behind(reader, writer, meant.query))
+    found = items.counted(reader, writer, meant.query)
     seconds = (
         START_SECONDS
         + points / POINTS_PER_SECOND
         + len(runs) / RUNS_PER_SECOND
         + size / BYTES_PER_SECOND
     )
-    return Forecast(len(runs), points, files, size, losses.list(), round(seconds, 1), found)
+    return Forecast(len(runs), points, count, size, losses.list(), round(seconds, 1), found)
 
 
 def _is_lost(overlay: Overlay, row: Row) -> bool:

@@ -46,10 +46,20 @@ Tables = dict[str, Digest]
 
 
 class Labels:
-    """Projects and runs of items under the names of the source, of their birth, of the target."""
+    """Projects and runs of items under the names of the source, of their birth, of the target.
 
-    def __init__(self, here: Origins, writer: Writer | None, there: Origins) -> None:
-        self._here, self._writer, self._there = here, writer, there
+    `named` gives the other name that a native project of the source is to have in the target, which
+    then stands for the one at birth; None: there is no other.
+    """
+
+    def __init__(
+        self,
+        here: Origins,
+        writer: Writer | None,
+        there: Origins,
+        named: Callable[[str], str | None] = lambda native: None,
+    ) -> None:
+        self._here, self._writer, self._there, self._named = here, writer, there, named
         self._natives: dict[str, str] = {}
         self._births: dict[str, str] = {}
 
@@ -70,7 +80,7 @@ class Labels:
         return ref._replace(project=self._native(self._born(ref.project)))
 
     def _born(self, project: str) -> str:
-        name = self._here.project(project)
+        name = self._named(project) or self._here.project(project)
         self._native(name)
         return name
 
@@ -79,7 +89,7 @@ class Labels:
             native = born
             if born and self._writer is not None:
                 key = self._here.born_projects.get(born, RunKey("", "", born, ""))
-                native = self._writer.target(key).project
+                native = self._writer.target(self._here.placed.get(born, key)).project
             self._natives[born], self._births[native] = native, born
         return self._natives[born]
 

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from trackbridge.adapter import RunInfo
+    from trackbridge.choose import Chosen
     from trackbridge.engine import Report
     from trackbridge.forecast import Forecast
     from trackbridge.losses import Loss
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 LOSSES = {
     True: "not shown natively by the target (kept beside each run, restored on the way back):",
-    False: "not moved, the target has nothing of it:",
+    False: "not moved:",
 }
 """What is said of losses, by whether they are kept."""
 
@@ -160,6 +161,7 @@ def print_comparison(result: Comparison, as_json: bool) -> None:
                 if tally.total
             },
             "differences": [asdict(difference) for difference in result.differences],
+            "losses": [_loss_document(loss) for loss in result.losses.list()],
         }
         click.echo(json.dumps(document))
         return
@@ -178,21 +180,28 @@ def print_comparison(result: Comparison, as_json: bool) -> None:
             click.echo(f"{words}: {tally.equal:,} equal")
         elif tally.total:
             click.echo(f"{words}: not compared, the target holds none")
+    losses = result.losses.list()
+    if losses:
+        click.echo("not compared, since they were not to be moved:")
+        table((), ((f"  {loss.kind}", f"{loss.count:,}", loss.example) for loss in losses))
 
 
-def print_runs(runs: list[RunInfo], as_json: bool) -> None:
-    """A listing."""
+def print_runs(meant: Chosen, as_json: bool) -> None:
+    """A listing, and how many deleted runs are not in it."""
+    runs, deleted = meant.runs, len(meant.deleted)
     if as_json:
         click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
         return
     header = ("project", "run", "status", "started", "points", "name")
     table(header, (_columns(info) for info in runs))
-    click.echo(f"{len(runs)} runs", err=True)
+    hidden = f"; {deleted} deleted ones are not shown (--include-deleted)" if deleted else ""
+    of = f" of {len(meant.listed)}" if len(meant.listed) > len(runs) + deleted else ""
+    click.echo(f"{len(runs)}{of} runs{hidden}", err=True)
 
 
 def _columns(info: RunInfo) -> tuple[str, ...]:
     started = f"{info.started:%Y-%m-%d %H:%M}" if info.started else "-"
-    status = info.status or "-"
+    status = f"{info.status or '-'}{' (deleted)' if info.deleted else ''}"
     points = f"{'~' if info.estimated else ''}{info.points:,}"
     return (info.ref.project, info.ref.run_id, status, started, points, info.name or "")
 
@@ -204,6 +213,7 @@ def _described(info: RunInfo) -> dict[str, Any]:
         "key": str(info.key),
         "name": info.name,
         "status": info.status,
+        "deleted": info.deleted,
         "started": info.started.isoformat() if info.started else None,
         "points": info.points,
         "estimated": info.estimated,

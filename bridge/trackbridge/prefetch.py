@@ -1,14 +1,17 @@
-"""Runs an iterator ahead of its consumer in a thread, so that reading and writing overlap."""
+"""Threads within a step: an iterator ahead of its consumer, and the same work on many items."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 DEPTH = 4
 _END = object()
@@ -56,3 +59,33 @@ def prefetched(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
     finally:
         stopped.set()
         thread.join()
+
+
+@contextmanager
+def together(
+    work: Callable[[Item], Result], items: Iterable[Item], count: int
+) -> Iterator[Iterator[tuple[Item, Result]]]:
+    """Items with what `work` makes of them, in their order, `count` of them at a time.
+
+    An error is raised where its item would have come. On leaving, no work is going on.
+    """
+    with ThreadPoolExecutor(count, "trackbridge-files") as pool:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+
+        def done() -> Iterator[tuple[Item, Result]]:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) >= 2 * count:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+
+        try:
+            yield done() if count > 1 else ((item, work(item)) for item in items)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _result(item: Item, future: Future[Result]) -> tuple[Item, Result]:
+    return item, future.result()

@@ -14,6 +14,8 @@ from trackbridge.adapter import Batch, FileRef, Reader, Row, RunInfo, RunRef, Wr
 from trackbridge.columns import batches
 from trackbridge.digest import Digests, RunDigests, point_hashes, row_digest
 from trackbridge.errors import NotFoundError
+from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.losses import Losses
 from trackbridge.prefetch import prefetched
 from trackbridge.row_residual import LABELS
 from trackbridge.schema import LOCAL
@@ -73,6 +75,8 @@ class Comparison:
     """Run key -> digest of each table, for runs that are equal."""
     items: dict[str, Tally] = field(default_factory=dict)
     """What belongs to no run, by kind."""
+    losses: Losses = field(default_factory=Losses)
+    """What was not to be moved, and is therefore not compared."""
 
     @property
     def different(self) -> int:
@@ -91,6 +95,7 @@ class Comparison:
         self.series_equal += other.series_equal
         self.differences += other.differences
         self.digests |= other.digests
+        self.losses.merge(other.losses.list())
         return self
 
 
@@ -165,8 +170,13 @@ class Digested:
     model: Digests
 
 
-def digest_chunk(reader: Reader, infos: Sequence[RunInfo]) -> Digested:
-    """Both digests of a chunk in one pass."""
+def digest_chunk(
+    reader: Reader,
+    infos: Sequence[RunInfo],
+    choice: FileChoice = WHOLE,
+    left: Losses | None = None,
+) -> Digested:
+    """Both digests of a chunk in one pass; files that the choice leaves are added to `left`."""
     overlay, files = Overlay(reader, infos), FileHashes(reader)
     model = Digests()
     native = model if overlay.changes_nothing else Digests()
@@ -175,19 +185,29 @@ def digest_chunk(reader: Reader, infos: Sequence[RunInfo]) -> Digested:
         for part in files.filled(batch, lambda row: FileRef(_ref(row), row["owner"], row["path"])):
             native.add(part)
 
-    with prefetched(_batches(overlay, files, None if native is model else note)) as batches_read:
+    noting = None if native is model else note
+    batches_made = _batches(overlay, files, noting, choice=choice, left=left)
+    with prefetched(batches_made) as batches_read:
         for batch in batches_read:
             model.add(batch)
     return Digested(native, model)
 
 
 def promise(
-    writer: Writer, infos: Sequence[RunInfo], reader: Reader, *, careful: bool = False
+    writer: Writer,
+    infos: Sequence[RunInfo],
+    reader: Reader,
+    files: FileChoice = WHOLE,
+    left: Losses | None = None,
+    *,
+    careful: bool = False,
 ) -> tuple[Digests, Digests]:
     """Digests of a chunk at its source, and those that its native form in a store must have."""
     model, promised = Digests(), Digests()
     moved = translation(writer, [info.key for info in infos], careful=careful)
-    with prefetched(_batches(Overlay(reader, infos), FileHashes(reader))) as batches_read:
+    overlay = Overlay(reader, infos)
+    batches_made = _batches(overlay, FileHashes(reader), choice=files, left=left)
+    with prefetched(batches_made) as batches_read:
         for batch in batches_read:
             model.add(batch)
             for native in moved.feed(batch):
@@ -204,9 +224,16 @@ def _batches(
     files: FileHashes,
     native: Callable[[Batch], object] | None = None,
     tables: Collection[str] | None = None,
+    choice: FileChoice = WHOLE,
+    left: Losses | None = None,
 ) -> Iterator[Batch]:
-    """The restored batches, those of `files` with what their bytes really are."""
+    """The restored batches; files as they are moved, with what their bytes really are."""
     for batch in overlay.read(tables, native):
+        if batch.table == "files" and not choice.is_whole:
+            moved = choice.apply(
+                batch.data.to_pylist(), overlay, Losses() if left is None else left
+            )
+            batch = Batch("files", pa.RecordBatch.from_pylist(moved, batch.data.schema))
         yield from files.filled(
             batch, lambda row: overlay.locate(_ref(row), row["owner"], row["path"])
         )
@@ -223,30 +250,31 @@ def compare_chunk(
     target: Reader,
     pairs: Sequence[tuple[RunInfo, RunInfo]],
     writer: Writer | None = None,
+    files: FileChoice = WHOLE,
 ) -> Comparison:
     """Runs of two stores, pair by pair, each read once; values are looked at where they differ.
 
     With a writer for the target, its native form is held to what translating the source gives,
-    so that no sidecar can stand in for missing data.
+    so that no sidecar can stand in for missing data. Of `files`, those are compared that are moved.
     """
     left, right = [a for a, _ in pairs], [b for _, b in pairs]
     promised: Digests | None = None
-    if writer is None:
-        model = digest_chunk(source, left).model
-    else:
-        model, promised = promise(writer, left, source)
-    found = digest_chunk(target, right)
     result = Comparison(total=len(pairs))
+    if writer is None:
+        model = digest_chunk(source, left, files, result.losses).model
+    else:
+        model, promised = promise(writer, left, source, files, result.losses)
+    found = digest_chunk(target, right)
     for here, there in pairs:
         origin = RunRef(here.key.project, here.key.run_id)
         other = RunRef(there.key.project, there.key.run_id)
         unequal = compare_digests(model[origin], found.model[other])
-        differences = _explain(source, target, here, there, unequal)
+        differences = _explain(source, target, here, there, unequal, files)
         if writer is not None and promised is not None and here.key == there.key:
             native = found.native[there.ref]
             hollow = compare_digests(promised[there.ref], native)
             if hollow:  # chunks with points that are equal in the target are written carefully
-                _, careful = promise(writer, [here], source, careful=True)
+                _, careful = promise(writer, [here], source, files, careful=True)
                 hollow = compare_digests(careful[there.ref], native)
             named = {difference.table for difference in differences}
             what = "not shown in the target as it should be"
@@ -273,13 +301,14 @@ def _explain(
     here: RunInfo,
     there: RunInfo,
     unequal: list[tuple[str, str | None]],
+    files: FileChoice,
 ) -> list[Difference]:
     """The values behind digests that differ; never empty if `unequal` is not."""
     differences = []
     for table in sorted({table for table, _ in unequal}):
         keys = {key for name, key in unequal if name == table}
-        before = _rows(source, here, table, keys)
-        after = _rows(target, there, table, keys)
+        before = _rows(source, here, table, keys, files)
+        after = _rows(target, there, table, keys, WHOLE)
         found = list(_unlike(here.ref.run_id, table, before, after))
         if not found:
             found = [Difference(here.ref.run_id, table, None, "digests differ")]
@@ -291,12 +320,12 @@ def _explain(
 
 
 def _rows(
-    reader: Reader, info: RunInfo, table: str, keys: set[str | None]
+    reader: Reader, info: RunInfo, table: str, keys: set[str | None], choice: FileChoice
 ) -> dict[str, tuple[int, Row]]:
     """Digest -> (count, row) of the rows of one table of one run."""
     overlay, files = Overlay(reader, [info]), FileHashes(reader)
     rows: dict[str, tuple[int, Row]] = {}
-    for batch in _batches(overlay, files, tables=[table]):
+    for batch in _batches(overlay, files, tables=[table], choice=choice):
         data = batch.data
         if table == "metrics":
             data = data.filter(pa.compute.is_in(data.column("key").cast(pa.string()), _set(keys)))

@@ -33,6 +33,8 @@ class Receipt:
     digests: Mapping[str, str]
     damage: Sequence[str] = ()
     """What is damaged of the run in the source."""
+    extent: Sequence[int] | None = None
+    """By which choice (`FileChoice.extent`) some of its files were left; None: all were moved."""
 
 
 class Receipts:

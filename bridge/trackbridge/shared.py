@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.columns import batches
 from trackbridge.digest import row_digest
-from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.fit import fit_rows, holds_everything
 from trackbridge.losses import Loss, Losses
 from trackbridge.schema import NAMED_BY, SHARED, TABLES
@@ -45,9 +45,15 @@ Rows = dict[str, dict[Name, Row]]
 
 
 class Origins:
-    """Projects and runs of a store by their native names and by those they were born with."""
+    """Projects and runs of a store by their native names and by those they were born with.
 
-    def __init__(self, runs: Iterable[tuple[RunRef, RunKey]]) -> None:
+    `placed` are keys of runs that go into projects of another name.
+    """
+
+    def __init__(
+        self, runs: Iterable[tuple[RunRef, RunKey]], placed: Iterable[RunKey] = ()
+    ) -> None:
+        self.placed = {key.label: key for key in placed if key.label != key.project}
         self.projects: dict[str, RunKey] = {}
         self.runs: dict[str, RunKey] = {}
         for ref, key in runs:
@@ -72,25 +78,78 @@ def births(reader: Reader, query: Query, runs: Iterable[RunInfo]) -> list[tuple[
 def read(reader: Reader, query: Query, origins: Origins, losses: Losses | None = None) -> Rows:
     """The shared rows of the projects that the query means, as they were where they were born.
 
-    What the reader leaves out is added to the losses.
+    Projects that were given another name on the way are called by that. What the reader leaves out
+    is added to the losses.
     """
-    rows = _native(reader, query, origins, losses or Losses())
-    wanted = {origins.project(native) for native in query.projects}
-    for table, kept in _file(reader).kept.items():
+    return _read(reader, query, origins, Losses() if losses is None else losses, _file(reader))
+
+
+def _read(reader: Reader, query: Query, origins: Origins, losses: Losses, file: _File) -> Rows:
+    rows = _native(reader, query, origins, losses, file.renamed)
+    wanted = {_label(native, origins, file.renamed) for native in query.projects}
+    for table, kept in file.kept.items():
         for name, (row, instead_of) in kept.items():
             native = rows[table].get(name)
             unchanged = instead_of == (None if native is None else row_digest(table, native))
             if unchanged and (not wanted or row.get("project", None) in {None, *wanted}):
                 rows[table][name] = row
+    if not query.include_deleted:
+        named = rows["projects"].items()
+        rows["projects"] = {name: row for name, row in named if not row.get("deleted")}
     return rows
 
 
-def _native(reader: Reader, query: Query, origins: Origins, losses: Losses) -> Rows:
+def read_for(
+    reader: Reader,
+    query: Query,
+    origins: Origins,
+    named: Callable[[str], str | None],
+    losses: Losses,
+) -> Rows:
+    """The shared rows of a source, under the names that its projects are to have in a target.
+
+    `named` gives that of a native project; None: the one that it was born with.
+    """
+    file = _file(reader)
+    renamed = file.renamed
+    names = {
+        _label(native, origins, renamed): wanted
+        for native in origins.projects
+        if (wanted := named(native)) is not None
+    }
+    rows: Rows = {table: {} for table in SHARED}
+    for table, there in _read(reader, query, origins, losses, file).items():
+        for row in there.values():
+            project = row.get("project")
+            if project is not None:
+                row = {**row, "project": names.get(project, renamed.get(project, project))}
+            name = _name(table, row)
+            if row_digest(table, rows[table].get(name, row)) != row_digest(table, row):
+                raise ConfigError(
+                    f"{reader.address}: two {table} would both become {_words([name])!r}; take one "
+                    "project at a time, or give one of them another name with --rename-project"
+                )
+            rows[table][name] = row
+    return rows
+
+
+def renamed(reader: Reader) -> Mapping[str, str]:
+    """Projects of a store that were given another name on the way -> the one at their birth."""
+    return _file(reader).renamed
+
+
+def _label(native: str, origins: Origins, renamed: Collection[str]) -> str:
+    return native if native in renamed else origins.project(native)
+
+
+def _native(
+    reader: Reader, query: Query, origins: Origins, losses: Losses, renamed: Collection[str]
+) -> Rows:
     rows: Rows = {table: {} for table in SHARED}
     for batch in reader.read_shared(query):
         for row in batch.data.to_pylist():
             if row.get("project") is not None:
-                row["project"] = origins.project(row["project"])
+                row["project"] = _label(row["project"], origins, renamed)
             if row.get("run_id") is not None:
                 row["run_id"] = origins.run(row["run_id"])
             if batch.table == "projects":
@@ -121,10 +180,12 @@ def move(
     wanted = {table: rows[table] for table in sorted(tables)}
     if not lacking(wanted, read(writer, Query(), there)):
         return []
-    before = _native(writer, Query(), there, Losses())
+    names = {**renamed(writer), **{label: key.project for label, key in origins.placed.items()}}
+    before = _native(writer, Query(), there, Losses(), names)
     bare = holds_everything(writer.capabilities)
     with writer.open([]) as sink:
         file = _file(writer)  # now that nobody else writes, where the store has one writer
+        file.renamed |= names
         for table, named in wanted.items():
             foreign = {} if bare else _foreign(named, before[table], file.written[table])
             gone = (file.written[table] - before[table].keys()) & named.keys()
@@ -137,7 +198,7 @@ def move(
             file.written[table] |= {_name(table, row) for row in shown}
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
-        if file and not bare:
+        if file.renamed or (file and not bare):
             sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(file.dumps()))
         sink.commit()
     return losses.list()
@@ -170,8 +231,8 @@ def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     """A row under the names that its project and run have in the target."""
     labelled = dict(row)
     if row.get("project") is not None:
-        key = origins.born_projects.get(row["project"], RunKey("", "", row["project"], ""))
-        labelled["project"] = writer.target(key).project
+        born = origins.born_projects.get(row["project"], RunKey("", "", row["project"], ""))
+        labelled["project"] = writer.target(origins.placed.get(row["project"], born)).project
     if row.get("run_id") in origins.born_runs:
         labelled["run_id"] = writer.target(origins.born_runs[row["run_id"]]).run_id
     return labelled
@@ -189,14 +250,16 @@ def _names_by_table() -> dict[str, set[Name]]:
 class _File:
     """The file of the store: rows that it does not show, and the names that we have written.
 
-    A row is kept with the digest of the native row that stands in its place.
+    A row is kept with the digest of the native row that stands in its place. `renamed` are projects
+    that were given another name on the way -> the one that they were born with.
     """
 
     kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
     written: dict[str, set[Name]] = field(default_factory=_names_by_table)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any(self.kept.values()) or any(self.written.values())
+        return any((*self.kept.values(), *self.written.values(), self.renamed))
 
     def keep(self, table: str, named: Mapping[Name, Row], natives: Mapping[Name, str]) -> None:
         """Keep the rows that are not what the store shows under their names."""
@@ -212,9 +275,10 @@ class _File:
             if named
         }
         written = {table: sorted(names) for table, names in self.written.items() if names}
-        return json.dumps(
-            {"format": FORMAT, "rows": rows, "written": written}, sort_keys=True
-        ).encode()
+        document = {"format": FORMAT, "rows": rows, "written": written}
+        if self.renamed:
+            document["renamed"] = self.renamed
+        return json.dumps(document, sort_keys=True).encode()
 
 
 def _file(reader: Reader) -> _File:
@@ -231,6 +295,7 @@ def _file(reader: Reader) -> _File:
                 file.kept[table][_name(table, typed)] = (typed, instead_of)
         for table, names in document["written"].items():
             file.written[table] |= {tuple(name) for name in names}
+        file.renamed.update(document.get("renamed", {}))
     except NotFoundError:
         return file
     except (ValueError, KeyError, TypeError) as error:

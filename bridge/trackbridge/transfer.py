@@ -6,6 +6,9 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from trackbridge.adapter import (
     SIDECAR,
@@ -22,13 +25,17 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches
 from trackbridge.digest import Digests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
+from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import holds_everything
-from trackbridge.losses import Loss
-from trackbridge.prefetch import prefetched
+from trackbridge.losses import Loss, Losses
+from trackbridge.prefetch import prefetched, together
 from trackbridge.proof import Hashing, compare_digests, digest_chunk
 from trackbridge.sidecar import Overlay, Sidecar
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
+
+TOGETHER = 8
+"""Files that are copied at a time where both stores allow it: each has one block in memory."""
 
 
 @dataclass
@@ -44,6 +51,8 @@ class Moved:
     damage: dict[RunRef, list[str]] = field(default_factory=dict)
     """What is damaged in the source, by the project and id that a run was born with."""
     losses: list[Loss] = field(default_factory=list)
+    left: set[RunRef] = field(default_factory=set)
+    """Runs whose files were not all to be moved, by the project and id that they were born with."""
     points: int = 0
     files: int = 0
     size: int = 0
@@ -54,6 +63,7 @@ def move(
     target: Writer,
     infos: Sequence[RunInfo],
     tell: Callable[[int], object] = lambda points: None,
+    files: FileChoice = WHOLE,
 ) -> Moved:
     """Write runs and prove them; `tell` is given the number of points as they pass.
 
@@ -61,11 +71,11 @@ def move(
     Errors of the stores are raised, and then nothing of the chunk is committed.
     """
     try:
-        moved = _Passage(source, target, infos, tell, careful=False).run()
+        moved = _Passage(source, target, infos, tell, files, careful=False).run()
     except DuplicatePointsError:
         moved = None
     if moved is None or moved.failures:
-        moved = _Passage(source, target, infos, lambda points: None, careful=True).run()
+        moved = _Passage(source, target, infos, lambda points: None, files, careful=True).run()
     if moved.failures and not holds_everything(target.capabilities):
         _take_back(target, [i for i in infos if str(i.key) in moved.failures], moved.failures)
     return moved
@@ -97,6 +107,13 @@ def _take_back(target: Writer, infos: Sequence[RunInfo], reasons: Mapping[str, s
         sink.commit()
 
 
+class _Copied(NamedTuple):
+    """Size and digest of a file's bytes, as far as they are known."""
+
+    size: int | None
+    sha256: str | None
+
+
 class _Passage:
     """One try at moving a chunk."""
 
@@ -106,15 +123,17 @@ class _Passage:
         target: Writer,
         infos: Sequence[RunInfo],
         tell: Callable[[int], object],
+        files: FileChoice,
         *,
         careful: bool,
     ) -> None:
-        self._target, self._infos, self._tell = target, infos, tell
+        self._target, self._infos, self._tell, self._choice = target, infos, tell, files
+        self._together = source.capabilities.parallel_files and target.capabilities.parallel_files
         self._overlay = Overlay(source, infos)
         keys = [info.key for info in infos]
         self._moved: Translation | Verbatim = translation(target, keys, careful=careful)
         self._model, self._promised = Digests(), Digests()
-        self._result = Moved()
+        self._result, self._left = Moved(), Losses()
 
     def run(self) -> Moved:
         with self._target.open([info.key for info in self._infos]) as sink:
@@ -127,7 +146,7 @@ class _Passage:
                 sink.put_file(FileRef(ref, "", SIDECAR), io.BytesIO(side))
             sink.commit()
         self._prove()
-        self._result.losses = self._moved.losses.list()
+        self._result.losses = [*self._moved.losses.list(), *self._left.list()]
         return self._result
 
     def _pass(self, sink: Sink) -> list[Row]:
@@ -156,10 +175,19 @@ class _Passage:
             if batch.table == "runs":
                 self._result.damage.update(_damage(batch))
             if batch.table == "files":
+                batch = self._chosen(batch)
                 files += batch.data.to_pylist()
             else:
                 self._model.add(batch)
             yield points, list(self._promises(self._moved.feed(batch)))
+
+    def _chosen(self, batch: Batch) -> Batch:
+        """Files as they are to be moved."""
+        rows = batch.data.to_pylist()
+        left = (row for row in rows if self._choice.leaves(row))
+        self._result.left.update(RunRef(row["project"], row["run_id"]) for row in left)
+        rows = self._choice.apply(rows, self._overlay, self._left)
+        return Batch("files", pa.RecordBatch.from_pylist(rows, batch.data.schema))
 
     def _promises(self, natives: Iterator[Batch]) -> Iterator[Batch]:
         for native in natives:
@@ -168,34 +196,44 @@ class _Passage:
                 yield native
 
     def _copy(self, sink: Sink, files: list[Row]) -> None:
-        for row in files:
-            if not row["reference"]:
-                self._copy_one(sink, row)
+        here = [row for row in files if not row["reference"]]
+        count = TOGETHER if self._together else 1
+        with together(self._carrier(sink), here, count) as copied:
+            for row, found in copied:
+                self._note_copied(row, found)
         for place, content in self._moved.contents():
             sink.put_file(place, io.BytesIO(content))
         self._moved.leave_out_missing()
         for batch in batches("files", files):
             self._model.add(batch)
 
-    def _copy_one(self, sink: Sink, row: Row) -> None:
+    def _carrier(self, sink: Sink) -> Callable[[Row], _Copied | None]:
+        def carry(row: Row) -> _Copied | None:
+            """Copy a file; None where its bytes are missing. May run in any thread."""
+            origin = RunRef(row["project"], row["run_id"])
+            try:
+                data = self._overlay.open_file(origin, row["owner"], row["path"])
+            except NotFoundError:
+                return None
+            with data:
+                hashing = Hashing(data)
+                place = self._moved.place(origin, row["owner"], row["path"])
+                sink.put_file(place, hashing)  # type: ignore[arg-type]
+            return _Copied(hashing.size, hashing.state.hexdigest())
+
+        return carry
+
+    def _note_copied(self, row: Row, found: _Copied | None) -> None:
+        """What copying has told of a file."""
         origin = RunRef(row["project"], row["run_id"])
-        try:
-            data = self._overlay.open_file(origin, row["owner"], row["path"])
-        except NotFoundError:
-            row["sha256"] = None
-            self._moved.set_file(origin, row["owner"], row["path"], row["size"], None)
-            return
-        with data:
-            hashing = Hashing(data)
-            place = self._moved.place(origin, row["owner"], row["path"])
-            sink.put_file(place, hashing)  # type: ignore[arg-type]
-        sha256 = hashing.state.hexdigest()
-        if row["sha256"] not in (None, sha256):
+        size, sha256 = found or _Copied(row["size"], None)
+        self._moved.set_file(origin, row["owner"], row["path"], size, sha256)
+        if found and row["sha256"] not in (None, sha256):
             self._doubt(origin, f"{row['path']}: its bytes are not those that were recorded")
-        row.update(size=hashing.size, sha256=sha256)
-        self._moved.set_file(origin, row["owner"], row["path"], hashing.size, sha256)
-        self._result.files += 1
-        self._result.size += hashing.size
+        row.update(size=size, sha256=sha256)
+        if found:
+            self._result.files += 1
+            self._result.size += size or 0
 
     def _doubt(self, origin: RunRef, what: str) -> None:
         """Damage, unless it may be an edit in a store that the run was brought to."""

@@ -102,7 +102,7 @@ class ToyStore:
         return path.open("rb")
 
     def target(self, key: RunKey) -> RunRef:
-        return RunRef(key.project, str(key))
+        return RunRef(key.label, str(key))
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         return Presentation(dict(tables))

@@ -33,6 +33,8 @@ class Folder(Protocol):
     """What an archive needs of a place to lie in."""
 
     address: str
+    parallel: bool
+    """Whether files may be put and opened by several threads at once."""
 
     def names(self, path: str) -> list[str]:
         """Names in the folder, hidden ones left out; none where there is no such folder."""
@@ -108,6 +110,8 @@ def storage_errors(where: str, *, passing: bool) -> Iterator[None]:
 
 class LocalFolder:
     """A folder on this machine."""
+
+    parallel = True
 
     def __init__(self, root: str) -> None:
         self.address = root
@@ -214,6 +218,8 @@ class RemoteFolder:
         self.address = _without_secrets(url)
         try:
             self._system, self._root = fsspec.core.url_to_fs(url, **options)
+            # fsspec's memory file system gives all readers of a file the same object (2026.9)
+            self.parallel = "memory" not in self._system.protocol
         except ImportError as error:
             raise ConfigError(f"{self.address}: {error}") from error
         except ValueError as error:

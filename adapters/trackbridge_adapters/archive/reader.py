@@ -45,6 +45,7 @@ class ArchiveReader:
     capabilities = Capabilities.everything(parallel_writers=True, items=tuple(ITEMS))
 
     def __init__(self, folder: Folder) -> None:
+        self.capabilities = replace(type(self).capabilities, parallel_files=folder.parallel)
         self.address = f"archive:{folder.address}"
         self.folder = folder
         self.index = Index(folder)
@@ -58,7 +59,7 @@ class ArchiveReader:
             meant = self._meant(query)
             harm = self._harm(meant)
         for home in meant:
-            yield _marked(home.entry.info, harm.get(home.chunk.name, ""))
+            yield _marked(home.entry, harm.get(home.chunk.name, ""))
 
     def _meant(self, query: Query) -> list[Home]:
         """Where the runs live that a query means, in their order."""
@@ -102,6 +103,9 @@ class ArchiveReader:
             rows = _last_of_each_name(pa.Table.from_batches(parts, TABLES[table]), table)
             if query.projects and "project" in rows.column_names:
                 rows = rows.filter(pa.compute.field("project").isin(list(query.projects)))
+            if table == "projects" and not query.include_deleted:
+                gone = pa.compute.fill_null(rows.column("deleted"), False)
+                rows = rows.filter(pa.compute.invert(gone))
             for data in rows.to_batches(max_chunksize=BATCH_ROWS):
                 yield Batch(table, data)
 
@@ -193,7 +197,8 @@ class ArchiveReader:
         self._proven.add(str(local))
 
     def _contents(self, chunk: Chunk) -> Files:
-        if self._files[0] != chunk.name:
+        name, files = self._files
+        if name != chunk.name:
             rows = [row for data in self.rows(chunk, CONTENTS, None) for row in data.to_pylist()]
             files = {
                 FileRef(RunRef(row["project"], row["run_id"]), row["owner"], row["path"]): (
@@ -203,7 +208,7 @@ class ArchiveReader:
                 for row in rows
             }
             self._files = chunk.name, files
-        return self._files[1]
+        return files
 
     def _open_content(self, digest: str, size: int, file: FileRef) -> BinaryIO:
         if not _SHA256.fullmatch(digest):
@@ -255,8 +260,9 @@ def _unlike(chunk: Chunk, there: Mapping[str, int]) -> Iterator[str]:
             yield f"{path}\0{there.get(path)}\n"
 
 
-def _marked(info: RunInfo, harm: str) -> RunInfo:
+def _marked(entry: Entry, harm: str) -> RunInfo:
     """What a listing says of a run, with another fingerprint where its chunk has come to harm."""
+    info = replace(entry.info, deleted=entry.deleted) if entry.deleted else entry.info
     if not harm:
         return info
     state = hashlib.sha256(f"{info.fingerprint}\n{harm}".encode())

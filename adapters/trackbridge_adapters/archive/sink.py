@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -62,6 +63,7 @@ class ArchiveSink:
         self._item_rows: dict[ItemRef, tuple[int | None, str | None]] = {}
         self._contents: dict[FileRef, tuple[str, int]] = {}
         self._names: set[Name] = set()
+        self._number = itertools.count()
         self._refuse_strangers()
 
     def __enter__(self) -> ArchiveSink:
@@ -95,7 +97,7 @@ class ArchiveSink:
         known = file.run == STORE or ItemRef.of(file) is not None
         if not known and file.run not in self._targets:
             raise IntegrityError(f"{self._store.address}: {file.run} was not opened for writing")
-        staged = self._scratch / "content"
+        staged = self._scratch / f"content-{next(self._number)}"
         digest, size = hashlib.sha256(), 0
         with storage_errors(str(staged), passing=False), staged.open("wb") as out:
             for block in blocks(data):
@@ -104,6 +106,8 @@ class ArchiveSink:
         path = content_path(digest.hexdigest())
         if self._store.folder.size(path) != size:
             self._store.folder.publish(staged, path)
+        else:
+            staged.unlink()
         self._contents[file] = digest.hexdigest(), size
 
     def commit(self) -> Mapping[RunKey, RunRef]:

@@ -17,7 +17,7 @@ class ArchiveWriter(ArchiveReader):
     advice = ""
 
     def target(self, key: RunKey) -> RunRef:
-        return RunRef(key.project, key.run_id)
+        return RunRef(key.label, key.run_id)
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         return Presentation(dict(tables))

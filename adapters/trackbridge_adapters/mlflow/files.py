@@ -133,6 +133,7 @@ def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
         len(found),
         sum(file.size for file in found),
         carried,
+        deleted=_is_deleted(run),
     )
 
 

@@ -50,17 +50,17 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
     models = sql_states.models(session, where, values)
     restriction = f"WHERE run_uuid {where}" if where else ""
     order = f"{restriction} ORDER BY experiment_id, start_time, run_uuid"
-    meant: list[tuple[RunRef, dict[str, Any], list[Any]]] = []
+    meant: list[tuple[RunRef, dict[str, Any], list[Any], bool]] = []
     for row in session.select("runs", COLUMNS, order, values):
         native = dict(zip(COLUMNS, row))
         number = str(native["experiment_id"])
         ref = RunRef(projects.get(number, number), native["run_uuid"])
         if _is_meant(query, ref, native, gone=number in deleted):
             state = [each.get(ref.run_id) for each in (points, states, tags, models)]
-            meant.append((ref, native, state))
-    filed = storage.listed(_files(native, state, home) for _, native, state in meant)
-    for (ref, native, state), files in zip(meant, filed):
-        yield _info(ref, native, state, files)
+            meant.append((ref, native, state, number in deleted))
+    filed = storage.listed(_files(native, state, home) for _, native, state, _ in meant)
+    for (ref, native, state, gone), files in zip(meant, filed):
+        yield _info(ref, native, state, files, gone=gone)
 
 
 def experiments(session: Session) -> tuple[dict[str, str], set[str]]:
@@ -101,7 +101,12 @@ def _files(native: dict[str, Any], state: list[Any], home: Path) -> list[storage
 
 
 def _info(
-    ref: RunRef, native: dict[str, Any], state: list[Any], listed: list[storage.Listing]
+    ref: RunRef,
+    native: dict[str, Any],
+    state: list[Any],
+    listed: list[storage.Listing],
+    *,
+    gone: bool,
 ) -> RunInfo:
     points, _, tags, _ = state
     tags = tags or {}
@@ -120,6 +125,7 @@ def _info(
         len(files),
         sum(file.size for file in files),
         carried=carried,
+        deleted=gone or native["lifecycle_stage"] == "deleted",
     )
 
 

@@ -57,7 +57,7 @@ def target(key: RunKey) -> RunRef:
     run_id = key.run_id
     if not RUN_ID.fullmatch(run_id):
         run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
-    return RunRef(fit_name(key.project, PROJECT), run_id)
+    return RunRef(fit_name(key.label, PROJECT), run_id)
 
 
 def present(

@@ -61,7 +61,7 @@ class WritableRunFolders(RunFolders):
 
     def target(self, key: RunKey) -> RunRef:
         own = key.kind == "wandb" and not key.instance
-        project = key.project if own and _is_label(key.project) else self._project(key)
+        project = key.label if own and _is_label(key.label) else self._project(key)
         verbatim = RUN_ID if own else UNIQUE
         if not key.instance and verbatim.fullmatch(key.run_id):
             return RunRef(project, key.run_id)
@@ -69,7 +69,7 @@ class WritableRunFolders(RunFolders):
         return RunRef(project, f"{fit_name(key.run_id, SAFE_ID)}-{mark}")
 
     def _project(self, key: RunKey) -> str:
-        name = fit_name(key.project, PROJECT)
+        name = fit_name(key.label, PROJECT)
         return f"{self._entity}/{name}" if self._entity else name
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import final
@@ -112,6 +113,30 @@ class FilingContract(ContractBase):
                 assert self.read(place).open_file(file).read() == b"escaped"
         assert _outside(tmp_path) == before
         self.check_rows(place, written, other)
+
+    @final
+    def test_files_may_be_put_and_opened_by_several_threads_where_that_is_claimed(
+        self, tmp_path: Path
+    ) -> None:
+        place, run = self.location(tmp_path), samples.simple("a")
+        writer = self.write(place)
+        if not writer.capabilities.parallel_files:
+            return
+        contents = {f"{ORIGIN}/{n}.bin": bytes([n % 7]) * (50_000 + n % 7) for n in range(40)}
+        places = {FileRef(writer.target(run.key), "", path): path for path in contents}
+        with ThreadPoolExecutor(8) as pool:
+            with writer.open([run.key]) as sink:
+                deliver(writer, sink, [run])
+                put = (
+                    pool.submit(sink.put_file, file, _Pipe(contents[path]))  # type: ignore[arg-type]
+                    for file, path in places.items()
+                )
+                for done in list(put):
+                    done.result()
+                sink.commit()
+            reader = self.read(place)
+            read = pool.map(lambda file: reader.open_file(file).read(), places)
+            assert dict(zip(places.values(), read)) == contents
 
     # Shared tables
 

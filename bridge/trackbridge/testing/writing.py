@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackbridge.adapter import Batch, FileRef, RunKey, RunRef
+from trackbridge.adapter import Batch, FileRef, Query, RunKey, RunRef
 from trackbridge.errors import BridgeError, IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples, strategies
@@ -79,6 +79,21 @@ class WritingContract(ContractBase):
             self.check_rows(place, written, run)
         assert {info.key for info in self.visible(place)} == {run.key for run in runs}
         assert self.rows(place, runs[0], "params"), "the second run has replaced the first one"
+
+    @final
+    def test_a_run_goes_into_the_project_that_its_label_names(self, tmp_path: Path) -> None:
+        place, run, other = self.location(tmp_path), samples.simple("a"), samples.simple("b")
+        writer, born = self.write(place), run.key
+        run.key = born.placed("elsewhere")
+        there = writer.target(run.key)
+        assert there.project == writer.target(born._replace(project="elsewhere")).project
+        assert there.project != writer.target(born).project
+        assert there.run_id == writer.target(born).run_id, "the id depends on the key alone"
+        assert writer.target(born.placed(there.project)) == there
+        written = store(writer, [run, other])
+        self.check_rows(place, written, run, other)
+        found = {info.ref: str(info.key) for info in self.visible(place)}
+        assert found == {there: str(born), writer.target(other.key): str(other.key)}
 
     @final
     @pytest.mark.parametrize("change", [{"kind": "other-kind"}, {"instance": "other store"}])
@@ -225,6 +240,20 @@ class WritingContract(ContractBase):
         with writer.open([]) as sink:
             assert dict(sink.commit()) == {}
         assert listed(writer) == []
+
+    @final
+    def test_a_deleted_run_is_listed_with_its_mark_and_only_if_such_are_meant(
+        self, tmp_path: Path
+    ) -> None:
+        place, run, other = self.location(tmp_path), samples.simple("a"), samples.simple("b")
+        run.tables["runs"] = [{**run.tables["runs"][0], "deleted": True}]
+        writer = self.write(place)
+        store(writer, [run, other])
+        held = "deleted" in writer.capabilities.holds["runs"]
+        marks = {info.key: info.deleted for info in self.visible(place)}
+        assert marks == {run.key: held, other.key: False}
+        living = listed(self.read(place), Query(include_deleted=False))
+        assert {info.key for info in living} == {other.key} | (set() if held else {run.key})
 
     @final
     def test_a_run_with_nothing_in_it_is_a_run(self, tmp_path: Path) -> None:

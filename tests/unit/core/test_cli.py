@@ -75,6 +75,7 @@ COMPARED = {
     "series": dict.fromkeys(("total", "equal")),
     "items": {},
     "differences": None,
+    "losses": None,
 }
 
 

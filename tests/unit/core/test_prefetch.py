@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trackbridge.prefetch import DEPTH, prefetched
+from trackbridge.prefetch import DEPTH, prefetched, together
 
 
 def _threads() -> list[str]:
@@ -84,3 +84,50 @@ def test_it_reads_ahead_but_not_without_bound() -> None:
         assert reached.wait(timeout=30), "nothing was read ahead"
         next(items)
         assert len(taken) <= DEPTH + 3
+
+
+# Many at a time
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_work_on_many_items_gives_each_with_its_result_in_order(count: int) -> None:
+    with together(lambda item: item * item, range(100), count) as done:
+        assert list(done) == [(item, item * item) for item in range(100)]
+
+
+def test_so_many_items_are_worked_on_at_once_and_no_more() -> None:
+    together_now = threading.Barrier(4, timeout=20)
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(40):
+            taken.append(item)
+            yield item
+
+    def meet(item: int) -> int:
+        together_now.wait()
+        return item
+
+    with together(meet, items(), 4) as done:
+        for (item, _), number in zip(done, range(40)):
+            assert item == number
+            assert len(taken) <= number + 2 * 4
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_an_error_comes_in_the_place_of_its_item_and_ends_all_work(count: int) -> None:
+    begun: list[int] = []
+
+    def fail(item: int) -> int:
+        begun.append(item)
+        if item == 10:
+            raise ValueError("ten")
+        return item
+
+    seen = []
+    with pytest.raises(ValueError, match="ten"), together(fail, range(100), count) as done:
+        for item, _ in done:
+            seen.append(item)
+    assert seen == list(range(10))
+    assert len(begun) <= 11 + 2 * count
+    assert not [t for t in threading.enumerate() if t.name.startswith("trackbridge-files")]
