@@ -18,12 +18,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import databases
 import limits
 import stores
 
 HERE = Path(__file__).resolve()
 FIXTURES = HERE.parents[2] / "fixtures"
 Measured = dict[str, float]
+Row = Callable[[str, str, list[tuple[str, int]], int], None]
 
 
 def sqlite_to_archive(work: Path) -> float:
@@ -74,6 +76,22 @@ def sqlite_to_files(work: Path) -> float:
     return _migrate(f"mlflow:{work}/points.db", f"mlflow:{work}/files-written")
 
 
+def postgres_to_archive(work: Path) -> float:
+    """Ours: a database of MLflow's on PostgreSQL into an archive, proofs included."""
+    address = databases.uri(work, "postgres_from_sqlite")
+    return _migrate(f"mlflow:{address}", f"archive:{work}/archive-of-postgres")
+
+
+def archive_to_postgres(work: Path) -> float:
+    """Ours: the archive into MLflow on PostgreSQL, proofs included."""
+    return _migrate(_archive(work), f"mlflow:{databases.uri(work, 'postgres_back')}")
+
+
+def archive_to_mysql(work: Path) -> float:
+    """Ours: a smaller archive into MLflow on MySQL or MariaDB, proofs included."""
+    return _migrate(f"archive:{work}/archive-small", f"mlflow:{databases.uri(work, 'mysql_back')}")
+
+
 def _archive(work: Path) -> str:
     """The archive of the points, made where an earlier work has not made it."""
     if not (work / "archive").exists():
@@ -115,7 +133,11 @@ WORKS: dict[str, Callable[[Path], float]] = {
         wandb_to_archive,
         files_to_sqlite,
         sqlite_to_files,
+        postgres_to_archive,
+        archive_to_postgres,
+        archive_to_mysql,
         *limits.ALL,
+        *databases.ALL,
     )
 }
 
@@ -174,6 +196,8 @@ def report(work: Path, points: int, only: str) -> None:
     if only in "many_runs":
         stores.mlflow_database(work / "runs.db", runs=10_000, points=5, keys=5)
         row("MLflow SQLite -> archive, runs of 5 points", "many_runs", [], 10_000)
+    if only in "postgres_to_archive archive_to_postgres archive_to_mysql":
+        _report_servers(work, points, row)
     row("MLflow SQLite -> file store, points", "sqlite_to_files", [], points)
     if only in "files_to_sqlite":
         count = stores.file_store(work / "files" / "mlruns", 200, 10, 100, points // 2)
@@ -193,6 +217,24 @@ def report(work: Path, points: int, only: str) -> None:
     print(f"{os.cpu_count()} cores, {points:,} points")
     for cells in rows:
         print("| " + " | ".join(cells) + " |")
+
+
+def _report_servers(work: Path, points: int, row: Row) -> None:
+    small = points // 10
+    stores.mlflow_database(work / "small.db", runs=10, points=small // 10)
+    (work / "mysql-points").write_text(str(small))
+    databases.make(work)
+    try:
+        _migrate(
+            f"mlflow:{work}/points.db", f"mlflow:{databases.uri(work, 'postgres_from_sqlite')}"
+        )
+        _migrate(f"mlflow:{work}/small.db", f"archive:{work}/archive-small")
+        reading, writing = [("select_to_parquet", points)], [("copy_in", points)]
+        row("MLflow PostgreSQL -> archive, points", "postgres_to_archive", reading, points)
+        row("archive -> MLflow PostgreSQL, points", "archive_to_postgres", writing, points)
+        row("archive -> MLflow MySQL, points", "archive_to_mysql", [("executemany", small)], small)
+    finally:
+        databases.drop()
 
 
 def main() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
 from trackbridge.schema import BATCH_ROWS
@@ -20,11 +22,18 @@ try:
 except ImportError as error:
     raise ConfigError("MySQL needs its driver: pip install 'trackbridge[mysql]'") from error
 
+STATEMENT_BYTES = 1 << 19
+"""Length of an INSERT: servers may be set to take no more than a megabyte."""
+
+APART = "\x1f"
+"""Stands between the values of a row (ASCII's unit separator)."""
+
 LOCK = "concat('trackbridge ', database())"
 
 SETTINGS = (
     # names in double quotes; an experiment may have the id 0
-    "SET SESSION sql_mode = concat(@@sql_mode, ',ANSI_QUOTES,NO_AUTO_VALUE_ON_ZERO')",
+    # without strictness, what does not fit would be cut without a word
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES,NO_AUTO_VALUE_ON_ZERO'",
     "SET NAMES utf8mb4",
 )
 TYPES = (pa.string(), pa.string(), pa.float64(), pa.int64(), pa.int64(), pa.int8())
@@ -81,26 +90,30 @@ class MysqlConnection:
         with self._errors():
             return [tuple(row) for row in self._connection.exec_driver_sql(*_bound(query, values))]
 
-    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+    def points(
+        self, columns: Sequence[str], rest: str, values: Sequence[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        # one text a row: the driver takes its time over each value
+        joined = f", char({ord(APART)} using utf8mb4), ".join(columns)
+        query = f"SELECT concat({joined}) FROM metrics {rest}"
         with self._errors():
             options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
             streaming = self._connection.execution_options(**options)
             with streaming.exec_driver_sql(*_bound(query, values)) as result:
-                for rows in result.partitions(BATCH_ROWS):
-                    columns = [pa.array(c, kind) for c, kind in zip(zip(*rows), TYPES)]
-                    yield pa.RecordBatch.from_arrays(columns, names=list(POINT))
+                for texts in result.scalars().partitions(BATCH_ROWS):
+                    yield _taken_apart(texts)
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         with self._errors():
             self._connection.exec_driver_sql(*_bound(query, values)).close()
 
     def ingest(self, table: str, data: pa.Table, types: Mapping[str, str]) -> None:
-        columns = ", ".join(f'"{name}"' for name in data.column_names)
-        marks = ", ".join(["%s"] * data.num_columns)
-        rows = list(zip(*(column.to_pylist() for column in data.columns)))
+        names = ", ".join(f'"{name}"' for name in data.column_names)
         with self._errors():
-            query = f"INSERT INTO {table} ({columns}) VALUES ({marks})"
-            self._connection.exec_driver_sql(query, rows)
+            cursor = self._connection.connection.cursor()
+            for values in _statements(data):
+                cursor.execute(f"INSERT INTO {table} ({names}) VALUES {values}")
+            cursor.close()
 
     def conflict(self, key: Sequence[str], columns: Sequence[str]) -> str:
         values = ", ".join(f'"{name}" = VALUES("{name}")' for name in columns or key)
@@ -130,6 +143,45 @@ class MysqlConnection:
             yield
         except (DBAPIError, OSError) as error:
             raise _translated(self._name, error) from error
+
+
+def _taken_apart(texts: Sequence[str]) -> pa.RecordBatch:
+    """Rows of points, each of them a text."""
+    parts = pc.split_pattern(pa.array([APART.join(texts)], pa.large_string()), APART).flatten()
+    width = len(TYPES)
+    if len(parts) != width * len(texts):
+        raise IntegrityError(f"metrics: a key with the control character {APART!r} cannot be read")
+    first = np.arange(0, len(parts), width)
+    columns = [parts.take(pa.array(first + n)).cast(kind) for n, kind in enumerate(TYPES)]
+    return pa.RecordBatch.from_arrays(columns, names=list(POINT))
+
+
+def _statements(data: pa.Table) -> Iterator[str]:
+    """The rows as SQL writes them, in pieces that any server takes.
+
+    Column by column: the driver's own way, value by value, takes as long as the server.
+    """
+    columns = [_literals(column).combine_chunks() for column in data.columns]
+    rows = pc.binary_join_element_wise(*columns, ", ")
+    sizes = np.cumsum(pc.binary_length(rows).to_numpy())
+    start = 0
+    while start < len(rows):
+        done = sizes[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(sizes, done + STATEMENT_BYTES)))
+        yield "(" + "), (".join(rows[start:end].to_pylist()) + ")"
+        start = end
+
+
+def _literals(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    texts = column.cast(pa.string())
+    if pa.types.is_string(kind):
+        for sign, escaped in (("\\", "\\\\"), ("'", "''")):
+            texts = pc.replace_substring(texts, sign, escaped)
+        texts = pc.binary_join_element_wise("'", texts, "'", "")
+    return pc.fill_null(texts, "NULL")
 
 
 def _bound(query: str, values: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
 from trackbridge.schema import BATCH_ROWS
 from trackbridge_adapters.mlflow.server_session import UniqueError, rendered
-from trackbridge_adapters.mlflow.session import Rows
+from trackbridge_adapters.mlflow.session import POINT, Rows
 
 try:
     import adbc_driver_postgresql.dbapi as adbc
@@ -81,7 +81,11 @@ class PostgresConnection:
             table = cursor.fetch_arrow_table()
         return list(zip(*(column.to_pylist() for column in table.columns)))
 
-    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+    def points(
+        self, columns: Sequence[str], rest: str, values: Sequence[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        chosen = ", ".join(f'{column} AS "{name}"' for column, name in zip(columns, POINT))
+        query = f"SELECT {chosen} FROM metrics {rest}"
         with self._errors(), self._connection.cursor() as cursor:
             cursor.execute(rendered(query, values, literal))
             for batch in cursor.fetch_record_batch():

@@ -54,8 +54,13 @@ class Connection(Protocol):
 
     def fetch(self, query: str, values: Sequence[Any]) -> Rows: ...
 
-    def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query for points, at most `BATCH_ROWS` at a time, as they come."""
+    def points(
+        self, columns: Sequence[str], rest: str, values: Sequence[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of `metrics`, at most `BATCH_ROWS` at a time, as they come.
+
+        `columns` are expressions for those in `POINT`; `rest` is the end of the query.
+        """
         ...
 
     def execute(self, query: str, values: Sequence[Any]) -> None: ...
@@ -110,18 +115,15 @@ class ServerSession(Session):
 
     def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
         there = self.columns("metrics")
-        names = {column: f'"{column}"' for column in there} | {
-            column: f'{default} AS "{column}"'
-            for column, default in self._connection.defaults.items()
-            if column not in there
-        }
+        names = {column: f'"{column}"' for column in there}
+        names = {**self._connection.defaults, **names}
         if there["value"] == "float":  # MySQL gives just six digits of its FLOAT, as 0.x made it
-            names["value"] = '"value" + 0e0 AS "value"'
-        chosen = ", ".join(names[column] for column in POINT)
+            names["value"] = '"value" + 0e0'
+        chosen = [names[column] for column in POINT]
         rest, values = f"WHERE run_uuid {IN}", [json.dumps(list(runs))]
         if self.has_every(runs):
             rest, values = "", []
-        for data in self._connection.batches(f"SELECT {chosen} FROM metrics {rest}", values):
+        for data in self._connection.points(chosen, rest, values):
             yield data if fit_in_time(data) else _within_time(data)
 
     def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
