@@ -94,6 +94,7 @@ def _info(server: Server, run: Run, experiments: Experiments, models: Sequence[J
         sizes(own),
         carried=run.carried,
         estimated=bool(run.metrics),
+        deleted=run.is_deleted or run.info["experiment_id"] in experiments.deleted,
     )
 
 

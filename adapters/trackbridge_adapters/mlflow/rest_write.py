@@ -66,7 +66,7 @@ class RestWriter(RestReader):
         run_id = key.run_id
         if not RUN_ID.fullmatch(run_id):
             run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
-        return RunRef(fit_name(key.project, PROJECT), run_id)
+        return RunRef(fit_name(key.label, PROJECT), run_id)
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
