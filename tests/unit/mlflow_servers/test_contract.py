@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from mlflow.tracking import MlflowClient
 from servers import MYSQL, POSTGRES, Databases
@@ -16,7 +17,9 @@ from trackbridge_adapters.mlflow import ADAPTER
 
 class _Server:
     adapter = ADAPTER
-    databases: Databases
+    databases: ClassVar[Databases]
+    made: ClassVar[dict[Path, str]]
+    """The database of each folder."""
     known_gaps = {  # noqa: RUF012
         "test_a_place_without_a_store_cannot_be_opened_for_reading": (
             "every location of these tests has MLflow's tables already"
@@ -24,7 +27,9 @@ class _Server:
     }
 
     def location(self, folder: Path) -> str:
-        return self.databases.new(folder / "mlruns")
+        if folder not in self.made:  # one folder means one store, as with paths
+            self.made[folder] = self.databases.new(folder / "mlruns")
+        return self.made[folder]
 
     def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
         return seeded(MlflowClient(location), runs)
@@ -35,7 +40,9 @@ class _Server:
 
 class TestPostgres(_Server, AdapterContract):
     databases = POSTGRES
+    made: ClassVar[dict[Path, str]] = {}
 
 
 class TestMysql(_Server, AdapterContract):
     databases = MYSQL
+    made: ClassVar[dict[Path, str]] = {}
