@@ -28,6 +28,10 @@ STATEMENT_BYTES = 1 << 19
 APART = "\x1f"
 """Stands between the values of a row (ASCII's unit separator)."""
 
+STREAMED = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
+AS_IT_IS = {"no_parameters": True}
+"""The driver looks for no marks of its own in the query."""
+
 LOCK = "concat('trackbridge ', database())"
 
 SETTINGS = (
@@ -97,9 +101,8 @@ class MysqlConnection:
         joined = f", char({ord(APART)} using utf8mb4), ".join(columns)
         query = f"SELECT concat({joined}) FROM metrics {rest}"
         with self._errors():
-            options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
-            streaming = self._connection.execution_options(**options)
-            with streaming.exec_driver_sql(*_bound(query, values)) as result:
+            bound = _bound(query, values)
+            with self._connection.exec_driver_sql(*bound, execution_options=STREAMED) as result:
                 for texts in result.scalars().partitions(BATCH_ROWS):
                     yield _taken_apart(texts)
 
@@ -110,10 +113,9 @@ class MysqlConnection:
     def ingest(self, table: str, data: pa.Table, types: Mapping[str, str]) -> None:
         names = ", ".join(f'"{name}"' for name in data.column_names)
         with self._errors():
-            cursor = self._connection.connection.cursor()
             for values in _statements(data):
-                cursor.execute(f"INSERT INTO {table} ({names}) VALUES {values}")
-            cursor.close()
+                query = f"INSERT INTO {table} ({names}) VALUES {values}"
+                self._connection.exec_driver_sql(query, execution_options=AS_IT_IS)
 
     def conflict(self, key: Sequence[str], columns: Sequence[str]) -> str:
         values = ", ".join(f'"{name}" = VALUES("{name}")' for name in columns or key)
