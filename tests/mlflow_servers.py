@@ -19,16 +19,22 @@ PATIENCE = 120
 
 @contextmanager
 def server(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[str]:
-    """The address of a server on SQLite whose data are in a folder."""
+    """The address of a server on SQLite whose data are in a folder; a small one, of one worker."""
+    small = ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    with started(folder, *small, *options, environment=environment) as (address, _):
+        yield address
+
+
+@contextmanager
+def started(
+    folder: Path, *options: str, environment: dict[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Address and process of a server with nothing but the options that are given."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    # with more workers every answer on a kept connection comes 40 ms late (uvicorn: without
-    # TCP_NODELAY), which would make the tests take minutes longer
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", *options]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            [*command, "--port", str(port), *options],
             cwd=folder,
             env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **(environment or {})},
             stdout=log,
@@ -38,7 +44,7 @@ def server(folder: Path, *options: str, environment: dict[str, str] | None = Non
     try:
         address = f"http://127.0.0.1:{port}"
         _await(address, process, folder / "server.log")
-        yield address
+        yield address, process.pid
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # it would wait for connections that are kept
         process.wait()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import databases
 import limits
+import rest
 import stores
 
 HERE = Path(__file__).resolve()
@@ -138,6 +139,7 @@ WORKS: dict[str, Callable[[Path], float]] = {
         archive_to_mysql,
         *limits.ALL,
         *databases.ALL,
+        *rest.ALL,
     )
 }
 
@@ -211,6 +213,9 @@ def report(work: Path, points: int, only: str) -> None:
             [("bare_loop", records)],
             records,
         )
+    for ours in rest.AGAINST:
+        if only in ours:
+            rows.append(rest_row(work, ours, points))
     for title, arguments in (("--help", ["--help"]), ("ls", ["ls", f"{work}/points.db"])):
         if only in "start_up":
             rows.append((f"trackbridge {title}", f"{start_up(*arguments):.2f} s", "", ""))
@@ -235,6 +240,33 @@ def _report_servers(work: Path, points: int, row: Row) -> None:
         row("archive -> MLflow MySQL, points", "archive_to_mysql", [("executemany", small)], small)
     finally:
         databases.drop()
+
+
+def rest_row(work: Path, ours: str, points: int) -> tuple[str, str, str, str]:
+    """One work of the REST lane beside the client's, with CPU of server and client for a point."""
+    naive = rest.AGAINST[ours]
+    runs = max(stores.NAIVE_RUNS, points // rest.LESS // rest.POINTS)
+    database = work / "rest.db"
+    if not database.exists():
+        stores.mlflow_database(database, runs=runs, points=rest.POINTS)
+    written = rest.LOGGED_RUNS * rest.LOGGED_POINTS
+    counts = {
+        "rest_read": runs * rest.POINTS,
+        "rest_client_history": stores.NAIVE_RUNS * rest.POINTS,
+        "rest_write": written,
+        "rest_client_log_batch": written,
+    }
+    figures = {}
+    with rest.server(work, f"sqlite:///{database}"):
+        for name in (naive, ours):
+            seconds = measure(name, work)["seconds"]
+            used = json.loads((work / rest.PROCESSOR).read_text())
+            cost = {who: 1e6 * time_used / counts[name] for who, time_used in used.items()}
+            words = ", ".join(f"{who} {micros:.0f} us" for who, micros in cost.items())
+            figures[name] = counts[name] / seconds, words
+    (rate, words), (other, others) = figures[ours], figures[naive]
+    against = f"{rate / other:.2f} x {naive} ({other:,.0f}/s; CPU a point: {others})"
+    return f"MLflow server on SQLite, {ours}, points", f"{rate:,.0f}/s", f"CPU a point: {words}", against
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ RUN_NAME = "mlflow.runName"
 USER = "mlflow.user"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+STRAY_MODELS = "logged models without a run"
+"""What a count of such models is called."""
 COMMIT = "mlflow.source.git.commit"
 REMOTE = "mlflow.source.git.repoURL"
 PROGRAM = "mlflow.source.name"
@@ -128,9 +130,8 @@ def read_extra(values: Mapping[str, Any], tag: str | None) -> str | None:
     return tag or packed({n: value for n, value in values.items() if value not in (None, "")})
 
 
-def with_not_read(content: str | None, traces: int, models: int) -> str | None:
+def with_not_read(content: str | None, counts: Mapping[str, int]) -> str | None:
     """`extra` of an experiment, and in it how much belongs to it that no table has."""
-    counts = {"traces": traces, "logged models without a run": models}
     not_read = {name: count for name, count in counts.items() if count}
     return packed({**unpacked(content), "not_read": not_read}) if not_read else content
 

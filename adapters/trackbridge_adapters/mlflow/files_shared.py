@@ -13,6 +13,7 @@ from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
     NOTE,
     ODD_TAG,
+    STRAY_MODELS,
     VERSION_EXTRA,
     VERSION_TAG,
     micros,
@@ -78,8 +79,10 @@ def _project(experiment: Experiment) -> Row:
             experiment,
             with_not_read(
                 read_extra({"last_update_time": meta.get("last_update_time")}, hidden),
-                len(folders.subfolders(experiment.path / "traces")),
-                files_models.Models(experiment).stray(),
+                {
+                    "traces": len(folders.subfolders(experiment.path / "traces")),
+                    STRAY_MODELS: files_models.Models(experiment).stray(),
+                },
             ),
         ),
     }

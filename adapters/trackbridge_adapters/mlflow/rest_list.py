@@ -11,10 +11,9 @@ from trackbridge.adapter import Query, RunInfo, RunRef
 from trackbridge_adapters.mlflow.entities import KEY_TAG, RUN_NAME, moment, run_key, status
 from trackbridge_adapters.mlflow.rest_files import Place, is_own, sizes
 from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids, Run, counting
+from trackbridge_adapters.mlflow.rest_points import length
 from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server, each
 
-LONG = 10_000_000
-"""A greater step says nothing of how many points there are."""
 MODELS_PAGE = 100
 
 
@@ -89,16 +88,10 @@ def _info(server: Server, run: Run, experiments: Experiments, models: Sequence[J
         run.info.get("run_name") or run.tags.get(RUN_NAME) or None,
         status(run.info.get("status")),
         moment(_start(run)),
-        sum(map(_length, run.metrics)),
+        sum(map(length, run.metrics)),
         len(own),
         sizes(own),
         carried=run.carried,
         estimated=bool(run.metrics),
         deleted=run.is_deleted or run.info["experiment_id"] in experiments.deleted,
     )
-
-
-def _length(latest: Json) -> int:
-    """How many points a metric may have whose latest one is this: one in each step."""
-    step = int(latest.get("step") or 0)
-    return step + 1 if 0 <= step < LONG else 1

@@ -9,6 +9,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
+from operator import itemgetter
 
 import pyarrow as pa
 
@@ -24,6 +25,10 @@ NUMBERS = 110
 """Most bytes of a metric in a request beside its key."""
 SPREAD = 4
 """Parts of a large run that are sent at a time; a metric is always in the same one."""
+TOGETHER = 20_000
+"""Points of a large run that are sorted by metric: a server finds and writes the latest point of
+each metric of a request (sqlalchemy_store.py, `_update_latest_metrics_if_necessary`, 3.17).
+"""
 BUFFERED = 100_000
 """Points that may wait for others of their run."""
 
@@ -82,7 +87,7 @@ class Log:
                 run = self._natives[ref]
                 self._waiting[run] += _metrics(data)
                 self._count += data.num_rows
-                if len(self._waiting[run]) >= SPREAD * METRICS:
+                if len(self._waiting[run]) >= TOGETHER:
                     self._flush(run)
                 elif self._count >= BUFFERED:
                     self._flush_all()
@@ -95,7 +100,7 @@ class Log:
             self._flush(run)
 
     def _flush(self, run: str) -> None:
-        metrics = self._waiting.pop(run)
+        metrics = sorted(self._waiting.pop(run), key=itemgetter("key"))  # stable
         self._count -= len(metrics)
         lane = zlib.crc32(run.encode())
         if len(metrics) <= METRICS and run not in self._large:

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from trackbridge.adapter import RunRef
+from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, TABLES, TIME
 from trackbridge_adapters.mlflow.entities import SYSTEM
 from trackbridge_adapters.mlflow.rest_ids import Run
-from trackbridge_adapters.mlflow.rest_server import Json, Server, each
+from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server, each
 
 PAGE = 25_000
 """Most points that a server gives at once (handlers.py, `get_metric_history`, 3.17)."""
+BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+"""One metric of several runs in one answer, at two thirds of the server's work for a point.
+
+It has no pages and ends at `PAGE` points without a word (handlers.py, `get_metric_history_bulk_
+handler`, 3.17), so an answer is only taken where it cannot have been cut (decision 0021).
+"""
+RUNS = 100
+"""Most runs that it takes."""
+ASKED = 10_000
+"""Points that an answer should have: there are others on their way at the same time."""
+LONG = 10_000_000
+"""A greater step says nothing of how many points there are."""
 LONGEST_MS = (2**63 - 1) // 1000
 """Times further away from 1970 do not fit into microseconds."""
+NO_BULK = (LackingError, NotFoundError, ConfigError, IntegrityError)
+"""What an answer may be of a server, or of a proxy before it, that has no such call."""
 
 
 class Series(NamedTuple):
-    """One metric of a run."""
+    """One metric of a run; `latest` are step and time of its latest point."""
 
     ref: RunRef
     native_id: str
     key: str
+    latest: tuple[int, int]
+    length: int
 
 
 class Page(NamedTuple):
@@ -37,38 +55,122 @@ class Page(NamedTuple):
     value: list[float]
 
 
+class Answer(NamedTuple):
+    """Points, the token of the page after them, and metrics that have to be asked for anew."""
+
+    pages: list[Page]
+    token: str | None = None
+    again: Sequence[Series] = ()
+
+
 def points(server: Server, runs: Sequence[tuple[RunRef, Run]]) -> Iterator[pa.RecordBatch]:
     """All points of some runs; several metrics are asked for at a time.
 
     Of a metric that needs many pages, the first is read with others, the rest one by one: a page
     is found by its offset, so the pages of one metric are no work for several threads.
     """
-    series = [Series(ref, run.native_id, m["key"]) for ref, run in runs for m in run.metrics]
     waiting: list[Page] = []
     count = 0
-    for first, token in each(lambda one: _page(server, one, None), series):
-        for page in _all_pages(server, first, token):
-            if count + len(page.step) > BATCH_ROWS:
-                yield from _batch(waiting)
-                waiting, count = [], 0
-            waiting.append(page)
-            count += len(page.step)
+    for page in _Reading(server).pages(_series(runs)):
+        if count + len(page.step) > BATCH_ROWS:
+            yield from _batch(waiting)
+            waiting, count = [], 0
+        waiting.append(page)
+        count += len(page.step)
     yield from _batch(waiting)
 
 
-def _all_pages(server: Server, first: Page, token: str | None) -> Iterator[Page]:
-    yield first
-    while token:
-        page, token = _page(server, first.series, token)
-        yield page
+def length(latest: Json) -> int:
+    """How many points a metric may have whose latest one is this: one in each step."""
+    step = int(latest.get("step") or 0)
+    return step + 1 if 0 <= step < LONG else 1
 
 
-def _page(server: Server, series: Series, token: str | None) -> tuple[Page, str | None]:
-    params = {"run_id": series.native_id, "metric_key": series.key, "max_results": PAGE}
-    if token:
-        params["page_token"] = token
-    answer = server.get("mlflow/metrics/get-history", **params)
-    return _parsed(series, answer.get("metrics") or []), answer.get("next_page_token") or None
+class _Reading:
+    """Metrics on their way from a server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._has_bulk = True
+
+    def pages(self, series: Sequence[Series]) -> Iterator[Page]:
+        """Every point of every metric, once."""
+        alone = [one for one in series if one.length >= PAGE]
+        for answer in each(self._bulk, _grouped(one for one in series if one.length < PAGE)):
+            yield from answer.pages
+            alone += answer.again
+        for answer in each(self._first, alone):
+            (page,), token = answer.pages, answer.token
+            yield page
+            while token:
+                (page,), token, _ = self._page(page.series, token)
+                yield page
+
+    def _bulk(self, series: Sequence[Series]) -> Answer:
+        """A metric of several runs in one answer; what may have been cut is to be read anew."""
+        if not self._has_bulk:
+            return Answer([], again=series)
+        named = {
+            "run_id": [one.native_id for one in series],
+            "metric_key": series[0].key,
+            "max_results": PAGE,
+        }
+        try:
+            listed = self._server.get(BULK, **named).get("metrics") or []
+        except NO_BULK:
+            self._has_bulk = False
+            return Answer([], again=series)
+        by_run: dict[str, list[Json]] = defaultdict(list)
+        for point in listed:
+            by_run[point["run_id"]].append(point)
+        pages = [_parsed(one, by_run[one.native_id]) for one in series]
+        again = [page.series for page in pages if len(listed) >= PAGE or not _is_whole(page)]
+        return Answer([page for page in pages if page.series not in again], again=again)
+
+    def _first(self, series: Series) -> Answer:
+        return self._page(series, None)
+
+    def _page(self, series: Series, token: str | None) -> Answer:
+        named = {"run_id": series.native_id, "metric_key": series.key, "max_results": PAGE}
+        if token:
+            named["page_token"] = token
+        answer = self._server.get("mlflow/metrics/get-history", **named)
+        page = _parsed(series, answer.get("metrics") or [])
+        return Answer([page], answer.get("next_page_token") or None)
+
+
+def _series(runs: Sequence[tuple[RunRef, Run]]) -> list[Series]:
+    return [
+        Series(ref, run.native_id, latest["key"], _moment(latest), length(latest))
+        for ref, run in runs
+        for latest in run.metrics
+    ]
+
+
+def _grouped(series: Iterable[Series]) -> Iterator[list[Series]]:
+    """Metrics of the same name, as many as an answer is thought to hold."""
+    by_key: dict[str, list[Series]] = defaultdict(list)
+    for one in series:
+        by_key[one.key].append(one)
+    for some in by_key.values():
+        group: list[Series] = []
+        for one in some:
+            if group and (
+                len(group) == RUNS or sum(other.length for other in (*group, one)) > ASKED
+            ):
+                yield group
+                group = []
+            group.append(one)
+        yield group
+
+
+def _is_whole(page: Page) -> bool:
+    """Whether the latest point is there: a server may give less than is known of this one."""
+    return page.series.latest in zip(page.step, page.time)
+
+
+def _moment(latest: Json) -> tuple[int, int]:
+    return int(latest.get("step") or 0), int(latest.get("timestamp") or 0)
 
 
 def _parsed(series: Series, listed: list[Json]) -> Page:

@@ -54,6 +54,10 @@ class LackingError(UnsupportedError):
     """The server is older than this call, or has none of it."""
 
 
+class BrokenError(TransientError):
+    """The server failed at an answer, which may pass; some do that at what their store lacks."""
+
+
 class NoWorkspaceError(NotFoundError):
     """The server is there, but not the workspace."""
 
@@ -102,7 +106,7 @@ class Server:
 
     def download(self, place: str, params: Mapping[str, str]) -> BinaryIO:
         """A file that the server serves at `place`, the whole path, copied to disk."""
-        response = self._request("GET", place, params=params, stream=True)
+        response = self._request("GET", place, params=params)
         with response:
             if response.status_code != 200:
                 raise self._refused(response, place)
@@ -118,7 +122,11 @@ class Server:
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Json:
         place = path if path.startswith("/") else f"/api/2.0/{path}"
-        response = self._request(method, place, **kwargs)
+        with self._request(method, place, **kwargs) as response:
+            try:
+                response.content  # noqa: B018 - reads it
+            except OSError as error:  # those of requests are such
+                raise TransientError(f"{self.name}: broke off an answer") from error
         if response.status_code not in (200, 201):
             raise self._refused(response, place)
         try:
@@ -130,6 +138,7 @@ class Server:
         return answer
 
     def _request(self, method: str, path: str, **kwargs: Any) -> Any:
+        """An answer whose body has not been read yet."""
         from mlflow.exceptions import MlflowException
         from mlflow.utils.rest_utils import http_request
 
@@ -139,18 +148,21 @@ class Server:
         named = self.workspace and not path.startswith(WORKSPACES)
         headers = {WORKSPACE: self.workspace} if named else {}
         try:
-            return http_request(
+            response = http_request(
                 self._credentials_now(),
                 path,
                 method,
                 timeout=(CONNECT_SECONDS, float(limit or ANSWER_SECONDS)),
                 raise_on_status=False,
                 extra_headers=headers,
+                stream=True,
                 **own,
                 **kwargs,
             )
         except MlflowException as error:
             raise self._unreachable(error) from error
+        _acknowledge(response)
+        return response
 
     def _credentials_now(self) -> Any:
         if self._credentials is None or time.monotonic() > self._until:
@@ -198,7 +210,8 @@ class Server:
         state = response.status_code
         code, reason = _reason(response)
         if state in BUSY:
-            return TransientError(f"{self.name}: {state} {reason}", retry_after(response))
+            kind = BrokenError if state == 500 else TransientError
+            return kind(f"{self.name}: {state} {reason}", retry_after(response))
         if state == 401:
             return ConfigError(
                 f"{self.name}: asks who you are; set MLFLOW_TRACKING_USERNAME and"
@@ -235,6 +248,20 @@ def each(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _acknowledge(response: Any) -> None:
+    """Tell the server at once that its headers are here: it sends no short body before.
+
+    MLflow's servers of several workers do not set TCP_NODELAY on their sockets (uvicorn, 0.54,
+    makes them without the protocol by which asyncio knows that it may), and Linux acknowledges
+    after 40 ms.
+    """
+    connection = getattr(response.raw, "connection", None)
+    place = getattr(connection, "sock", None)
+    if place is not None and hasattr(socket, "TCP_QUICKACK"):
+        with suppress(OSError, AttributeError):  # one of TLS has passed it on, or it is closed
+            place.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _reason(response: Any) -> tuple[str, str]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
+from trackbridge_adapters.mlflow import rest_left
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
+    STRAY_MODELS,
     VERSION_EXTRA,
     VERSION_TAG,
     micros,
@@ -23,7 +25,6 @@ from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server
 MODELS_PAGE = 100
 """Most registered models at a time that all servers give; newer ones allow 1000."""
 VERSIONS_PAGE = 10_000
-TRACES_PAGE = 100
 PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Prompts are models that a search leaves out unless it asks for them (3.0 and later)."""
 DELETED_STAGE = "Deleted_Internal"
@@ -93,6 +94,7 @@ def _searched(server: Server, field: str, names: tuple[str, ...], most: int) -> 
 
 def _projects(server: Server, experiments: Experiments, meant: set[str]) -> Iterator[Row]:
     stray = made(server, sorted(meant)).get("", [])
+    left = rest_left.counts(server, sorted(meant))
     for native in experiments.rows:
         number = native["experiment_id"]
         if number not in meant:
@@ -111,19 +113,8 @@ def _projects(server: Server, experiments: Experiments, meant: set[str]) -> Iter
             "extra": read_extra({"last_update_time": _whole(native.get("last_update_time"))}, None),
             **hidden,
         }
-        traces = _traces(server, number)
-        yield {**row, "extra": with_not_read(row["extra"], traces, models)}
-
-
-def _traces(server: Server, number: str) -> int:
-    """How many GenAI traces an experiment has."""
-    try:
-        found = server.get_pages(
-            "mlflow/traces", "traces", experiment_ids=number, max_results=TRACES_PAGE
-        )
-        return sum(map(len, found))
-    except LackingError:  # before 2.14
-        return 0
+        counts = {**left[number], STRAY_MODELS: models}
+        yield {**row, "extra": with_not_read(row["extra"], counts)}
 
 
 def _model(native: Json) -> Row:
