@@ -6,16 +6,17 @@ import json
 import uuid
 from pathlib import Path
 
+from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-import trackbridge
 from trackbridge.adapter import Query
+from trackbridge.cli import main
 from trackbridge_adapters.mlflow.rest import RestReader
 from trackbridge_adapters.mlflow.rest_server import Server
 
 
 def filled(address: str) -> tuple[str, str]:
-    """Two experiments: one with a dataset, scorers, a label schema and an issue of its own."""
+    """Two experiments: one with scorers and an issue, both with one dataset."""
     server, mark = Server(address), uuid.uuid4().hex[:8]
     client = MlflowClient(address)
     names = f"left {mark}", f"also {mark}"
@@ -47,9 +48,11 @@ def test_datasets_scorers_and_issues_are_counted_once_with_their_experiment(prox
 
 def test_the_forecast_names_what_stays_behind(proxied: str, tmp_path: Path) -> None:
     first, _ = filled(proxied)
-    forecast = trackbridge.plan(
-        f"mlflow:{proxied}", f"archive:{tmp_path / 'archive'}", projects=[first]
-    )
-    named = {loss.kind: loss.count for loss in forecast.losses}
+    target = f"archive:{tmp_path / 'archive'}"
+    command = ["plan", f"mlflow:{proxied}", target, "--project", first, "--json"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    losses = json.loads(result.stdout)["losses"]
+    named = {loss["kind"]: loss["count"] for loss in losses}
     assert named["scorers not moved"] == 2
     assert named["evaluation datasets not moved"] == 1
