@@ -266,7 +266,12 @@ def rest_row(work: Path, ours: str, points: int) -> tuple[str, str, str, str]:
             figures[name] = counts[name] / seconds, words
     (rate, words), (other, others) = figures[ours], figures[naive]
     against = f"{rate / other:.2f} x {naive} ({other:,.0f}/s; CPU a point: {others})"
-    return f"MLflow server on SQLite, {ours}, points", f"{rate:,.0f}/s", f"CPU a point: {words}", against
+    return (
+        f"MLflow server on SQLite, {ours}, points",
+        f"{rate:,.0f}/s",
+        f"CPU a point: {words}",
+        against,
+    )
 
 
 def main() -> None:
