@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import quote, unquote
@@ -83,6 +84,11 @@ class ItemRef(NamedTuple):
         return None if file.run.run_id or not name else cls(kind, file.run.project, name)
 
 
+@lru_cache(maxsize=1 << 14)
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
 class RunKey(NamedTuple):
     """Where a run was born: its identity through any number of stores.
 
@@ -98,7 +104,7 @@ class RunKey(NamedTuple):
     run_id: str
 
     def __str__(self) -> str:
-        return "/".join(quote(part, safe="") for part in self)
+        return "/".join(map(_quoted, self))
 
     @property
     def label(self) -> str:

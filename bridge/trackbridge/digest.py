@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,8 +100,7 @@ def point_hashes(data: pa.RecordBatch) -> U64:
 
 def row_digest(table: str, row: dict[str, Any]) -> str:
     """16 hex digits of a row of a small table, for finding it again among others of its run."""
-    values = [row.get(name) for name in _compared(table)]
-    return hashlib.sha256(_canonical(values)).hexdigest()[:16]
+    return hashlib.sha256(_canonical(map(row.get, compared(table)))).hexdigest()[:16]
 
 
 def row_identity(table: str, row: dict[str, Any]) -> str:
@@ -137,7 +137,7 @@ def _of_rows(batch: Batch) -> Iterator[tuple[RunRef, Place, Digest]]:
 
 def labelled(batch: Batch, *labels: str) -> dict[tuple[Any, ...], Digest]:
     """Digest of the rows of a small table by the values of some of its columns."""
-    columns = [_plain(batch.data.column(name)) for name in _compared(batch.table)]
+    columns = [_plain(batch.data.column(name)) for name in compared(batch.table)]
     owners = zip(*(batch.data.column(name).to_pylist() for name in labels))
     totals: dict[tuple[Any, ...], list[int]] = {}
     for owner, values in zip(owners, zip(*columns)):
@@ -152,12 +152,13 @@ def labelled(batch: Batch, *labels: str) -> dict[tuple[Any, ...], Digest]:
     }
 
 
-def _compared(table: str) -> list[str]:
+@cache
+def compared(table: str) -> tuple[str, ...]:
     """Columns that a digest covers: not the labels of runs, nor where an item is."""
     labels: tuple[str, ...] = () if table in SHARED else ("project", "run_id")
     if table in ITEM_TABLES:
         labels = ("project",)
-    return [n for n in EVERY_TABLE[table].names if n not in labels and (table, n) not in LOCAL]
+    return tuple(n for n in EVERY_TABLE[table].names if n not in labels and (table, n) not in LOCAL)
 
 
 def _plain(column: pa.Array) -> list[Any]:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import fsspec
 import platformdirs
@@ -83,7 +83,7 @@ class Receipts:
             "trackbridge": __version__,
             "written": time.time(),
             **self._job,
-            "runs": [asdict(receipt) for receipt in receipts],
+            "runs": [vars(receipt) for receipt in receipts],
         }
         path, new = f"{self._folder}/{chunk}.json", f"{self._folder}/{chunk}.{os.getpid()}.new"
         try:

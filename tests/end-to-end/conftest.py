@@ -10,25 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow import empty
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Path], None]:
-    """Makes databases like `head.create`, which takes seconds, from one that was made so."""
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str], None]:
+    """Makes databases like `empty.create`, which takes seconds, from one that was made so."""
     home = tmp_path_factory.mktemp("mlflow")
     template, root = home / "empty.db", home / "no-such-root"
-    head.create(template, root)
+    empty.create(template, str(root))
 
-    def create(path: Path, artifact_root: Path) -> None:
+    def create(path: Path, artifact_root: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(template, path)
         with sqlite3.connect(path) as database:
             database.execute(
                 "update experiments set artifact_location = replace(artifact_location, ?, ?)",
-                (str(root), str(artifact_root)),
+                (str(root), artifact_root),
             )
         database.close()
 
@@ -37,10 +37,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, 
 
 @pytest.fixture
 def quick_databases(
-    empty_database: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+    empty_database: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow is asked for one empty database in all tests."""
-    monkeypatch.setattr(head, "create", empty_database)
+    monkeypatch.setattr(empty, "create", empty_database)
 
 
 @pytest.fixture

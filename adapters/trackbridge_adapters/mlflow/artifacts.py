@@ -45,10 +45,9 @@ def local(uri: str | None, home: Path) -> Path | None:
     if split.scheme not in ("", "file") and not _DRIVE.match(uri):
         return None
     text = unquote(split.path) if split.scheme == "file" else uri
-    path = home / text
-    above = path.parent.parent  # the folder of the run's experiment
-    if os.path.isdir(path) or os.path.isdir(above):  # noqa: PTH112 - for 10,000 runs in a second
-        return path
+    path = Path(home, text)
+    if os.path.isdir(path) or os.path.isdir(path.parent.parent):  # noqa: PTH112 - ten times as fast
+        return path  # it or the folder of the run's experiment is there
     return _tail(PurePosixPath(text.replace("\\", "/")), home) or path
 
 
@@ -102,7 +101,7 @@ def sidecar(folder: Path | None) -> tuple[int, int] | None:
     if folder is None:
         return None
     try:
-        status = (folder / SIDECAR).stat()
+        status = os.stat(f"{folder}/{SIDECAR}")  # noqa: PTH116 - for every run that is listed
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
@@ -125,9 +124,9 @@ def opened(folder: Path | None, path: str) -> BinaryIO | None:
     """A file below a folder; None where there is none, or a link that leaves the folder."""
     if leads_out(path):
         raise IntegrityError(f"{path!r}: not a path below the folder of its run; not read")
-    if folder is None or not _stays(folder / path, folder):
+    if folder is None or not os.path.isfile(f"{folder}/{path}"):  # noqa: PTH113 - often it is not
         return None
-    return (folder / path).open("rb")
+    return (folder / path).open("rb") if _stays(folder / path, folder) else None
 
 
 def leads_out(path: str) -> bool:

@@ -60,9 +60,9 @@ class Database:
         return self.path.is_file()
 
     def create(self, root: str) -> None:
-        from trackbridge_adapters.mlflow import head
+        from trackbridge_adapters.mlflow import empty
 
-        head.create(self.path, Path(root))
+        empty.create(self.path, root)
 
     def own_root(self) -> Path:
         from trackbridge_adapters.mlflow import roots

@@ -112,8 +112,8 @@ def _is_deleted(run: RunFolder) -> bool:
 
 def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
     folder = run.artifacts(home)
-    state = [_state(run.path / part) for part in PARTS if part != ARTIFACTS]
-    state += [_state(model) for model in models]
+    state = [_state(f"{run.path}/{part}", part) for part in PARTS if part != ARTIFACTS]
+    state += [_state(str(model), model.name) for model in models]
     carried = _tag(run, KEY_TAG) is not None
     if carried:
         state.append(artifacts.sidecar(folder))
@@ -129,7 +129,7 @@ def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
         text(title or None, "", []),
         status(run.meta.get("status")),
         moment(run.meta.get("start_time")),
-        sum(_lines(path) for _, path in folders.files(run.path / "metrics")),
+        sum(_lines(path) for _, path in folders.files(f"{run.path}/metrics")),
         len(found),
         sum(file.size for file in found),
         carried,
@@ -137,14 +137,14 @@ def _info(run: RunFolder, models: list[Path], home: Path) -> RunInfo:
     )
 
 
-def _state(folder: Path) -> Any:
+def _state(folder: str, label: str) -> Any:
     """Sizes and times of the files below a folder that are no artifacts."""
     found = []
     for name, path in folders.files(folder):
         if not name.startswith(f"{ARTIFACTS}/"):
             with suppress(OSError):
                 there = os.stat(path)  # noqa: PTH116 - for thousands of small files
-                found.append((folder.name, name, there.st_size, there.st_mtime_ns))
+                found.append((label, name, there.st_size, there.st_mtime_ns))
     return found
 
 

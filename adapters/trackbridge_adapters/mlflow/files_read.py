@@ -65,7 +65,7 @@ class Reading:
         self.label = {"project": run.ref.project, "run_id": run.ref.run_id}
 
     def points(self) -> Iterator[Series]:
-        for name, path in folders.files(self.run.path / "metrics", "metrics", self.damage):
+        for name, path in folders.files(f"{self.run.path}/metrics", "metrics", self.damage):
             key = text(name, "metrics", self.damage) or ""
             file = MetricFile(path, f"metrics/{key}")
             for columns in file:
@@ -86,7 +86,7 @@ class Reading:
         return {**rows, "runs": [self._row(values)]}
 
     def _pairs(self, part: str) -> list[Row]:
-        found = folders.values(self.run.path / part, part, self.damage)
+        found = folders.values(f"{self.run.path}/{part}", part, self.damage)
         return [{**self.label, "key": key, "value": value} for key, value in found]
 
     def _row(self, tags: Mapping[str, str | None]) -> Row:
@@ -119,7 +119,7 @@ class Reading:
 
     def _inputs(self) -> Iterator[Row]:
         """Datasets: a folder for each edge, which names a folder of the experiment."""
-        for name, path in folders.files(self.run.path / "inputs", "inputs", self.damage):
+        for name, path in folders.files(f"{self.run.path}/inputs", "inputs", self.damage):
             if not name.endswith(META):
                 continue
             edge = folders.read_yaml(path, f"inputs/{name}", self.damage)

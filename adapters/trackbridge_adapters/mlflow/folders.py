@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -73,14 +74,14 @@ class RunFolder:
     _meta: dict[str, Any] | None = field(default=None)
     _damage: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def ref(self) -> RunRef:
         return RunRef(self.experiment.label, self.path.name)
 
     @property
     def meta(self) -> dict[str, Any]:
         if self._meta is None:
-            self._meta = read_yaml(self.path / META, META, self._damage)
+            self._meta = read_yaml(f"{self.path}/{META}", META, self._damage)
         return self._meta
 
     @property
@@ -93,7 +94,7 @@ class RunFolder:
         own = self.path / "artifacts"
         uri = self.meta.get("artifact_uri")
         if not isinstance(uri, str) or (
-            uri.endswith(f"{self.path.name}/artifacts") and own.is_dir()
+            uri.endswith(f"{self.path.name}/artifacts") and os.path.isdir(own)  # noqa: PTH112
         ):
             return own
         return artifacts.local(uri, home)
@@ -214,7 +215,7 @@ def blocks(path: Path | str, size: int) -> Iterator[bytes]:
         os.close(file)
 
 
-def values(folder: Path, where: str, damage: list[str]) -> Iterator[tuple[str, str]]:
+def values(folder: Path | str, where: str, damage: list[str]) -> Iterator[tuple[str, str]]:
     """Name and text of the files below a folder; names have forward slashes."""
     for name, path in files(folder, where, damage):
         label = text(name, where, damage) or ""
@@ -272,14 +273,14 @@ def _runs(experiment: Path, ids: Collection[str] = ()) -> Iterator[Path]:
             if str(read_yaml(path / META, META, []).get("run_id")) == path.name:
                 yield path
         elif (
-            _is_file(path / META)
-            or any(os.path.isdir(path / part) for part in PARTS)  # noqa: PTH112 - see `_is_file`
+            _is_file(f"{path}/{META}")
+            or any(os.path.isdir(f"{path}/{part}") for part in PARTS)  # noqa: PTH112 - see `_is_file`
             or _is_closed(path)
         ):
             yield path
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Path | str) -> bool:
     """Whether a file is there that may be looked at, without an error where it may not."""
     return os.path.isfile(path)  # noqa: PTH113
 

@@ -27,13 +27,13 @@ class Journal:
         self._folder = folder
         self._file: int | None = None
 
-    def add(self, path: Path) -> None:
+    def add(self, path: str) -> None:
         """Write a folder down; that it is on the disk is certain after `sync`."""
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             self._file = os.open(self._folder / NAME, flags, 0o666)
-        os.write(self._file, f"{json.dumps(str(path))}\n".encode())
+        os.write(self._file, f"{json.dumps(path)}\n".encode())
 
     def sync(self) -> None:
         if self._file is not None:
@@ -73,15 +73,21 @@ def _read(path: Path) -> Iterator[str]:
 
 def referred(session: Session, paths: Sequence[str]) -> set[str]:
     """Those of some folders in which the database has files, under whatever name."""
-    names = {path: path for path in paths}
-    names |= {Path(path).as_uri(): path for path in paths if Path(path).is_absolute()}
-    values = [json.dumps(list(names))]
+    found = _named(session, paths)
+    rest = (path for path in paths if path not in found and Path(path).is_absolute())
+    uris = {Path(path).as_uri(): path for path in rest}
+    return found | {uris[uri] for uri in _named(session, list(uris))}
+
+
+def _named(session: Session, names: Sequence[str]) -> set[str]:
+    """Those of some texts that rows of the database have as the place of files."""
+    values = [json.dumps(names)]
     found = session.select("runs", ["artifact_uri"], f"WHERE artifact_uri {IN}", values)
     where = f"WHERE artifact_location {IN}"
     found += session.select("logged_models", ["artifact_location"], where, values)
     where = f'WHERE "key" = \'{LOCATION_TAG}\' AND "value" {IN}'
     found += session.select("trace_tags", ["value"], where, values)
-    return {names[name] for (name,) in found}
+    return {name for (name,) in found}
 
 
 def _sync_folder(folder: Path) -> None:

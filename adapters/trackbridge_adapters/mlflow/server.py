@@ -54,12 +54,12 @@ class Server:
 
     def create(self, root: str) -> None:
         """If somebody else makes the tables meanwhile, theirs stay."""
-        from trackbridge_adapters.mlflow import head
+        from trackbridge_adapters.mlflow import empty
 
         with self._connection() as connection:
             connection.lock(BUSY_SECONDS)
             if not self.exists():
-                head.initialize(self._uri_of_driver(), root, self.name)
+                empty.initialize(self._uri_of_driver(), root, self.name)
 
     def own_root(self) -> Path:
         raise ConfigError(

@@ -103,23 +103,23 @@ class Staging:
     def claim(self, name: Name, parent: str, *, native: bool) -> str:
         number = 2 if native and not self._has_own(name) else 1
         try:
-            Path(parent).mkdir(parents=True, exist_ok=True)
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - Path takes longer than the system
             while True:
-                folder = Path(parent) / ("artifacts" if number == 1 else f"artifacts.{number}")
+                folder = f"{parent}/artifacts" if number == 1 else f"{parent}/artifacts.{number}"
                 try:
-                    folder.mkdir()
+                    os.mkdir(folder)  # noqa: PTH102
                     break
                 except FileExistsError:
                     number += 1
         except OSError as error:
             raise translated(Path(parent), error) from error
         self._journal.add(folder)
-        self._claimed[name] = folder
-        return str(folder)
+        self._claimed[name] = Path(folder)
+        return folder
 
     def replaces(self, folders: Iterable[str]) -> None:
         for folder in folders:
-            self._journal.add(Path(folder))
+            self._journal.add(folder)
 
     def place(self) -> None:
         self._check_all_claimed()

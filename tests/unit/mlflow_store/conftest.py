@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow import empty
 
-Create = Callable[[Path, Path], None]
+Create = Callable[[Path, str], None]
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database at the revision of the installed MLflow."""
     folder = tmp_path_factory.mktemp("template")
-    head.create(folder / "empty.db", folder / "mlruns")
+    empty.create(folder / "empty.db", str(folder / "mlruns"))
     return folder / "empty.db"
 
 
@@ -26,7 +26,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def create(template: Path, monkeypatch: pytest.MonkeyPatch) -> Create:
     """Databases are copied, since MLflow takes seconds to make one."""
 
-    def copied(path: Path, artifact_root: Path) -> None:
+    def copied(path: Path, artifact_root: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(template, path)
         with sqlite3.connect(path) as database:
@@ -34,5 +34,5 @@ def create(template: Path, monkeypatch: pytest.MonkeyPatch) -> Create:
             database.execute(query, [f"{artifact_root}/0"])
         database.close()
 
-    monkeypatch.setattr(head, "create", copied)
+    monkeypatch.setattr(empty, "create", copied)
     return copied

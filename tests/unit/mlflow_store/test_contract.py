@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import ORIGIN, RunRef
 from trackbridge.testing import AdapterContract, PlainPoint, PlainRun
-from trackbridge_adapters.mlflow import ADAPTER, head
+from trackbridge_adapters.mlflow import ADAPTER, empty
 
 
 class TestSqlite(AdapterContract):
@@ -23,7 +23,7 @@ class TestSqlite(AdapterContract):
         return str(folder / "store.db")
 
     def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
-        head.create(Path(location), Path(location).parent / "mlruns")
+        empty.create(Path(location), str(Path(location).parent / "mlruns"))
         return seeded(MlflowClient(f"sqlite:///{location}"), runs)
 
     def peek(self, location: str, run: RunRef) -> PlainRun:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 from mlflow.store.db.utils import _get_latest_schema_revision
-from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import Query, RunKey
 from trackbridge.columns import batches
@@ -28,13 +26,6 @@ KEY = RunKey("toy", "", "p", "r")
 
 def test_the_head_that_is_read_out_of_the_scripts_is_the_one_that_mlflow_names() -> None:
     assert head.revision() == _get_latest_schema_revision()
-
-
-def test_a_new_database_is_as_mlflow_makes_it(template: Path) -> None:
-    (experiment,) = MlflowClient(f"sqlite:///{template}").search_experiments()
-    assert experiment.name == "Default"
-    assert experiment.artifact_location == f"{template.parent}/mlruns/0"
-    assert sorted(path.name for path in template.parent.iterdir()) == ["empty.db"]
 
 
 def test_a_database_of_another_revision_is_refused_with_the_way_to_upgrade_it(
@@ -102,40 +93,6 @@ def test_without_mlflow_the_extra_to_install_is_named(
         head.revision()
     monkeypatch.undo()
     assert head.revision()
-
-
-GIVEN = "import json, sys; uri, root = json.load(sys.stdin)"
-
-
-def test_a_database_that_cannot_be_made_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()  # the real `create`
-    monkeypatch.setattr(head, "_CREATE", f"{GIVEN}; open(uri[10:], 'w'); sys.exit('no')")
-    with pytest.raises(ConfigError, match="MLflow could not create the database: no"):
-        head.create(tmp_path / "new.db", tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-MADE = f"{GIVEN}; open(uri[10:], 'w').write('mine')"
-OVERTAKEN = f"{MADE}; open(root, 'w').write('theirs')"
-
-
-@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
-@pytest.mark.parametrize(("script", "content"), [(MADE, "mine"), (OVERTAKEN, "theirs")])
-def test_a_database_that_somebody_else_makes_at_the_same_time_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, content: str, links: bool
-) -> None:
-    monkeypatch.undo()  # the real `create`
-    monkeypatch.setattr(head, "_CREATE", script)
-
-    def refuse(here: Path, there: Path) -> None:
-        raise PermissionError(errno.EPERM, "no links here")
-
-    if not links:
-        monkeypatch.setattr(head.os, "link", refuse)
-    head.create(tmp_path / "new.db", tmp_path / "new.db")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"new.db": content}
 
 
 @pytest.mark.parametrize("name", ["a?b", "a#b", "a%41"])
