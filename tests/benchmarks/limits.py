@@ -91,15 +91,23 @@ def client_log_batch(work: Path) -> float:
 
 def migrate_filestore(work: Path) -> float:
     """MLflow's own way from a file store to a database: the whole command."""
+    return _migrate_filestore(work / "files", work / "migrated.db")
+
+
+def migrate_small_filestore(work: Path) -> float:
+    """The same with many small runs."""
+    return _migrate_filestore(work / "small-files", work / "migrated-small.db")
+
+
+def _migrate_filestore(source: Path, target: Path) -> float:
     import subprocess
     import sys
 
-    target = work / "migrated.db"
     target.unlink(missing_ok=True)
     command = [sys.executable, "-m", "mlflow", "migrate-filestore", "--no-progress"]
     begun = time.perf_counter()
     subprocess.run(
-        [*command, "--source", str(work / "files"), "--target", f"sqlite:///{target}"],
+        [*command, "--source", str(source), "--target", f"sqlite:///{target}"],
         check=True,
         capture_output=True,
     )
@@ -142,5 +150,6 @@ ALL = (
     client_history,
     client_log_batch,
     migrate_filestore,
+    migrate_small_filestore,
     bare_loop,
 )

@@ -93,3 +93,10 @@ def test_an_edited_extra_stays_edited_though_the_store_is_damaged() -> None:
 def test_where_a_run_lies_is_what_its_store_says() -> None:
     before, shown = run(None, notes="mine", source="home"), run(None, source=None)
     assert come_back(before, shown, run(None, source="away"))["source"] == "away"
+
+
+def test_values_that_are_equal_but_of_another_type_are_told_apart() -> None:
+    before: list[Row] = [{"owner": "", "path": "x", "size": 1}]
+    assert keep("files", before, [{**before[0], **LABELS}], lambda _, r: _name(r)) == ([], set())
+    kept, _ = keep("files", before, [{**before[0], "size": True}], lambda _, r: _name(r))
+    assert [item.row for item in kept] == before
