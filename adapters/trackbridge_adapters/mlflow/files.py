@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import artifacts, folders
 from trackbridge_adapters.mlflow.capabilities import FILES
@@ -27,7 +28,7 @@ ARTIFACTS = "artifacts"
 class FileReader:
     """A folder with experiments; every run arrives, and what is broken of it is named."""
 
-    capabilities = FILES
+    capabilities = replace(FILES, items=("traces",))
 
     def __init__(self, root: Path) -> None:
         self.address = f"mlflow:{root}"
@@ -64,11 +65,34 @@ class FileReader:
 
         yield from files_shared.read(self.root, query)
 
+    def list_items(
+        self, kind: str, query: Query, ids: Collection[str] | None = None
+    ) -> Iterator[ItemInfo]:
+        from trackbridge_adapters.mlflow import files_traces
+
+        yield from files_traces.listed(self.root, query, ids, self.home)
+
+    def read_items(self, refs: Sequence[ItemRef]) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import files_traces
+
+        yield from files_traces.read(self.root, refs, self.home)
+
+    def not_read(self, query: Query) -> Mapping[str, int]:
+        """Nothing: experiments say what in them is not read."""
+        return {}
+
     def open_file(self, file: FileRef) -> BinaryIO:
-        folder, path = self._place(file)
-        data = artifacts.opened(folder, path)
+        item = ItemRef.of(file)
+        if item is None:
+            data = artifacts.opened(*self._place(file))
+        else:
+            from trackbridge_adapters.mlflow import files_traces
+
+            there = files_traces.storage_of(self.root, item, self.home)
+            data = None if there is None else there.opened(file.path)
         if data is None:
-            raise NotFoundError(f"{self.address}: run {file.run.run_id}: no file {file.path!r}")
+            owner = file.owner if item else f"run {file.run.run_id}"
+            raise NotFoundError(f"{self.address}: {owner}: no file {file.path!r}")
         return data
 
     def _place(self, file: FileRef) -> tuple[Path | None, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
-from trackbridge_adapters.mlflow import files_models, folders
+from trackbridge_adapters.mlflow import files_models, files_traces, folders
 from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
     NOTE,
@@ -75,24 +75,23 @@ def _project(experiment: Experiment) -> Row:
         "created": micros(meta.get("creation_time"), "", []),
         "deleted": experiment.deleted,
         "source": text(meta.get("artifact_location"), "", []),
-        "extra": _with_closed(
+        "extra": _with_counts(
             experiment,
-            with_not_read(
-                read_extra({"last_update_time": meta.get("last_update_time")}, hidden),
-                {
-                    "traces": len(folders.subfolders(experiment.path / "traces")),
-                    STRAY_MODELS: files_models.Models(experiment).stray(),
-                },
-            ),
+            read_extra({"last_update_time": meta.get("last_update_time")}, hidden),
         ),
     }
 
 
-def _with_closed(experiment: Experiment, extra: str | None) -> str | None:
-    """`extra` of an experiment, and in it that its folder cannot be looked into."""
-    if not experiment.is_closed:
-        return extra
-    return packed({**unpacked(extra), "not_read": {"experiments without permission": 1}})
+def _with_counts(experiment: Experiment, extra: str | None) -> str | None:
+    """`extra` of an experiment, and in it how much of what is in its folder is not read."""
+    if experiment.is_closed:
+        return packed({**unpacked(extra), "not_read": {"experiments without permission": 1}})
+    content = with_not_read(extra, 0, files_models.Models(experiment).stray())
+    counts = {name: count for name, count in files_traces.unreadable(experiment).items() if count}
+    if not counts:
+        return content
+    fields = unpacked(content)
+    return packed({**fields, "not_read": {**fields.get("not_read", {}), **counts}})
 
 
 def _model(path: Path) -> Row:

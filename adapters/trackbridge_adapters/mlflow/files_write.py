@@ -21,6 +21,7 @@ from trackbridge_adapters.mlflow import (
     head,
     translate,
 )
+from trackbridge_adapters.mlflow.capabilities import FILES
 from trackbridge_adapters.mlflow.entities import KEY_TAG, text
 from trackbridge_adapters.mlflow.files import BLOCK, FileReader
 from trackbridge_adapters.mlflow.files_experiments import Experiments
@@ -36,6 +37,7 @@ from trackbridge_adapters.mlflow.folders import META, MODELS, TRASH, Experiment
 class FileWriter(FileReader):
     """A folder of experiments that may not exist yet."""
 
+    capabilities = FILES
     advice = "MLflow opens file stores only with MLFLOW_ALLOW_FILE_STORE=true in its environment"
 
     def __init__(self, root: Path) -> None:

@@ -183,11 +183,6 @@ def not_read(reader: Reader) -> list[dict[str, int]]:
     return [counts for counts in found if counts is not None]
 
 
-def test_traces_of_a_file_store_are_counted() -> None:
-    assert not_read(Store("3.17", "mlruns").reader) == [{"traces": 1}]
-    assert not_read(Store("3.17", "mlflow.db").reader) == []
-
-
 @pytest.mark.parametrize("run", [None, "of nowhere"])
 def test_logged_models_without_a_run_are_counted_in_a_file_store(
     run: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
