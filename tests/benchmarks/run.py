@@ -96,7 +96,7 @@ def _migrate_files(source: Path, target: Path) -> float:
     target.unlink(missing_ok=True)
     command = [sys.executable, "-m", "trackbridge", "migrate", f"mlflow:{source}/mlruns"]
     begun = time.perf_counter()
-    subprocess.run([*command, f"mlflow:{target}"], check=True, capture_output=True)
+    subprocess.run([*command, f"mlflow:{target}"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 

@@ -16,7 +16,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from trackbridge.errors import ConfigError
-from trackbridge_adapters.mlflow import empty, head
+from trackbridge_adapters.mlflow import ADAPTER, empty, head
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,17 @@ def test_one_that_is_copied_is_what_mlflow_would_have_made(
         assert all(begun <= moment for moment in database.execute(query).fetchone())
     empty.initialize(f"sqlite:///{tmp_path}/theirs.db", root, "theirs")
     assert content(tmp_path / "ours.db") == content(tmp_path / "theirs.db")
+
+
+def test_a_root_in_a_store_of_objects_is_the_default_experiments_too(
+    template: Path, tmp_path: Path
+) -> None:
+    empty._keep(template)
+    with ADAPTER.writer(str(tmp_path / "new.db"), {"artifact_root": "s3://bucket/x"}).open([]):
+        pass
+    with closing(sqlite3.connect(tmp_path / "new.db")) as database:
+        found = database.execute("SELECT artifact_location FROM experiments").fetchall()
+    assert found == [("s3://bucket/x/0",)]
 
 
 def test_mlflow_is_asked_once_and_the_kept_database_names_nobodys_folders(
