@@ -81,7 +81,7 @@ def files_to_sqlite(work: Path) -> float:
 def first_files_to_sqlite(work: Path) -> float:
     """The same, the first time on a machine: MLflow is started to make an empty database."""
     shutil.rmtree(os.environ[CACHE], ignore_errors=True)
-    return _migrate_files(work / "files", work / "from-files.db")
+    return _migrate_files(work / "files", work / "first-from-files.db")
 
 
 def small_files_to_sqlite(work: Path) -> float:
