@@ -86,12 +86,8 @@ def _with_counts(experiment: Experiment, extra: str | None) -> str | None:
     """`extra` of an experiment, and in it how much of what is in its folder is not read."""
     if experiment.is_closed:
         return packed({**unpacked(extra), "not_read": {"experiments without permission": 1}})
-    content = with_not_read(extra, 0, files_models.Models(experiment).stray())
-    counts = {name: count for name, count in files_traces.unreadable(experiment).items() if count}
-    if not counts:
-        return content
-    fields = unpacked(content)
-    return packed({**fields, "not_read": {**fields.get("not_read", {}), **counts}})
+    stray = files_models.Models(experiment).stray()
+    return with_not_read(extra, {STRAY_MODELS: stray, **files_traces.unreadable(experiment)})
 
 
 def _model(path: Path) -> Row:
