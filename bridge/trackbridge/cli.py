@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge import __version__
-from trackbridge.errors import BridgeError, ConfigError, NotFoundError
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 from trackbridge.output import (
     line,
     print_comparison,
@@ -301,7 +301,7 @@ def _migrate(
     root = {"artifact_root": artifact_root} if artifact_root else {}
     with Bars("migrate") as bars:
         report = move(source, target, **wishes, workers=workers, target_options=root, progress=bars)
-    print_report(report, target, as_json)
+    print_report(report, without_secrets(target), as_json)
     if strict and report.damage:
         line("strict: what is damaged in the source makes the exit code 1", err=True)
     sys.exit(0 if report.verified and not (strict and report.damage) else 1)

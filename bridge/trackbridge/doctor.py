@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from trackbridge.adapter import Query
-from trackbridge.errors import BridgeError
+from trackbridge.errors import BridgeError, without_secrets
 from trackbridge.registry import load, open_reader, targets
 
 CORE = ("pyarrow", "numpy", "pandas", "adbc-driver-sqlite", "protobuf", "fsspec", "joblib")
@@ -81,6 +81,6 @@ def _stores(stores: Iterable[str]) -> Iterator[Finding]:
         try:
             count = sum(1 for _ in open_reader(store).list_runs(Query()))
         except BridgeError as error:
-            yield Finding(store, False, str(error))
+            yield Finding(without_secrets(store), False, str(error))
         else:
-            yield Finding(store, True, f"{count} runs can be listed")
+            yield Finding(without_secrets(store), True, f"{count} runs can be listed")

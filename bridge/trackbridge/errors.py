@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+_PASSWORD = re.compile(r"(://[^\s:/?#@]*):(?!\d*(?:[/\s]|$))\S*@")
+"""In a URL; digits alone are a port. All up to the last `@`, for signs that should be escaped."""
+_OPTION = re.compile(r"([?&][^=&\s]*(?:pass|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text in which URLs have no passwords, as a person may read it."""
+    return _OPTION.sub(r"\1***", _PASSWORD.sub(r"\1@", text))
+
 
 class BridgeError(Exception):
     """Everything that Trackbridge raises on purpose.
 
-    The message is one line for a person: the thing, the reason, the way out.
+    The message is one line for a person: the thing, the reason, the way out; without secrets.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class ConfigError(BridgeError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackbridge.adapter import Row
+from trackbridge.errors import ConfigError
 from trackbridge_adapters.mlflow import roots, storage
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
@@ -108,12 +109,16 @@ class Experiments:
         number = self._transaction.number("experiments", "experiment_id", wished, taken)
         now = int(time.time() * 1000)
         make_workspace(self._transaction, workspace)
+        plain = label if name is None else name
+        check_name(
+            self._transaction, "experiments", workspace, plain, f"--rename-project '{label}=...'"
+        )
         self._transaction.insert(
             "experiments",
             [
                 {
                     "experiment_id": number,
-                    "name": label if name is None else name,
+                    "name": plain,
                     "artifact_location": f"{self._root}/{number}",
                     "lifecycle_stage": "active",
                     "creation_time": now,
@@ -124,6 +129,24 @@ class Experiments:
         )
         self._numbers[label] = number
         return number
+
+
+def check_name(
+    transaction: Transaction, table: str, workspace: str, name: str, way_out: str
+) -> None:
+    """`ConfigError` where the database takes a name for that of another row of the table.
+
+    Collations of MySQL's do so with names that differ in case, accents or blanks at the end.
+    """
+    where, values = "WHERE name = ?", [name]
+    if "workspace" in transaction.columns(table):
+        where, values = f"{where} AND workspace = ?", [name, workspace]
+    for (other,) in transaction.select(table, ["name"], where, values):
+        if other != name:
+            raise ConfigError(
+                f"{transaction.name}: {table} {other!r} and {name!r} have the same name to this"
+                f" database; give one of them another: {way_out}"
+            )
 
 
 def make_workspace(transaction: Transaction, name: str) -> None:

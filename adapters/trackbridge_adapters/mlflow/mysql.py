@@ -44,37 +44,68 @@ TYPES = (pa.string(), pa.string(), pa.float64(), pa.int64(), pa.int64(), pa.int8
 
 # numbers of errors (dev.mysql.com/doc/mysql-errors, mariadb.com/kb/en/mariadb-error-codes)
 UNIQUE = 1062
+DENIED = 1142
 PASSING = frozenset({1205, 1213, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 2055, 4031})
 """Deadlocks, locks waited for too long, a server that is full, stops, or was lost."""
+NARROW = "cannot hold every character; ALTER DATABASE ... CHARACTER SET utf8mb4"
 USERS = {
     1044: "lacks a permission for this database; grant it, or take another user",
     1045: "may not log in; check user and password",
     1049: "no such database; create it, or check the name",
-    1142: "lacks a permission; grant it, or take another user",
+    DENIED: "lacks a permission; grant it, or take another user",
     1021: "no space left on the server's disk; free some and call again",
     1290: "only takes reads; name the primary server",
-    1366: "cannot hold every character; ALTER DATABASE ... CHARACTER SET utf8mb4",
+    1366: NARROW,
+    1267: NARROW,  # seen where a name is compared that the column could not hold
     1153: "takes no packets of this size; raise max_allowed_packet",
 }
+
+NO_TABLE = "trackbridge_has_no_table"
+
+
+class DeniedError(ConfigError):
+    """The user may not do this to a table, or must not even know whether it is there."""
 
 
 class MysqlConnection:
     """A connection whose transactions are begun and ended by hand."""
 
-    schema = "database()"
+    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
+    columns = (
+        "SELECT table_name, column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = database()"
+    )
     defaults: Mapping[str, str] = {"step": "0", "is_nan": "0"}
 
     def __init__(self, name: str, uri: str) -> None:
         self._name = name
         try:
             self._engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        except (ArgumentError, ValueError) as error:
+            raise ConfigError(f"{name}: {error}; check the address") from error
+        except (NoSuchModuleError, ImportError) as error:
             raise ConfigError(f"{name}: {error}; pip install 'trackbridge[mysql]'") from error
-        with self._errors():
-            autocommit = {"isolation_level": "AUTOCOMMIT"}
-            self._connection = self._engine.connect().execution_options(**autocommit)
+        autocommit = {"isolation_level": "AUTOCOMMIT"}
+        try:
+            with self._errors():
+                self._connection = self._engine.connect().execution_options(**autocommit)
+        except TypeError as error:  # PyMySQL does not know an option
+            raise ConfigError(f"{name}: {error}; check the address") from error
         for setting in SETTINGS:
             self.execute(setting)
+
+    def check_rights(self) -> None:
+        # information_schema hides what the user has no rights to; who may read a whole database
+        # is told of a table that it is not there, others that they may not read it
+        try:
+            self.fetch(f"SELECT 1 FROM {NO_TABLE}", ())
+        except DeniedError as error:
+            raise ConfigError(
+                f"{self._name}: its user may read some tables only, and cannot know of others;"
+                " GRANT SELECT ON the whole database"
+            ) from error
+        except IntegrityError:  # it is not there
+            return
 
     def begin(self, *, writing: bool) -> None:
         if writing:
@@ -205,7 +236,8 @@ def _translated(name: str, error: Exception) -> BridgeError:
     if number == UNIQUE:
         return UniqueError(f"{name}: refused by the database: {reason}")
     if number in USERS:
-        return ConfigError(f"{name}: {USERS[number]} ({reason})")
+        kind = DeniedError if number == DENIED else ConfigError
+        return kind(f"{name}: {USERS[number]} ({reason})")
     if number in PASSING or getattr(error, "connection_invalidated", False):
         return TransientError(f"{name}: {reason}")
     return IntegrityError(f"{name}: refused by the database: {reason}")

@@ -29,6 +29,7 @@ SETTINGS = (
     "SET application_name = 'trackbridge'",
     "SET statement_timeout = 0",  # chunks may take longer than a site allows its applications
     "SET idle_in_transaction_session_timeout = 0",
+    "SET row_security = off",  # rows that a policy hides are an error
 )
 
 TYPES = {
@@ -58,7 +59,16 @@ USERS = {
 class PostgresConnection:
     """A connection whose transactions are begun and ended by hand."""
 
-    schema = "current_schema()"
+    # not out of information_schema, which hides what the user has no rights to
+    tables = (
+        "SELECT relname::text FROM pg_class"
+        " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm')"
+    )
+    columns = (
+        "SELECT relname::text, attname::text, format_type(atttypid, NULL) FROM pg_class c"
+        " JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped"
+        " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm')"
+    )
     defaults: Mapping[str, str] = {"step": "0::bigint", "is_nan": "false"}
 
     def __init__(self, name: str, uri: str) -> None:
@@ -67,6 +77,9 @@ class PostgresConnection:
             self._connection = adbc.connect(uri, autocommit=True)
         for setting in SETTINGS:
             self.execute(setting)
+
+    def check_rights(self) -> None:
+        """What may not be read is listed all the same, and an error when it is read."""
 
     def begin(self, *, writing: bool) -> None:
         self.execute("BEGIN" if writing else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
 import re
-import urllib.error
 import urllib.request
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,5 +21,5 @@ def is_server(location: str) -> bool:
     try:
         with urllib.request.urlopen(plain, timeout=SECONDS) as answer:
             return bool(_VERSION.fullmatch(answer.read(100).decode("utf-8", "replace").strip()))
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.mlflow import capabilities
@@ -26,20 +27,35 @@ NAMES = {"MySQLdb": "mysqldb"}
 """What SQLAlchemy calls a module's driver where that is not the module's own name."""
 
 
+_URI = re.compile(
+    r"(?P<scheme>[\w+]+)://"
+    r"(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*(?:@[^@/?]*)*?))?@)?"
+    r"(?P<place>[^@/?]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
+)
+"""Parts of a URI. As SQLAlchemy has it (engine/url.py, 2.0), and so MLflow, a password may have
+signs in it that other readers of URIs, such as libpq, take for the end of it: `/`, `?`, `#`."""
+
+
 class Server:
     """One database on a server, opened anew for each `session` and `transaction`."""
 
     has_folder = False
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        self._uri = uri
-        self.dialect = parts.scheme.partition("+")[0]
-        if not parts.path.strip("/"):
-            raise ConfigError(f"{_without_password(parts)}: names no database; write {EXAMPLE}")
-        self.name = self.address = _without_password(parts)
-        place = parts.netloc.rpartition("@")[2]
-        self.identity = f"{self.dialect}://{place}{parts.path}?{_without_secrets(parts.query)}"
+        found = _URI.fullmatch(uri)
+        if found is None:
+            raise ConfigError(f"{uri}: no address of a database; write {EXAMPLE}")
+        scheme, user, password, place, path, query = found.groups("")
+        self.dialect = scheme.partition("+")[0]
+        who = f"{_escaped(user)}@" if user else ""
+        shown = _without_secrets(query)
+        self.name = self.address = f"{scheme}://{who}{place}{path}" + (f"?{shown}" if shown else "")
+        if not path.strip("/"):
+            raise ConfigError(f"{self.name}: names no database; write {EXAMPLE}")
+        if password:
+            who = f"{_escaped(user)}:{_escaped(password)}@"
+        self._uri = f"{scheme}://{who}{place}{path}" + (f"?{query}" if query else "")
+        self.identity = f"{self.dialect}://{place}{path}?{shown}"
         self.home = Path.cwd()
         is_postgres = self.dialect == POSTGRES
         self.capabilities = capabilities.POSTGRES if is_postgres else capabilities.MYSQL
@@ -126,11 +142,11 @@ class Server:
 EXAMPLE = f"mlflow:{POSTGRES}://user@host:5432/database"
 
 
-def _without_password(parts: SplitResult) -> str:
-    user, at, place = parts.netloc.rpartition("@")
-    place = user.partition(":")[0] + at + place
-    return urlunsplit((parts.scheme, place, parts.path, _without_secrets(parts.query), ""))
+def _escaped(part: str) -> str:
+    """A part of a URI, escaped or not, so that everybody reads it alike."""
+    return quote(unquote(part), safe="")
 
 
 def _without_secrets(query: str) -> str:
-    return urlencode([pair for pair in parse_qsl(query) if "pass" not in pair[0]], safe="/")
+    pairs = [pair for pair in parse_qsl(query) if "pass" not in pair[0]]
+    return urlencode(pairs, safe="/", quote_via=quote)

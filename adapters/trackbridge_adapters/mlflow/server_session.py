@@ -39,10 +39,16 @@ class UniqueError(IntegrityError):
 class Connection(Protocol):
     """A server in the terms of its driver; queries hold values by `?` and lists by `IN`."""
 
-    schema: str
-    """Expression for the schema in which MLflow's tables are."""
+    tables: str
+    """Query for the names of the tables, also of those that the user may not read."""
+    columns: str
+    """Query for table, name and type of their columns."""
     defaults: Mapping[str, str]
     """What MLflow's migrations gave the points of revisions that had no such column."""
+
+    def check_rights(self) -> None:
+        """`ConfigError` where tables may be there that the user cannot know of."""
+        ...
 
     def begin(self, *, writing: bool) -> None:
         """Start a transaction: one that only reads sees one state of the database."""
@@ -95,17 +101,13 @@ class ServerSession(Session):
         super().__init__(name)
 
     def table_names(self) -> Sequence[str]:
-        query = "SELECT table_name FROM information_schema.tables WHERE table_schema = "
-        return [name for (name,) in self.fetch(query + self._connection.schema)]
+        self._connection.check_rights()
+        return [name for (name,) in self.fetch(self._connection.tables)]
 
     def columns(self, table: str) -> Mapping[str, str]:
         if not self._columns:
             found: dict[str, dict[str, str]] = defaultdict(dict)
-            query = (
-                "SELECT table_name, column_name, data_type FROM information_schema.columns"
-                f" WHERE table_schema = {self._connection.schema}"
-            )
-            for name, column, kind in self.fetch(query):
+            for name, column, kind in self.fetch(self._connection.columns):
                 found[name][column] = kind
             self._columns = dict(found)
         return self._columns.get(table, {})

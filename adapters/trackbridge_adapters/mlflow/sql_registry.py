@@ -18,8 +18,10 @@ from trackbridge_adapters.mlflow.entities import (
     placed,
     unpacked,
 )
-from trackbridge_adapters.mlflow.experiments import make_workspace
+from trackbridge_adapters.mlflow.experiments import check_name, make_workspace
 from trackbridge_adapters.mlflow.session import Transaction
+
+MODELS = "registered_models"
 
 
 class At(NamedTuple):
@@ -65,6 +67,7 @@ def _followed(place: str | None, moved: Mapping[str, str]) -> str | None:
 
 def _write_model(transaction: Transaction, row: Row) -> None:
     at, _, hidden = _native(transaction, row, ())
+    check_name(transaction, MODELS, *at, "MlflowClient.rename_registered_model")
     make_workspace(transaction, at.workspace)
     native = {
         "creation_time": milliseconds(row["created"]),
@@ -72,7 +75,7 @@ def _write_model(transaction: Transaction, row: Row) -> None:
         "description": row["description"],
         **at._asdict(),
     }
-    transaction.put("registered_models", ["workspace", "name"], [native])
+    transaction.put(MODELS, ["workspace", "name"], [native])
     tags = {**native_tags(row["tags"]), **hidden}
     where, values = _where(transaction, at)
     transaction.execute(f"DELETE FROM registered_model_tags {where}", values)
@@ -81,10 +84,11 @@ def _write_model(transaction: Transaction, row: Row) -> None:
 
 def _write_version(transaction: Transaction, row: Row) -> None:
     at, own, hidden = _native(transaction, row, VERSION_EXTRA)
+    check_name(transaction, MODELS, *at, "MlflowClient.rename_registered_model")
     where, values = _where(transaction, at)
     if not transaction.fetch(f"SELECT 1 FROM registered_models {where}", values):
         make_workspace(transaction, at.workspace)
-        transaction.insert("registered_models", [at._asdict()])
+        transaction.insert(MODELS, [at._asdict()])
     number = _number(transaction, at, row["version"])
     native = {
         **at._asdict(),

@@ -12,6 +12,7 @@ import pytest
 
 import trackbridge_adapters
 from trackbridge import registry
+from trackbridge.doctor import examine
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError
 
 Install = Callable[..., None]
@@ -228,3 +229,38 @@ def test_secrets_in_an_address_are_never_shown(address: str, shown: str) -> None
     else:
         assert seen.startswith(shown)
     assert "hunter2" not in seen
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mlflow:postgresql://user:hun{}ter2@127.0.0.1:1/db",
+        "postgresql://user:hun{}ter2@127.0.0.1:1/db",
+        "mysql+pymysql://user:hun{}ter2@127.0.0.1:1/db",
+        "mysql+none://user:hun{}ter2@127.0.0.1:1/db",
+        "mysql+pymysql://user:hun{}ter2@127.0.0.1:port/db",
+        "postgresql://127.0.0.1:1/db?user=u&password=hun{}ter2",
+        "mysql+pymysql://127.0.0.1:1/db?what=x&password=hunter2",
+        "postgresql://user:hun{}ter2@[::1/db",
+        "mssql://user:hun{}ter2@127.0.0.1/db",
+        "postgres://user:hun{}ter2@127.0.0.1/db",
+        "http://user:hun{}ter2@127.0.0.1:1/",
+    ],
+)
+@pytest.mark.parametrize("sign", ["", "/", "?", "#", "@", ":", "%2F", "%"])
+def test_no_message_shows_a_secret_whatever_signs_are_in_it(address: str, sign: str) -> None:
+    if "?" in address and sign not in ("", "%2F"):
+        sign = ""  # what ends an option is no part of it
+    spelled = address.format(sign)
+    *_, found = examine([spelled])
+    for shown in (found.name, found.what):
+        assert "ter2" not in shown and "hun" not in shown
+
+
+@pytest.mark.parametrize("sign", ["/", "?", "#", "@", ":", "%2F", "%", "+"])
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql+pymysql"])
+def test_an_address_keeps_host_and_database_whatever_signs_are_in_the_password(
+    scheme: str, sign: str
+) -> None:
+    reader = registry.open_reader(f"mlflow:{scheme}://user:hun{sign}ter2@127.0.0.1:1/db")
+    assert reader.address == f"mlflow:{scheme}://user@127.0.0.1:1/db"
