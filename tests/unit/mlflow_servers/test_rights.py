@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from itertools import count
@@ -20,7 +21,7 @@ from trackbridge_adapters.mlflow.server import Server
 
 SOURCE = f"mlflow:{Path(__file__).parents[3]}/fixtures/mlflow-3.17/mlflow.db"
 CORE = ("experiments", "experiment_tags", "runs", "tags", "params", "metrics")
-ROLE = "trackbridge_reader"
+ROLE = f"trackbridge_reader_{os.getpid()}"
 LAX = "init_command=SET%20sql_mode%3D%27%27"
 """Option of PyMySQL's for a server that cuts what does not fit, and says nothing."""
 _numbers = count()
