@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from trackbridge.adapter import SHARED_FILE
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
@@ -60,9 +61,11 @@ class Database:
         return self.path.is_file()
 
     def create(self, root: str) -> None:
-        from trackbridge_adapters.mlflow import empty
+        from trackbridge_adapters.mlflow import empty, roots
 
         empty.create(self.path, root)
+        # what a database of this name said that was deleted since is not true of this one
+        (roots.own(self.path) / SHARED_FILE).unlink(missing_ok=True)
 
     def own_root(self) -> Path:
         from trackbridge_adapters.mlflow import roots

@@ -356,3 +356,13 @@ def test_a_reader_that_knew_the_former_folder_finds_the_new_one(tmp_path: Path) 
     assert reader.open_file(FileRef(ref, "", "x")).read() == b"old"
     write(writer, made(), x=b"new")
     assert reader.open_file(FileRef(ref, "", "x")).read() == b"new"
+
+
+def test_a_database_that_was_deleted_says_nothing_of_a_new_one_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "other.db").touch()  # so that the new one has a root of its own
+    target = f"mlflow:{tmp_path}/new.db"
+    source = f"mlflow:{FIXTURES}/mlflow-2.9/mlflow.db"
+    for _ in range(2):
+        report = migrate(source, target)
+        assert report.verified, report.failures
+        (tmp_path / "new.db").unlink()
