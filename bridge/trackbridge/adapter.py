@@ -217,6 +217,8 @@ class Names:
     paths: bool = False
     """Names are those of files, with folders before slashes: no part is empty, begins with a dot or
     has more than 255 bytes, and no name is a folder of another one, in whatever case."""
+    before_system: int = 0
+    """Characters that stand before the names of system metrics in the store, and count."""
     shortest: bool = False
     """Names are paths in their shortest form: relative, without `.`, `..` and empty parts."""
 

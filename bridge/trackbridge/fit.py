@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,9 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
         everything = np.ones(data.num_rows, np.bool_)
         return FittedPoints(data, everything, everything)
     columns = {name: data.column(name) for name in data.schema.names}
-    columns["key"] = _fit_keys(columns["key"], caps.names.get("metrics"), losses)
+    limits = caps.names.get("metrics")
+    if limits is not None:
+        columns["key"] = _fit_keys(columns["key"], columns["system"], limits, losses)
     hidden = _hide_places(columns, [n for n in ("step", "time") if n not in held], losses)
     gaps = _fit_gaps(columns, [n for n in ("step", "time") if n in held], caps, losses)
     columns["time"] = _clip_time(columns["time"], caps.times, losses)
@@ -90,18 +93,28 @@ def fit_points(data: pa.RecordBatch, caps: Capabilities, losses: Losses) -> Fitt
     return FittedPoints(fitted, changed | gaps | hidden, dropped)
 
 
-def _fit_keys(keys: pa.DictionaryArray, limits: Names | None, losses: Losses) -> pa.Array:
-    if limits is None:
-        return keys
+def _fit_keys(
+    keys: pa.DictionaryArray, system: pa.Array, limits: Names, losses: Losses
+) -> pa.Array:
+    """Keys as the store takes them; those of system metrics may have less room."""
     names = keys.dictionary.to_pylist()
-    fitted = [fit_name(name, limits) for name in names]
-    if fitted == names:
+    own = [fit_name(name, limits) for name in names]
+    of_system = own
+    if limits.length is not None and limits.before_system:
+        shorter = replace(limits, length=limits.length - limits.before_system)
+        of_system = [fit_name(name, shorter) for name in names]
+    if own == of_system == names:
         return keys
-    for old, new in zip(names, fitted):
+    codes = numpy_of(keys.indices, np.int64)
+    if of_system != own:
+        codes = codes + len(names) * np.array(system).astype(np.int64)
+    fitted = [*own, *of_system]
+    for code in np.unique(codes).tolist():
+        old, new = names[code % len(names)], fitted[code]
         if old != new:
             losses.add("metrics renamed", f"{old[:80]!r} -> {new[:80]!r}")
     texts = pa.array(fitted, pa.string()).dictionary_encode()  # two may have become one
-    return pa.DictionaryArray.from_arrays(texts.indices.take(keys.indices), texts.dictionary)
+    return pa.DictionaryArray.from_arrays(texts.indices.take(pa.array(codes)), texts.dictionary)
 
 
 def _hide_places(columns: dict[str, pa.Array], names: list[str], losses: Losses) -> Mask:

@@ -67,6 +67,7 @@ def apart(names: Iterable[str], limits: Names) -> dict[str, str]:
         while _folded(shown) in taken:
             mark = "_" + hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()[:8]
             room = None if limits.length is None else limits.length - len(mark)
+            room = room and room - limits.before_system  # the name may be that of a system metric
             shown = name[:room] + mark
         taken.add(_folded(shown))
         if shown != name:

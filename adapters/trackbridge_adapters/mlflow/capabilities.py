@@ -61,7 +61,7 @@ SQL = Capabilities(
     nan=True,
     largest=LARGEST,
     names={
-        "metrics": replace(_NAME, reserved=(SYSTEM,)),
+        "metrics": replace(_NAME, reserved=(SYSTEM,), before_system=len(SYSTEM)),
         "params": _NAME,
         "tags": replace(_NAME, reserved=(KEY_TAG,)),
     },
@@ -127,7 +127,7 @@ FILES = replace(
     signed_zero=True,
     repeated_points=True,
     names={
-        "metrics": replace(_PATH, reserved=(SYSTEM, *_STRAY)),
+        "metrics": replace(_PATH, reserved=(SYSTEM, *_STRAY), before_system=len(SYSTEM)),
         "params": replace(_PATH, reserved=_STRAY),
         "tags": replace(_PATH, reserved=(KEY_TAG, *_STRAY)),
     },
@@ -152,11 +152,7 @@ REST = replace(
     },
     # `_validate_metric`: no negative times (mlflow/utils/validation.py, 3.17)
     times=(0, 2**63 - 1),
-    names={
-        **{kind: replace(names, shortest=True) for kind, names in SQL.names.items()},
-        # the server counts the prefix of system metrics too
-        "metrics": replace(_NAME, length=250 - len(SYSTEM), reserved=(SYSTEM,), shortest=True),
-    },
+    names={table: replace(names, shortest=True) for table, names in SQL.names.items()},
     # what is a column of a run elsewhere is a tag here, but for two that `rest_present` cuts
     lengths={table: widths for table, widths in LENGTHS.items() if table != "runs"},
     nul=False,

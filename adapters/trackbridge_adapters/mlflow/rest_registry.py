@@ -37,6 +37,7 @@ class Registry:
 
     def __init__(self, server: Server, ids: Ids, experiments: Experiments) -> None:
         self._server, self._ids, self._experiments = server, ids, experiments
+        self._every_model: dict[str, str] | None = None
 
     def experiment(self, label: str) -> str:
         """The id of the experiment of that label, made if it is not there."""
@@ -114,16 +115,24 @@ class Registry:
 
     def _write_version(self, row: Row, native: Json | None) -> None:
         server, run = self._server, self._run(row["run_id"])
-        if native is not None and (native.get("run_id") or None) != run:
+        places = self._places(row, run)
+        aliases: list[str] = []
+        if native is not None and (
+            (native.get("run_id") or None) != run or _leads_elsewhere(native, places[0])
+        ):
             place = {"name": row["name"], "version": native["version"]}
+            shown = server.get("mlflow/model-versions/get", **place)["model_version"]
+            aliases = list(shown.get("aliases") or ())
             server.post("mlflow/model-versions/delete", place, "DELETE")
             native = None
         tags = native_tags(row["tags"])
         no_stage = () if row["stage"] else ("stage",)
         tags[ROW_TAG] = _hidden(row, "created", "updated", "user", "status", "extra", *no_stage)
         if native is None:
-            native = self._create_version(row, run, tags)
+            native = self._create_version(row, places, tags)
         place = {"name": row["name"], "version": native["version"]}
+        for alias in aliases:  # they were deleted with the version
+            self._server.post("mlflow/registered-models/alias", {**place, "alias": alias})
         if row["version"] != str(native["version"]):
             tags[VERSION_TAG] = row["version"]
         self._tag("model-versions", "set-tag", "delete-tag", place, native, tags)
@@ -135,13 +144,15 @@ class Registry:
             body = {**place, "stage": stage, "archive_existing_versions": False}
             server.post("mlflow/model-versions/transition-stage", body)
 
-    def _create_version(self, row: Row, run: str | None, tags: Mapping[str, str | None]) -> Json:
+    def _create_version(
+        self, row: Row, places: Sequence[Mapping[str, str]], tags: Mapping[str, str | None]
+    ) -> Json:
         body: Json = {
             "name": row["name"],
             "tags": [{"key": k, "value": v or ""} for k, v in tags.items()],
             **({"description": row["description"]} if row["description"] else {}),
         }
-        for place in self._places(row, run):
+        for place in places:
             before = self._registered(place["model_id"]) if "model_id" in place else None
             try:
                 answer = self._server.post("mlflow/model-versions/create", {**body, **place})
@@ -175,17 +186,22 @@ class Registry:
         return places
 
     def _model(self, name: str, run: str | None) -> str | None:
-        """The id on the server of a logged model of a run."""
+        """The id on the server of a logged model: one of the version's run, or of any other."""
         from trackbridge_adapters.mlflow.rest_ids import model_id
         from trackbridge_adapters.mlflow.rest_list import made
 
-        if run is None:
-            return None
         numbers = [row["experiment_id"] for row in self._experiments.rows]
-        for model in made(self._server, numbers, f"source_run_id = '{run}'")[run]:
-            if model_id(model) == name:
-                return str(model["info"]["model_id"])
-        return None
+        if run is not None:
+            for model in made(self._server, numbers, f"source_run_id = '{run}'")[run]:
+                if model_id(model) == name:
+                    return str(model["info"]["model_id"])
+        if self._every_model is None:
+            self._every_model = {
+                model_id(model): str(model["info"]["model_id"])
+                for some in made(self._server, numbers).values()
+                for model in some
+            }
+        return self._every_model.get(name)
 
     def _registered(self, native_id: str) -> str | None:
         """The tag of a logged model that lists its versions."""
@@ -237,6 +253,11 @@ def _hidden(row: Row, *columns: str) -> str:
             age = values[name] - EPOCH
             values[name] = (age.days * 86_400 + age.seconds) * 1_000_000 + age.microseconds
     return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+
+def _leads_elsewhere(native: Json, place: Mapping[str, str]) -> bool:
+    """Whether a version is not of the logged model that it should be of: that was replaced."""
+    return "model_id" in place and native.get("source") != place["source"]
 
 
 def _order(version: str) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trackbridge.adapter import Batch, Query, Row
@@ -18,7 +18,7 @@ from trackbridge_adapters.mlflow.entities import (
     read_extra,
     with_not_read,
 )
-from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids, hidden_row, pairs
+from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids, hidden_row, model_id, pairs
 from trackbridge_adapters.mlflow.rest_list import made
 from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server
 
@@ -29,6 +29,8 @@ PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Prompts are models that a search leaves out unless it asks for them (3.0 and later)."""
 DELETED_STAGE = "Deleted_Internal"
 NO_STAGE = "None"
+LOGGED = "models:/"
+"""What the source of a version begins with that is a logged model."""
 
 
 def read(server: Server, ids: Ids, query: Query) -> Iterator[Batch]:
@@ -51,13 +53,14 @@ def read(server: Server, ids: Ids, query: Query) -> Iterator[Batch]:
     if query.projects or query.run_ids:
         pages = ids.search(sorted(meant)) if meant else ()
         runs = {run.native_id for page in pages for run in page}
-    versions = [
-        native for native in all_versions(server) if runs is None or native.get("run_id") in runs
-    ]
+    every = list(all_versions(server))
+    called = {(v["name"], str(v["version"])): version_name(v) for v in every}
+    versions = [native for native in every if runs is None or native.get("run_id") in runs]
     names = {native["name"] for native in versions}
     models = [m for m in all_models(server) if runs is None or m["name"] in names]
-    yield from batches("models", map(_model, models))
-    yield from batches("model_versions", (_version(native, ids) for native in versions))
+    yield from batches("models", (_model(native, called) for native in models))
+    sources = _sources(server, experiments, versions)
+    yield from batches("model_versions", (_version(native, ids, sources) for native in versions))
 
 
 def all_models(server: Server) -> Iterator[Json]:
@@ -117,10 +120,23 @@ def _projects(server: Server, experiments: Experiments, meant: set[str]) -> Iter
         yield {**row, "extra": with_not_read(row["extra"], counts)}
 
 
-def _model(native: Json) -> Row:
+def _sources(server: Server, experiments: Experiments, versions: Sequence[Json]) -> dict[str, str]:
+    """What versions say of the logged models that they are of -> the same with our ids."""
+    if not any((native.get("source") or "").startswith(LOGGED) for native in versions):
+        return {}
+    numbers = [row["experiment_id"] for row in experiments.rows]
+    return {
+        f"{LOGGED}{model['info']['model_id']}": f"{LOGGED}{model_id(model)}"
+        for found in made(server, numbers).values()
+        for model in found
+    }
+
+
+def _model(native: Json, called: Mapping[tuple[str, str], str]) -> Row:
     tags = pairs(native.get("tags"))
     hidden = hidden_row(tags)
-    aliases = {row["alias"]: str(row["version"]) for row in native.get("aliases") or ()}
+    numbers = {row["alias"]: str(row["version"]) for row in native.get("aliases") or ()}
+    aliases = {alias: called.get((native["name"], n), n) for alias, n in numbers.items()}
     return {
         "name": native["name"],
         "created": _time(native.get("creation_timestamp")),
@@ -133,7 +149,7 @@ def _model(native: Json) -> Row:
     }
 
 
-def _version(native: Json, ids: Ids) -> Row:
+def _version(native: Json, ids: Ids, sources: Mapping[str, str]) -> Row:
     tags = pairs(native.get("tags"))
     hidden = hidden_row(tags)
     if native.get("current_stage") != NO_STAGE:
@@ -144,7 +160,7 @@ def _version(native: Json, ids: Ids) -> Row:
         "version": tags.pop(VERSION_TAG, None) or str(native["version"]),
         "run_id": ids.ours(run) if run else None,
         "stage": native.get("current_stage"),
-        "source": native.get("source"),
+        "source": sources.get(native.get("source") or "", native.get("source")),
         "status": native.get("status"),
         "user": native.get("user_id") or None,
         "created": _time(native.get("creation_timestamp")),

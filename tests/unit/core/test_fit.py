@@ -296,3 +296,20 @@ def test_a_name_that_is_no_shortest_path_becomes_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a/b", "a.b/c..d", ".a", "a/.b"])
 def test_a_name_that_is_a_shortest_path_stays(name: str) -> None:
     assert fit_name(name, Names(shortest=True)) == name
+
+
+def test_a_system_metric_leaves_room_for_what_stands_before_it_and_others_need_not() -> None:
+    limits = claims(names={"metrics": Names(20, before_system=7)})
+    losses = Losses()
+    points = [{**LABELLED, "key": "k" * 20, "system": system} for system in (False, True)]
+    keys = fit_points(batch("metrics", points).data, limits, losses).data.column("key").to_pylist()
+    assert keys[0] == "k" * 20
+    assert keys[1] == fit_name("k" * 20, Names(13))
+    assert [(loss.kind, loss.count) for loss in losses.list()] == [("metrics renamed", 1)]
+
+
+def test_names_set_apart_leave_that_room_too() -> None:
+    limits = Names(20, folded=True, before_system=7)
+    changed = apart(["k" * 13, "K" * 13], limits)
+    assert all(len(name) <= 13 for name in changed.values())
+    assert len(changed) == 1

@@ -1,0 +1,48 @@
+"""Versions on a server lead to the logged models that they were made of, whosever these are."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from trackbridge.engine import migrate
+from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow.rest_ids import ID_TAG
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty database, which MLflow's registry asks for logged models."""
+    head.create(tmp_path / "mlflow.db", tmp_path / "artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_version_of_another_runs_model_leads_to_it_even_when_that_run_was_replaced(
+    source: str, proxied: str, tmp_path: Path
+) -> None:
+    here, there, home = map(MlflowClient, (source, proxied, f"sqlite:///{tmp_path}/home.db"))
+    name = f"model {uuid.uuid4().hex[:8]}"
+    where = here.create_experiment(name)
+    maker, other = (here.create_run(where).info.run_id for _ in range(2))
+    model = here.create_logged_model(where, name="made", source_run_id=maker)
+    here.create_registered_model(name)
+    for run in (maker, other, None):
+        here.create_model_version(name, f"models:/{model.model_id}", run)
+    here.set_registered_model_alias(name, "champion", "2")
+    for number in range(2):
+        here.log_param(maker, f"param {number}", "x")
+        report = migrate(f"mlflow:{source}", f"mlflow:{proxied}")
+        assert report.verified, report.failures
+        numbers = [there.get_experiment_by_name(name).experiment_id]
+        (shown,) = there.search_logged_models(numbers)
+        versions = there.search_model_versions(f"name = '{name}'")
+        assert [v.source for v in versions] == [f"models:/{shown.model_id}"] * 3, number
+        of_other = there.get_model_version_by_alias(name, "champion").run_id
+        assert there.get_run(of_other).data.tags[ID_TAG] == other
+    assert migrate(f"mlflow:{proxied}", f"mlflow:sqlite:///{tmp_path}/home.db").failures == []
+    versions = home.search_model_versions(f"name = '{name}'")
+    assert [v.source for v in versions] == [f"models:/{model.model_id}"] * 3
