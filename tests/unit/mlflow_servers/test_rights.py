@@ -16,7 +16,7 @@ import trackbridge
 from trackbridge import registry
 from trackbridge.adapter import Query
 from trackbridge.errors import ConfigError, IntegrityError
-from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow import empty
 from trackbridge_adapters.mlflow.server import Server
 
 SOURCE = f"mlflow:{Path(__file__).parents[3]}/fixtures/mlflow-3.17/mlflow.db"
@@ -100,7 +100,7 @@ def test_mysql_is_not_read_by_a_user_who_cannot_know_of_all_tables(mysql: str) -
 def named(tmp_path: Path, table: str, *names: str) -> str:
     """The address of a database of SQLite's with rows of these names."""
     path = tmp_path / f"named-{next(_numbers)}.db"
-    head.create(path, tmp_path / "files")
+    empty.create(path, str(tmp_path / "files"))
     with sqlite3.connect(path) as connection:
         for name in names:
             connection.execute(
