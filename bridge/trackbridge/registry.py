@@ -103,7 +103,7 @@ def identity(address: str) -> str:
     """The same text for every spelling of a store's place: links, `..` and the scheme resolved.
 
     A folder on the way that does not exist yet counts like one that does, since making it must
-    not make two places one. Addresses of other machines are their own identity.
+    not make two places one. Of a URL neither user nor driver (`scheme+driver`) count.
     """
     scheme, colon, location = address.partition(":")
     if not colon or scheme not in targets():
@@ -111,9 +111,19 @@ def identity(address: str) -> str:
     url, slashes, path = location.partition(":///")
     if slashes:
         location = f"/{path}" if url == "file" else path
-    if "://" in location or scheme == IN_PROCESS:
+    if scheme == IN_PROCESS:
         return address
+    if "://" in location:
+        return _url_identity(location)
     return os.path.realpath(location)
+
+
+def _url_identity(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    host, colon, port = place.rpartition("@")[2].partition(":")
+    host = "127.0.0.1" if host.lower() == "localhost" else host.lower()
+    return f"{scheme.partition('+')[0]}://{host}{colon}{port}{slash}{path.rstrip('/')}"
 
 
 def same_place(one: str, other: str) -> bool:

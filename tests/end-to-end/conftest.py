@@ -28,7 +28,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, 
         with sqlite3.connect(path) as database:
             database.execute(
                 "update experiments set artifact_location = replace(artifact_location, ?, ?)",
-                (str(root), artifact_root),
+                (str(root), str(artifact_root)),
             )
         database.close()
 

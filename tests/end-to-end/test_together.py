@@ -28,7 +28,15 @@ cli.main(prog_name="trackbridge")
 def migrating(source: Path, target: str, state: Path) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(ROOT / "bridge"), str(ROOT / "adapters")])
     return subprocess.Popen(
-        [sys.executable, "-c", IN_SMALL_CHUNKS, "migrate", str(source), target],
+        [
+            sys.executable,
+            "-c",
+            IN_SMALL_CHUNKS,
+            "migrate",
+            "--include-deleted",
+            str(source),
+            target,
+        ],
         env={**os.environ, "PYTHONPATH": paths, "TRACKBRIDGE_STATE": str(state)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -23,6 +23,7 @@ DIALECTS = (POSTGRES, MYSQL)
 
 DRIVERS = {POSTGRES: ("psycopg2", "psycopg"), MYSQL: ("pymysql", "MySQLdb")}
 """Modules through which SQLAlchemy, and so MLflow, speaks to each server, in order of trial."""
+PORTS = {POSTGRES: 5432, MYSQL: 3306}
 NAMES = {"MySQLdb": "mysqldb"}
 """What SQLAlchemy calls a module's driver where that is not the module's own name."""
 
@@ -47,6 +48,8 @@ class Server:
             raise ConfigError(f"{uri}: no address of a database; write {EXAMPLE}")
         scheme, user, password, place, path, query = found.groups("")
         self.dialect = scheme.partition("+")[0]
+        if place and not set(place) & {":", ","}:
+            place = f"{place}:{PORTS.get(self.dialect, '')}"
         who = f"{_escaped(user)}@" if user else ""
         shown = _without_secrets(query)
         self.name = self.address = f"{scheme}://{who}{place}{path}" + (f"?{shown}" if shown else "")

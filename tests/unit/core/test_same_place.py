@@ -50,5 +50,17 @@ def test_the_source_under_another_name_is_refused_and_left_alone(
 def test_places_that_only_look_alike_are_two(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert not same_place(f"{tmp_path}/a/x.db", f"{tmp_path}/x.db")
-    assert identity("archive:s3://bucket/out") == "archive:s3://bucket/out"
+    assert identity("archive:s3://bucket/out") == identity("s3://bucket/out")
     assert identity("file:///srv/x") == identity("/srv/x")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "mlflow:postgresql+psycopg2://bob:secret@127.0.0.1:5432/tracking",
+        "postgresql://localhost:5432/tracking/",
+    ],
+)
+def test_a_url_means_one_place_whoever_asks_and_by_whatever_driver(other: str) -> None:
+    assert same_place("mlflow:postgresql://ann@127.0.0.1:5432/tracking", other)
+    assert not same_place("mlflow:postgresql://ann@127.0.0.1:5432/other", other)

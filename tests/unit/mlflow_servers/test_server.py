@@ -254,3 +254,14 @@ def test_two_migrations_and_a_live_client_lose_nothing_of_each_other(
     histories = [MlflowClient(uri).get_metric_history(run, "loss") for run in logged]
     assert [len(history) for history in histories] == [1] * len(logged)
     assert len(list(ADAPTER.reader(uri, {}).list_runs(Query()))) == 60 + len(logged)
+
+
+def test_a_database_is_not_moved_onto_itself_under_another_spelling(
+    databases: Databases, tmp_path: Path
+) -> None:
+    uri = databases.new(tmp_path / "a")
+    spellings = [uri.replace("127.0.0.1", "localhost"), re.sub(r"\+\w+", "", uri)]
+    default = re.sub(r":\d+/", "/", uri)
+    for other in [*spellings, default]:
+        with pytest.raises(ConfigError, match="the same store"):
+            trackbridge.migrate(f"mlflow:{uri}", f"mlflow:{other}")
