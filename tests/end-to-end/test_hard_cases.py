@@ -19,7 +19,7 @@ from trackbridge.adapter import Row, RunKey
 from trackbridge.registry import open_writer
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import store
-from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow import empty
 
 START = 1_700_000_000_000
 EXPERIMENT = "123456789012345678"
@@ -57,17 +57,17 @@ TEXTS = {
 @pytest.fixture(scope="module")
 def places(
     tmp_path_factory: pytest.TempPathFactory,
-    empty_database: Callable[[Path, Path], None],
+    empty_database: Callable[[Path, str], None],
     dropped: None,  # noqa: F811
 ) -> Iterator[Callable[[str], str]]:
     """Addresses of new, empty stores of every kind; there is one server."""
     folder = tmp_path_factory.mktemp("hard")
     with ExitStack() as stack:
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(head, "create", empty_database)
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(empty, "create", empty_database)
 
         def rest() -> str:
             (folder / "server").mkdir()
-            empty_database(folder / "server" / "server.db", folder / "server" / "artifacts")
+            empty_database(folder / "server" / "server.db", str(folder / "server" / "artifacts"))
             options = mlflow_servers.proxied(folder / "server")
             return stack.enter_context(mlflow_servers.server(folder / "server", *options))
 

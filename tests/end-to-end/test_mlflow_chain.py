@@ -20,7 +20,7 @@ from servers import MYSQL, POSTGRES, dropped  # noqa: F401
 import trackbridge
 from trackbridge.proof import Comparison
 from trackbridge.schema import ITEMS
-from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow import empty
 
 pytestmark = pytest.mark.slow
 
@@ -78,19 +78,19 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(
     tmp_path_factory: pytest.TempPathFactory,
-    empty_database: Callable[[Path, Path], None],
+    empty_database: Callable[[Path, str], None],
     dropped: None,  # noqa: F811
 ) -> Iterator[Chain]:
     """Everything is moved and looked at once; the stores stay open for the tests."""
     folder = tmp_path_factory.mktemp("chain")
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(head, "create", empty_database)
+        patch.setattr(empty, "create", empty_database)
         patch.setenv("TRACKBRIDGE_STATE", str(folder / "state"))
         origin = written(folder / "origin", empty_database)
         shown, before = Shown.of(origin.removeprefix("mlflow:")), contents(origin)
         (folder / "server").mkdir()
-        empty_database(folder / "server" / "server.db", folder / "server" / "artifacts")
+        empty_database(folder / "server" / "server.db", str(folder / "server" / "artifacts"))
         options = mlflow_servers.proxied(folder / "server")
         stores = {
             "PostgreSQL": f"mlflow:{POSTGRES.new(folder / 'postgres')}",
@@ -113,10 +113,10 @@ def chain(
         yield Chain(shown, contents(origin) == before, steps, uris)
 
 
-def written(folder: Path, create: Callable[[Path, Path], None]) -> str:
+def written(folder: Path, create: Callable[[Path, str], None]) -> str:
     """The address of the rich store, which a process of its own has made."""
     folder.mkdir()
-    create(folder / "mlflow.db", folder / "mlartifacts")
+    create(folder / "mlflow.db", str(folder / "mlartifacts"))
     subprocess.run([sys.executable, rich_store.__file__, str(folder)], check=True, cwd=folder)
     return f"mlflow:sqlite:///{folder}/mlflow.db"
 

@@ -9,14 +9,14 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from trackbridge.engine import migrate
-from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow import empty
 from trackbridge_adapters.mlflow.rest_ids import ID_TAG
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of an empty database, which MLflow's registry asks for logged models."""
-    head.create(tmp_path / "mlflow.db", tmp_path / "artifacts")
+    empty.create(tmp_path / "mlflow.db", str(tmp_path / "artifacts"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
 
