@@ -14,6 +14,7 @@ from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunKey
 from trackbridge.errors import ConfigError, IntegrityError, TransientError
 from trackbridge_adapters.mlflow import (
     artifacts,
+    chunk,
     files_models_write,
     files_names,
     files_rows,
@@ -22,7 +23,10 @@ from trackbridge_adapters.mlflow import (
     translate,
 )
 from trackbridge_adapters.mlflow.capabilities import FILES
-from trackbridge_adapters.mlflow.entities import KEY_TAG, text
+from trackbridge_adapters.mlflow.entities import (
+    KEY_TAG,
+    text,
+)
 from trackbridge_adapters.mlflow.files import BLOCK, FileReader
 from trackbridge_adapters.mlflow.files_experiments import Experiments
 from trackbridge_adapters.mlflow.files_lock import Lock
@@ -52,9 +56,7 @@ class FileWriter(FileReader):
         return translate.target(key)
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
-        parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
-        if parent is not None:
-            parent = self.target(key._replace(run_id=parent)).run_id
+        parent = translate.parent_of(key, tables)
         shown = translate.present(key, tables, parent, has_models=True, tag_length=None)
         return files_names.settled(shown)
 
@@ -107,8 +109,8 @@ class FileSink:
                 self._points.append(batch.data, self._runs)
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
-        if file.run != STORE and file.run not in self._keys:
-            raise IntegrityError(f"{self._root}: run {file.run.run_id} is not in this chunk")
+        if file.run != STORE:
+            chunk.check_meant(self._root, file.run, self._keys)
         place = self._place(file)
         with system_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +122,7 @@ class FileSink:
             _link(place, place.with_name(link.rpartition("/")[2]))
 
     def commit(self) -> Mapping[RunKey, RunRef]:
-        rows = {RunRef(row["project"], row["run_id"]): row for row in self._rows["runs"]}
-        if rows.keys() != self._keys.keys() or len(rows) < len(self._rows["runs"]):
-            raise IntegrityError(f"{self._root}: a chunk must have one row in runs for each run")
+        rows = chunk.by_run(self._root, self._rows["runs"], self._keys)
         small = {table: _by_run(self._rows[table]) for table in ("params", "tags")}
         with system_errors(self._root):
             for ref, key in self._keys.items():
@@ -176,9 +176,8 @@ class FileSink:
 
         `IntegrityError` where one of the ids belongs to another run.
         """
+        chunk.check_distinct(self._root, self._keys)
         keys = {ref.run_id: str(key) for ref, key in self._keys.items()}
-        if len(keys) < len(self._keys):
-            raise IntegrityError(f"{self._root}: two runs of the chunk would have the same id")
         found: set[Path] = set()
         for experiment in there if keys else ():
             runs = [path for path in folders.subfolders(experiment.path) if path.name in keys]
@@ -194,11 +193,7 @@ class FileSink:
             there = text((run / "tags" / KEY_TAG).read_bytes(), "", [])
         except OSError:
             there = None
-        if there != key:
-            origin = f"came from {there}" if there else "was not written by Trackbridge"
-            raise IntegrityError(
-                f"{self._root}: run {run.name} is there already and {origin}; not replaced"
-            )
+        chunk.check_origin(self._root, run.name, there, key)
 
 
 def _make(root: Path) -> None:

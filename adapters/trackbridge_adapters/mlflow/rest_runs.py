@@ -10,7 +10,7 @@ from functools import partial
 
 from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import BridgeError, IntegrityError
-from trackbridge_adapters.mlflow import artifacts, models, rest_models
+from trackbridge_adapters.mlflow import artifacts, chunk, models, rest_models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     KEY_TAG,
@@ -62,11 +62,7 @@ class Writing:
 
     def write(self, numbers: Mapping[str, str], old: Mapping[RunRef, Sequence[Run]]) -> None:
         """Make the runs in the experiments of `numbers`, and give them all they have."""
-        rows = {RunRef(r["project"], r["run_id"]): r for r in self._spool.rows["runs"]}
-        if rows.keys() != self._keys.keys() or len(rows) < len(self._spool.rows["runs"]):
-            raise IntegrityError(
-                f"{self._server.name}: a chunk must have one row in runs for each run"
-            )
+        rows = chunk.by_run(self._server.name, self._spool.rows["runs"], self._keys)
         create = (
             (ref, row, numbers[ref.project], [run.native_id for run in old[ref]])
             for ref, row in rows.items()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import BinaryIO
@@ -12,7 +10,6 @@ from trackbridge.adapter import (
     STORE,
     Batch,
     FileRef,
-    Names,
     Presentation,
     Query,
     Row,
@@ -20,21 +17,17 @@ from trackbridge.adapter import (
     RunKey,
     RunRef,
 )
-from trackbridge.errors import IntegrityError
-from trackbridge.fit_text import fit_name
-from trackbridge_adapters.mlflow import rest_present, rest_store
+from trackbridge_adapters.mlflow import chunk, rest_present, rest_store, translate
 from trackbridge_adapters.mlflow.capabilities import REST
-from trackbridge_adapters.mlflow.entities import KEY_TAG
+from trackbridge_adapters.mlflow.entities import (
+    KEY_TAG,
+)
 from trackbridge_adapters.mlflow.rest import RestReader
 from trackbridge_adapters.mlflow.rest_ids import Experiments, Run
 from trackbridge_adapters.mlflow.rest_registry import Registry
 from trackbridge_adapters.mlflow.rest_runs import Writing
 from trackbridge_adapters.mlflow.rest_server import WORKSPACES, NoWorkspaceError, each
 from trackbridge_adapters.mlflow.rest_spool import Spool
-
-RUN_ID = re.compile(r"[0-9a-f]{32}")
-PROJECT = Names(256, "\x01-\U0010ffff")
-"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
 Old = dict[RunRef, list[Run]]
 
@@ -63,15 +56,10 @@ class RestWriter(RestReader):
         )
 
     def target(self, key: RunKey) -> RunRef:
-        run_id = key.run_id
-        if not RUN_ID.fullmatch(run_id):
-            run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
-        return RunRef(fit_name(key.label, PROJECT), run_id)
+        return translate.target(key)
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
-        parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
-        if parent is not None:
-            parent = self.target(key._replace(run_id=parent)).run_id
+        parent = translate.parent_of(key, tables)
         return rest_present.present(key, tables, parent)
 
     def open(self, keys: Sequence[RunKey]) -> RestSink:
@@ -112,8 +100,8 @@ class RestSink:
         self._spool.add(batch)
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
-        if file.run != STORE and file.run not in self._keys:
-            raise IntegrityError(f"{self._server.name}: run {file.run.run_id} is not in this chunk")
+        if file.run != STORE:
+            chunk.check_meant(self._server.name, file.run, self._keys)
         self._spool.put(file, data)
 
     def commit(self) -> Mapping[RunKey, RunRef]:
@@ -144,11 +132,7 @@ class RestSink:
 
     def _check(self) -> Old:
         """The runs that these replace; `IntegrityError` where one belongs to somebody else."""
-        names = {ref.run_id for ref in self._keys}
-        if len(names) < len(self._keys):
-            raise IntegrityError(
-                f"{self._server.name}: two runs of the chunk would have the same id"
-            )
+        chunk.check_distinct(self._server.name, self._keys)
         return dict(each(self._find_old, self._keys.items()))
 
     def _find_old(self, pair: tuple[RunRef, RunKey]) -> tuple[RunRef, list[Run]]:
@@ -159,11 +143,5 @@ class RestSink:
         if native is not None and all(run.native_id != native.native_id for run in found):
             found.append(native)
         for run in found:
-            origin = run.tags.get(KEY_TAG)
-            if origin != str(key):
-                what = f"came from {origin}" if origin else "was not written by Trackbridge"
-                raise IntegrityError(
-                    f"{self._server.name}: run {ref.run_id} is there already and {what};"
-                    " not replaced"
-                )
+            chunk.check_origin(self._server.name, ref.run_id, run.tags.get(KEY_TAG), str(key))
         return ref, found

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
-from trackbridge_adapters.mlflow import sql_models
+from trackbridge_adapters.mlflow import chunk, sql_models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     KEY_TAG,
@@ -40,9 +40,7 @@ def write_runs(
 ) -> dict[Name, str]:
     """Write the small tables of a chunk; gives the new folder of each run's and model's files."""
     found = {name: experiments.find(name) for name in {ref.project for ref in keys}}
-    runs = {RunRef(row["project"], row["run_id"]): row for row in rows.get("runs", ())}
-    if runs.keys() != keys.keys() or len(runs) < len(rows.get("runs", ())):
-        raise IntegrityError(f"{transaction.name}: a chunk must have one row in runs for each run")
+    runs = chunk.by_run(transaction.name, rows.get("runs", ()), keys)
     folders: dict[Name, str] = {}
     native = []
     for ref, row in runs.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import defaultdict
@@ -20,7 +19,6 @@ from trackbridge.adapter import (
     FileRef,
     ItemInfo,
     ItemRef,
-    Names,
     Presentation,
     Query,
     Row,
@@ -28,11 +26,10 @@ from trackbridge.adapter import (
     RunKey,
     RunRef,
 )
-from trackbridge.errors import IntegrityError
-from trackbridge.fit_text import fit_name
 from trackbridge.schema import ITEM_TABLES
 from trackbridge_adapters.mlflow import (
     artifacts,
+    chunk,
     head,
     roots,
     sql_items,
@@ -43,7 +40,10 @@ from trackbridge_adapters.mlflow import (
     store_files,
     translate,
 )
-from trackbridge_adapters.mlflow.entities import KEY_TAG, key_text
+from trackbridge_adapters.mlflow.entities import (
+    KEY_TAG,
+    key_text,
+)
 from trackbridge_adapters.mlflow.experiments import Experiments
 from trackbridge_adapters.mlflow.session import IN, Store
 from trackbridge_adapters.mlflow.sql import SqlReader
@@ -51,10 +51,6 @@ from trackbridge_adapters.mlflow.sql_items import Items
 from trackbridge_adapters.mlflow.sql_points_write import Points
 from trackbridge_adapters.mlflow.staging import Files, Name, Staging
 from trackbridge_adapters.mlflow.upload import Upload
-
-RUN_ID = re.compile(r"[0-9a-f]{32}")
-PROJECT = Names(256, "\x01-\U0010ffff")
-"""Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
 FOLDER = re.compile(r"artifacts(\.\d+)?")
 """Name of a folder that was claimed for files."""
@@ -97,15 +93,10 @@ class SqlWriter(SqlReader):
         return f"the files are in {root}, to which the database refers by absolute paths"
 
     def target(self, key: RunKey) -> RunRef:
-        run_id = key.run_id
-        if not RUN_ID.fullmatch(run_id):
-            run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
-        return RunRef(fit_name(key.label, PROJECT), run_id)
+        return translate.target(key)
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
-        parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
-        if parent is not None:
-            parent = self.target(key._replace(run_id=parent)).run_id
+        parent = translate.parent_of(key, tables)
         return translate.present(key, tables, parent, has_models=head.has_models())
 
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
@@ -183,8 +174,7 @@ class SqlSink:
             artifacts.inside(Path(), file.path)
             self._own_files[file.path] = data.read()
             return
-        if file.run not in self._keys:
-            raise IntegrityError(f"{self._name}: run {file.run.run_id} is not in this chunk")
+        chunk.check_meant(self._name, file.run, self._keys)
         name = (file.run.run_id, file.owner)
         self._staging.put(name, file.path, data)
         link = None if file.owner else artifacts.thumbnail(file.path)
@@ -228,9 +218,8 @@ class SqlSink:
 
     def _check(self) -> None:
         """`IntegrityError` where one of the ids belongs to another run."""
+        chunk.check_distinct(self._name, self._keys)
         keys = {ref.run_id: key_text(key) for ref, key in self._keys.items()}
-        if len(keys) < len(self._keys):
-            raise IntegrityError(f"{self._name}: two runs of the chunk would have the same id")
         there = self._transaction.fetch(
             "SELECT r.run_uuid, t.value FROM runs r"
             f" LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = '{KEY_TAG}'"
@@ -238,11 +227,7 @@ class SqlSink:
             [json.dumps(list(keys))],
         )
         for run_id, key in there:
-            if key != keys[run_id]:
-                origin = f"came from {key}" if key else "was not written by Trackbridge"
-                raise IntegrityError(
-                    f"{self._name}: run {run_id} is there already and {origin}; not replaced"
-                )
+            chunk.check_origin(self._name, run_id, key, keys[run_id])
 
     def _clear(self) -> dict[Name, str]:
         """Removes what is there of the runs; gives where the files of runs and models lie."""

@@ -60,6 +60,12 @@ def target(key: RunKey) -> RunRef:
     return RunRef(fit_name(key.label, PROJECT), run_id)
 
 
+def parent_of(key: RunKey, tables: Mapping[str, list[Row]]) -> str | None:
+    """The id that the parent of the run in these tables has in a store of MLflow's."""
+    parent = next((row.get("parent_run_id") for row in tables.get("runs", [])), None)
+    return None if parent is None else target(key._replace(run_id=parent)).run_id
+
+
 def present(
     key: RunKey,
     tables: Mapping[str, list[Row]],
