@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
+from unit.mlflow_store.test_contract import moment, seeded
 
 from trackbridge.adapter import ORIGIN, RunRef
 from trackbridge.testing import AdapterContract, PlainPoint, PlainRun
@@ -29,7 +27,7 @@ class TestFileStore(AdapterContract):
     def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
         with allowed() as patch:
             patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-            return [seeded(MlflowClient(location), run) for run in runs]
+            return seeded(MlflowClient(location), runs)
 
     def peek(self, location: str, run: RunRef) -> PlainRun:
         with allowed() as patch:
@@ -38,26 +36,6 @@ class TestFileStore(AdapterContract):
 
 
 allowed = pytest.MonkeyPatch.context
-
-
-def seeded(client: MlflowClient, run: PlainRun) -> PlainRun:
-    """A run, written with MLflow's client, under the id that it gave it."""
-    experiment = client.get_experiment_by_name(run.project)
-    number = experiment.experiment_id if experiment else client.create_experiment(run.project)
-    run_id = client.create_run(number, run_name=run.name).info.run_id
-    client.log_batch(
-        run_id,
-        [Metric(p.key, p.value, round(p.time.timestamp() * 1000), p.step) for p in run.points],
-        [Param(key, value) for key, value in run.params.items()],
-    )
-    for path, content in run.files.items():
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, Path(path).name)
-            file.write_bytes(content)
-            parent = str(Path(path).parent)
-            client.log_artifact(run_id, str(file), None if parent == "." else parent)
-    client.set_terminated(run_id)
-    return replace(run, run_id=run_id)
 
 
 def peeked(client: MlflowClient, ref: RunRef) -> PlainRun:
@@ -75,13 +53,9 @@ def peeked(client: MlflowClient, ref: RunRef) -> PlainRun:
         run.info.run_name,
         run.data.params,
         [
-            PlainPoint(key, point.step, _moment(point.timestamp), point.value)
+            PlainPoint(key, point.step, moment(point.timestamp), point.value)
             for key in run.data.metrics
             for point in client.get_metric_history(ref.run_id, key)
         ],
         {path: data for path, data in files.items() if not path.startswith(f"{ORIGIN}/")},
     )
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

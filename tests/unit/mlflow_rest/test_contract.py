@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import mlflow_servers
 import pytest
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.workspace_context import WorkspaceContext
+from unit.mlflow_store.test_contract import listed, moment, seeded
 
 from trackbridge.adapter import ORIGIN, RunKey, RunRef
 from trackbridge.testing import AdapterContract, PlainPoint, PlainRun
@@ -49,32 +48,12 @@ class TestRest(AdapterContract):
         client = MlflowClient(uri)
         client.create_workspace(workspace)
         with WorkspaceContext(workspace):
-            return [seeded(client, run) for run in runs]
+            return seeded(client, runs)
 
     def peek(self, location: str, run: RunRef) -> PlainRun:
         uri, _, workspace = location.partition("?workspace=")
         with WorkspaceContext(workspace):
             return peeked(MlflowClient(uri), run, RestWriter(location))
-
-
-def seeded(client: MlflowClient, run: PlainRun) -> PlainRun:
-    """A run, written with MLflow's client, under the id that the server gave it."""
-    experiment = client.get_experiment_by_name(run.project)
-    number = experiment.experiment_id if experiment else client.create_experiment(run.project)
-    run_id = client.create_run(number, run_name=run.name).info.run_id
-    client.log_batch(
-        run_id,
-        [Metric(p.key, p.value, round(p.time.timestamp() * 1000), p.step) for p in run.points],
-        [Param(key, value) for key, value in run.params.items()],
-    )
-    for path, content in run.files.items():
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, Path(path).name)
-            file.write_bytes(content)
-            parent = str(Path(path).parent)
-            client.log_artifact(run_id, str(file), None if parent == "." else parent)
-    client.set_terminated(run_id)
-    return replace(run, run_id=run_id)
 
 
 def peeked(client: MlflowClient, ref: RunRef, writer: RestWriter) -> PlainRun:
@@ -83,7 +62,7 @@ def peeked(client: MlflowClient, ref: RunRef, writer: RestWriter) -> PlainRun:
     run_id = run.info.run_id
     files = {}
     with tempfile.TemporaryDirectory() as folder:
-        for path in _listed(client, run_id, None):
+        for path in listed(client, run_id, None):
             if not path.startswith(f"{ORIGIN}/"):
                 place = download_artifacts(
                     run_id=run_id,
@@ -98,7 +77,7 @@ def peeked(client: MlflowClient, ref: RunRef, writer: RestWriter) -> PlainRun:
         run.info.run_name,
         run.data.params,
         [
-            PlainPoint(key, point.step, _moment(point.timestamp), point.value)
+            PlainPoint(key, point.step, moment(point.timestamp), point.value)
             for key in run.data.metrics
             for point in client.get_metric_history(run_id, key)
         ],
@@ -113,14 +92,3 @@ def found(client: MlflowClient, ref: RunRef, writer: RestWriter) -> Run:
         if run.info.run_id == ref.run_id or (key and writer.target(RunKey.parse(key)) == ref):
             return run
     raise LookupError(ref)
-
-
-def _listed(client: MlflowClient, run_id: str, folder: str | None) -> list[str]:
-    found = []
-    for entry in client.list_artifacts(run_id, folder):
-        found += _listed(client, run_id, entry.path) if entry.is_dir else [entry.path]
-    return found
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

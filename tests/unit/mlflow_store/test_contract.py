@@ -64,24 +64,26 @@ def peeked(client: MlflowClient, ref: RunRef) -> PlainRun:
         run.info.run_name,
         run.data.params,
         [
-            PlainPoint(key, point.step, _moment(point.timestamp), point.value)
+            PlainPoint(key, point.step, moment(point.timestamp), point.value)
             for key in run.data.metrics
             for point in client.get_metric_history(ref.run_id, key)
         ],
         {
             path: (folder / path).read_bytes()
-            for path in _listed(client, ref.run_id, None)
+            for path in listed(client, ref.run_id, None)
             if not path.startswith(f"{ORIGIN}/")
         },
     )
 
 
-def _listed(client: MlflowClient, run_id: str, folder: str | None) -> list[str]:
+def listed(client: MlflowClient, run_id: str, folder: str | None) -> list[str]:
+    """Paths of a run's files as MLflow's client lists them."""
     found = []
     for entry in client.list_artifacts(run_id, folder):
-        found += _listed(client, run_id, entry.path) if entry.is_dir else [entry.path]
+        found += listed(client, run_id, entry.path) if entry.is_dir else [entry.path]
     return found
 
 
-def _moment(milliseconds: int) -> datetime:
+def moment(milliseconds: int) -> datetime:
+    """A time as MLflow's client gives it."""
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
