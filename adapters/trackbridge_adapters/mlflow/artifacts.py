@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -161,3 +162,11 @@ def inside(folder: Path, path: str) -> Path:
     if hostile or any(part in ("", ".", "..") for part in parts):
         raise IntegrityError(f"{path!r}: not a path below the folder of its run; not written")
     return folder.joinpath(*parts)
+
+
+def link(file: Path, second: Path) -> None:
+    """Give a file a second name."""
+    try:
+        os.link(file, second)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, second)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +118,7 @@ class FileSink:
         if file.run == STORE:
             self._staging.put(place, self._root / folders.of_store(file.path))
         elif not file.owner and (link := artifacts.thumbnail(file.path)):
-            _link(place, place.with_name(link.rpartition("/")[2]))
+            artifacts.link(place, place.with_name(link.rpartition("/")[2]))
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         rows = chunk.by_run(self._root, self._rows["runs"], self._keys)
@@ -230,11 +229,3 @@ def _by_run(rows: Sequence[Row]) -> defaultdict[RunRef, list[Row]]:
     for row in rows:
         found[RunRef(row["project"], row["run_id"])].append(row)
     return found
-
-
-def _link(file: Path, link: Path) -> None:
-    """Give a file a second name."""
-    try:
-        os.link(file, link)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(file, link)

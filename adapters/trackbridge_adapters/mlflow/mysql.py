@@ -174,7 +174,7 @@ class MysqlConnection:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (DBAPIError, self._engine.dialect.loaded_dbapi.Error, OSError) as error:
+        except (DBAPIError, OSError) as error:
             raise _translated(self._name, error) from error
 
 

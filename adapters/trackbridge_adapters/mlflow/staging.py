@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
-from trackbridge_adapters.mlflow import journal
+from trackbridge_adapters.mlflow import artifacts, journal
 from trackbridge_adapters.mlflow.artifacts import inside
 from trackbridge_adapters.mlflow.session import Store, Transaction
 
@@ -27,20 +27,31 @@ Name = tuple[str, str]
 """Run and owner of files."""
 
 
-class Files(Protocol):
-    """Files of one chunk, on their way to where nothing was before."""
+class Files:
+    """Files of one chunk, kept aside on their way to where nothing was before."""
+
+    def __init__(self, aside: Path) -> None:
+        self._aside = aside
+        self._names: dict[Name, Path] = {}
+        self._claimed: dict[Name, str] = {}
 
     def put(self, name: Name, path: str, data: BinaryIO) -> None:
         """Take a file of the folder that `claim` will know as `name`."""
-        ...
+        file = inside(self._names.setdefault(name, self._aside / str(len(self._names))), path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as out:
+                shutil.copyfileobj(data, out, BLOCK)
+        except OSError as error:
+            raise translated(file, error) from error
 
     def has(self, name: Name) -> bool:
         """Whether files of `name` were put."""
-        ...
+        return name in self._names
 
     def link(self, name: Name, path: str, other: str) -> None:
         """Give a file that was put a second name."""
-        ...
+        artifacts.link(*(inside(self._names[name], each) for each in (path, other)))
 
     def claim(self, name: Name, parent: str, *, native: bool) -> str:
         """Find the folder that the files of `name` get: `artifacts` below `parent`, if free.
@@ -49,26 +60,44 @@ class Files(Protocol):
         that it comes from may have the same root and put its first file there one day, so that
         name is not free.
         """
-        ...
+        number = 2 if native and not self._has_own(name) else 1
+        folder = _numbered(parent, number)
+        while not self._take(folder):
+            number += 1
+            folder = _numbered(parent, number)
+        self._claimed[name] = folder
+        return folder
 
     def replaces(self, folders: Iterable[str]) -> None:
         """The folders in which the files of the chunk's runs were so far."""
-        ...
+        raise NotImplementedError
 
     def place(self) -> None:
         """Bring the files to where they were claimed for."""
-        ...
+        raise NotImplementedError
 
     def sweep(self, transaction: Transaction) -> None:
         """Delete what earlier chunks have left."""
-        ...
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Delete what is not needed any more, now that the chunk's transaction is over."""
-        ...
+        raise NotImplementedError
+
+    def _take(self, folder: str) -> bool:
+        """Make a folder ours, if nothing is there."""
+        raise NotImplementedError
+
+    def _check_all_claimed(self) -> None:
+        for run, owner in self._names.keys() - self._claimed.keys():
+            raise IntegrityError(f"run {run}: files of {owner!r}, which is no model of the run")
+
+    def _has_own(self, name: Name) -> bool:
+        new = self._names.get(name)
+        return new is not None and any(file.name != ORIGIN for file in new.iterdir())
 
 
-class Staging:
+class Staging(Files):
     """The files of one chunk, below an artifact root on this machine.
 
     Nothing that is there is ever replaced: files go into folders that did not exist before, and
@@ -81,40 +110,16 @@ class Staging:
         self._database = database
         self._base = root / f".trackbridge-{mark.hexdigest()[:8]}"
         self._folder = self._base / uuid.uuid4().hex[:12]
+        super().__init__(self._folder / "new")
         self._journal = journal.Journal(self._folder)
-        self._names: dict[Name, Path] = {}
-        self._claimed: dict[Name, Path] = {}
-
-    def put(self, name: Name, path: str, data: BinaryIO) -> None:
-        if name not in self._names:
-            self._names[name] = self._folder / "new" / str(len(self._names))
-        spooled(self._names[name], path, data)
-
-    def has(self, name: Name) -> bool:
-        return name in self._names
-
-    def link(self, name: Name, path: str, other: str) -> None:
-        file, link = (inside(self._names[name], each) for each in (path, other))
-        try:
-            os.link(file, link)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(file, link)
 
     def claim(self, name: Name, parent: str, *, native: bool) -> str:
-        number = 2 if native and not self._has_own(name) else 1
         try:
             os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - Path takes longer than the system
-            while True:
-                folder = f"{parent}/artifacts" if number == 1 else f"{parent}/artifacts.{number}"
-                try:
-                    os.mkdir(folder)  # noqa: PTH102
-                    break
-                except FileExistsError:
-                    number += 1
+            folder = super().claim(name, parent, native=native)
         except OSError as error:
             raise translated(Path(parent), error) from error
         self._journal.add(folder)
-        self._claimed[name] = Path(folder)
         return folder
 
     def replaces(self, folders: Iterable[str]) -> None:
@@ -127,7 +132,7 @@ class Staging:
         for name, folder in self._claimed.items():
             new = self._names.pop(name, None)
             for file in sorted(new.iterdir()) if new else ():
-                _move(file, folder / file.name)
+                _move(file, Path(folder, file.name))
 
     def sweep(self, transaction: Transaction) -> None:
         journal.sweep(transaction, self._base)
@@ -143,24 +148,16 @@ class Staging:
             finally:
                 transaction.close()
 
-    def _has_own(self, name: Name) -> bool:
-        new = self._names.get(name)
-        return new is not None and any(file.name != ORIGIN for file in new.iterdir())
+    def _take(self, folder: str) -> bool:
+        try:
+            os.mkdir(folder)  # noqa: PTH102
+        except FileExistsError:
+            return False
+        return True
 
-    def _check_all_claimed(self) -> None:
-        for run, owner in self._names.keys() - self._claimed.keys():
-            raise IntegrityError(f"run {run}: files of {owner!r}, which is no model of the run")
 
-
-def spooled(folder: Path, path: str, data: BinaryIO) -> None:
-    """Write a file below a folder."""
-    file = inside(folder, path)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as out:
-            shutil.copyfileobj(data, out, BLOCK)
-    except OSError as error:
-        raise translated(file, error) from error
+def _numbered(parent: str, number: int) -> str:
+    return f"{parent}/artifacts" if number == 1 else f"{parent}/artifacts.{number}"
 
 
 def _move(source: Path, target: Path) -> None:
@@ -171,6 +168,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def translated(path: Path, error: OSError) -> BridgeError:
+    """The project's error for one of the system about a file to be written."""
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
         return IntegrityError(f"{path}: a file and a folder have the same name")
     return ConfigError(f"{path}: cannot be written ({error.strerror})")

@@ -52,8 +52,7 @@ class Elsewhere:
     """A storage that MLflow's artifact repositories reach."""
 
     def __init__(self, uri: str) -> None:
-        server = os.environ.get(TRACKING) if urlsplit(uri).scheme == PROXY else None
-        self._repository = Repository(uri, server)
+        self._repository = repository(uri)
 
     def exists(self) -> bool:
         return True
@@ -70,6 +69,11 @@ class Elsewhere:
 
 
 Storage = Folder | Elsewhere
+
+
+def repository(uri: str) -> Repository:
+    """The files below a URI of a storage elsewhere."""
+    return Repository(uri, os.environ.get(TRACKING) if urlsplit(uri).scheme == PROXY else None)
 
 
 def find(uri: str | None, home: Path) -> Storage | None:
