@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -182,11 +183,10 @@ class SqlSink:
             self._staging.link(name, file.path, link)
 
     def commit(self) -> Mapping[RunKey, RunRef]:
-        experiments = Experiments(self._transaction, self._root)
-        experiments.write(self._rows["projects"])
+        self._experiments.write(self._rows["projects"])
         sql_registry.write(self._transaction, self._rows["models"], self._rows["model_versions"])
         folders = sql_rows.write_runs(
-            self._transaction, experiments, self._keys, self._rows, self._staging
+            self._transaction, self._experiments, self._keys, self._rows, self._staging
         )
         self._insert("metrics", self._points.rest())
         self._insert("latest_metrics", self._points.latest())
@@ -206,10 +206,13 @@ class SqlSink:
         self.on_commit()
         return {key: ref for ref, key in self._keys.items()}
 
+    @cached_property
+    def _experiments(self) -> Experiments:
+        return Experiments(self._transaction, self._root)
+
     def _of_items(self) -> Items:
         if self._items is None:
-            experiments = Experiments(self._transaction, self._root)
-            self._items = Items(self._transaction, experiments, self._staging)
+            self._items = Items(self._transaction, self._experiments, self._staging)
         return self._items
 
     def _insert(self, table: str, rows: pa.Table | None) -> None:
