@@ -132,7 +132,9 @@ class _Passage:
         self._overlay = Overlay(source, infos)
         keys = [info.key for info in infos]
         self._moved: Translation | Verbatim = translation(target, keys, careful=careful)
-        self._model, self._promised = Digests(), Digests()
+        self._model = Digests()
+        # a digest covers no labels, and nothing else of a verbatim run is changed
+        self._promised = None if isinstance(self._moved, Verbatim) else Digests()
         self._result, self._left = Moved(), Losses()
 
     def run(self) -> Moved:
@@ -192,7 +194,8 @@ class _Passage:
     def _promises(self, natives: Iterator[Batch]) -> Iterator[Batch]:
         for native in natives:
             if native.data.num_rows:
-                self._promised.add(native)
+                if self._promised is not None:
+                    self._promised.add(native)
                 yield native
 
     def _copy(self, sink: Sink, files: list[Row]) -> None:
@@ -253,7 +256,8 @@ class _Passage:
         found = digest_chunk(self._target, back)
         for info in back:
             origin = RunRef(info.key.project, info.key.run_id)
-            unlike = compare_digests(self._promised[info.ref], found.native[info.ref])
+            promised = self._model[origin] if self._promised is None else self._promised[info.ref]
+            unlike = compare_digests(promised, found.native[info.ref])
             unrestored = compare_digests(self._model[origin], found.model[origin])
             if unlike or unrestored:
                 self._result.failures[str(info.key)] = _reason(unlike, unrestored)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
 from trackbridge.schema import BATCH_ROWS
 from trackbridge_adapters.mlflow.server_session import UniqueError, rendered
-from trackbridge_adapters.mlflow.session import POINT, Rows
+from trackbridge_adapters.mlflow.session import POINT, UNFINISHED, Rows
 
 try:
     import sqlalchemy
@@ -59,6 +59,9 @@ USERS = {
     1267: NARROW,  # seen where a name is compared that the column could not hold
     1153: "takes no packets of this size; raise max_allowed_packet",
 }
+
+MADE_WITH_ROWS = frozenset({"alembic_version", "experiments", "workspaces"})
+"""Tables that MLflow does not make empty."""
 
 NO_TABLE = "trackbridge_has_no_table"
 
@@ -120,6 +123,29 @@ class MysqlConnection:
         ((has,),) = self.fetch(f"SELECT get_lock({LOCK}, {wait})", ())
         if not has:
             raise TransientError(f"{self._name}: locked by another Trackbridge for too long")
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """MySQL commits every table at once, so one of ours says that they are not all there.
+
+        Whoever made them has ended, for we hold the lock, and MLflow starts no server on them;
+        were there rows all the same, they would be somebody's.
+        """
+        names = [name for (name,) in self.fetch(self.tables, ())]
+        if UNFINISHED in names:
+            for name in set(names) - MADE_WITH_ROWS:
+                if self.fetch(f'SELECT 1 FROM "{name}" LIMIT 1', ()):
+                    raise ConfigError(
+                        f"{self._name}: its tables were left half-made, and {name} has rows; name"
+                        f" an empty database, or see to them and DROP TABLE {UNFINISHED}"
+                    )
+            self.execute("SET SESSION foreign_key_checks = 0")
+            for name in names:
+                self.execute(f'DROP TABLE "{name}"')
+            self.execute("SET SESSION foreign_key_checks = 1")
+        self.execute(f"CREATE TABLE {UNFINISHED} (nothing INTEGER)")
+        yield
+        self.execute(f"DROP TABLE {UNFINISHED}")
 
     def fetch(self, query: str, values: Sequence[Any]) -> Rows:
         with self._errors():

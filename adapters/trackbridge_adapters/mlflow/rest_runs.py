@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -83,6 +83,9 @@ class Writing:
     def show(self, old: Mapping[RunRef, Sequence[Run]]) -> None:
         """Make the runs count; what they replace is put away."""
         for _ in done(self._show, self._spool.rows["runs"]):
+            pass
+        gone = {run.native_id for runs in old.values() for run in runs}
+        for _ in done(lambda ref: self._agree(ref, gone), list(self._runs)):
             pass
         for ref, run in self._runs.items():
             self._ids.note(ref.run_id, run.native_id)
@@ -227,6 +230,16 @@ class Writing:
         self._server.post("mlflow/runs/delete-tag", body)
         if row["deleted"]:
             self._server.post("mlflow/runs/delete", {"run_id": run.native_id})
+
+    def _agree(self, ref: RunRef, gone: Collection[str]) -> None:
+        """Of a run that two processes have brought at once, both keep the same one."""
+        found = self._ids.every(ref.run_id, self._experiments)
+        shown = [run for run in found if not run.is_hidden and run.native_id not in gone]
+        first, *others = sorted(shown, key=lambda run: run.native_id)  # as `counting` has it
+        self._runs[ref] = first
+        for run in others:
+            with suppress(BridgeError):  # the other process does it too
+                self._put_away(run)
 
     def _put_away(self, run: Run) -> None:
         """Strip a run of what makes it ours, and delete it and its files: nothing can purge it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
-from trackbridge_adapters.mlflow import rest_left
+from trackbridge_adapters.mlflow import rest_left, rest_lock
 from trackbridge_adapters.mlflow.entities import (
     NOTE,
     STRAY_MODELS,
@@ -65,7 +65,8 @@ def read(server: Server, ids: Ids, query: Query) -> Iterator[Batch]:
 
 def all_models(server: Server) -> Iterator[Json]:
     """Every registered model, prompts too, each once."""
-    return _searched(server, "registered_models", ("name",), MODELS_PAGE)
+    found = _searched(server, "registered_models", ("name",), MODELS_PAGE)
+    return (native for native in found if native["name"] != rest_lock.NAME)
 
 
 def all_versions(server: Server) -> Iterator[Json]:

@@ -24,6 +24,7 @@ from trackbridge_adapters.mlflow.entities import (
 )
 from trackbridge_adapters.mlflow.rest import RestReader
 from trackbridge_adapters.mlflow.rest_ids import Experiments, Run
+from trackbridge_adapters.mlflow.rest_lock import Lock
 from trackbridge_adapters.mlflow.rest_registry import Registry
 from trackbridge_adapters.mlflow.rest_runs import Writing
 from trackbridge_adapters.mlflow.rest_server import WORKSPACES, NoWorkspaceError, each
@@ -82,6 +83,9 @@ class RestSink:
         self._writer, self._keys = writer, keys
         self._server = writer.server
         self._experiments = writer.experiments()
+        self._lock = None if keys else Lock(self._server)
+        if self._lock is not None:  # what is of no run is read, changed and written as a whole
+            self._lock.acquire()
         self._old = self._check()
         self._spool = Spool()
 
@@ -95,6 +99,8 @@ class RestSink:
         trace: TracebackType | None,
     ) -> None:
         self._spool.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def write(self, batch: Batch) -> None:
         self._spool.add(batch)

@@ -78,7 +78,8 @@ class Server:
         with self._connection() as connection:
             connection.lock(BUSY_SECONDS)
             if not self.exists():
-                empty.initialize(self._uri_of_driver(), root, self.name)
+                with connection.making():
+                    empty.initialize(self._uri_of_driver(), root, self.name)
 
     def own_root(self) -> Path:
         raise ConfigError(

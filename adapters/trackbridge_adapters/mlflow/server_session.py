@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -56,6 +57,10 @@ class Connection(Protocol):
 
     def lock(self, wait: int) -> None:
         """Be the only Trackbridge that writes; `TransientError` after `wait` seconds."""
+        ...
+
+    def making(self) -> AbstractContextManager[None]:
+        """While MLflow makes its tables; what a killed process left half-made is gone before."""
         ...
 
     def fetch(self, query: str, values: Sequence[Any]) -> Rows: ...

@@ -28,6 +28,9 @@ CORE_TABLES = frozenset({"experiments", "runs", "metrics", "params", "tags"})
 BUSY_SECONDS = 120
 """How long another writer is waited for; MLflow itself waits 20 s (store/db/utils.py, 3.17)."""
 
+UNFINISHED = "trackbridge_unfinished"
+"""A table that is there while MLflow makes its own, on servers that keep what a killed one made."""
+
 IN = "IN (SELECT value FROM json_each(?))"
 """Condition on a list that is passed as `json.dumps`."""
 
@@ -45,6 +48,8 @@ class Session:
     def __init__(self, name: str) -> None:
         self.name = name
         self.tables = frozenset(self.table_names())
+        if UNFINISHED in self.tables:
+            raise NotFoundError(f"{name}: a database whose tables have not all been made yet")
         if not self.tables >= CORE_TABLES:
             if not self.tables:
                 raise NotFoundError(f"{name}: an empty database, without MLflow's tables")
