@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from itertools import count
@@ -23,9 +28,12 @@ from trackbridge.testing import MadeRun
 from trackbridge.testing.made import store
 from trackbridge_adapters.mlflow import ADAPTER, head
 from trackbridge_adapters.mlflow.server import Server
+from trackbridge_adapters.mlflow.session import UNFINISHED
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 TIME = datetime(2026, 3, 1, tzinfo=timezone.utc)
+MADE_EARLY = "latest_metrics"
+"""A table that MLflow's migrations make long before the last."""
 LONG = "x" * 20_000
 _numbers = count()
 
@@ -137,6 +145,41 @@ def test_an_empty_database_is_filled_by_mlflow_once_it_is_known_where_files_go(
     options = {"artifact_root": str(tmp_path / "files")}
     assert trackbridge.migrate(source, address, target_options=options).verified
     assert trackbridge.verify(source, address).holds
+
+
+def test_a_process_killed_while_mlflow_makes_the_tables_is_no_hindrance(tmp_path: Path) -> None:
+    """Of MySQL: PostgreSQL has all tables or none."""
+    assert MYSQL.base  # or the test is skipped
+    database = MYSQL.empty()
+    source, address = f"{FIXTURES}/mlflow-2.9/mlflow.db", f"mlflow:{MYSQL.uri(database)}"
+    command = [sys.executable, "-m", "trackbridge", "migrate", source, address]
+    begun = subprocess.Popen(
+        [*command, "--artifact-root", str(tmp_path / "files")], start_new_session=True
+    )
+    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = '{}'"
+    while (MADE_EARLY,) not in MYSQL.run(tables.format(database)):
+        assert begun.poll() is None
+        time.sleep(0.05)
+    os.killpg(begun.pid, signal.SIGKILL)
+    begun.wait()
+    with pytest.raises(NotFoundError):
+        list(registry.open_reader(address).list_runs(Query()))
+    options = {"artifact_root": str(tmp_path / "files")}
+    assert trackbridge.migrate(source, address, target_options=options).verified
+    assert trackbridge.verify(source, address).holds
+
+
+def test_rows_in_a_half_made_database_are_never_dropped(tmp_path: Path) -> None:
+    assert MYSQL.base  # or the test is skipped
+    uri = MYSQL.new(tmp_path / "files")
+    MlflowClient(uri).create_run("0")
+    MYSQL.run(f"CREATE TABLE {UNFINISHED} (nothing INTEGER)", name(uri))
+    options = {"artifact_root": str(tmp_path / "files")}
+    with pytest.raises(ConfigError, match=f"has rows; .*DROP TABLE {UNFINISHED}"):
+        trackbridge.migrate(
+            f"{FIXTURES}/mlflow-2.9/mlflow.db", f"mlflow:{uri}", target_options=options
+        )
+    assert MYSQL.run("SELECT count(*) FROM runs", name(uri)) == [(1,)]
 
 
 def test_a_database_of_something_else_is_refused(databases: Databases) -> None:
