@@ -288,7 +288,10 @@ def _report_servers(work: Path, points: int, row: Row) -> None:
 
 
 def rest_row(work: Path, ours: str, points: int) -> tuple[str, str, str, str]:
-    """One work of the REST lane beside the client's, with CPU of server and client for a point."""
+    """One work of the REST lane beside the client's, with CPU of server and client for a point.
+
+    Both of them share the machine's cores, which the server alone can fill.
+    """
     naive = rest.AGAINST[ours]
     runs = max(stores.NAIVE_RUNS, points // rest.LESS // rest.POINTS)
     database = work / "rest.db"
@@ -308,6 +311,7 @@ def rest_row(work: Path, ours: str, points: int) -> tuple[str, str, str, str]:
             used = json.loads((work / rest.PROCESSOR).read_text())
             cost = {who: 1e6 * time_used / counts[name] for who, time_used in used.items()}
             words = ", ".join(f"{who} {micros:.0f} us" for who, micros in cost.items())
+            words += f", {sum(used.values()) / seconds:.1f} cores busy"
             figures[name] = counts[name] / seconds, words
     (rate, words), (other, others) = figures[ours], figures[naive]
     against = f"{rate / other:.2f} x {naive} ({other:,.0f}/s; CPU a point: {others})"
