@@ -17,6 +17,14 @@ KIND = "mlflow"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 KEY_TAG = f"{ORIGIN}.run_key"
 """Tag of a run that Trackbridge has brought. Any other name that begins alike is a user's own."""
+PENDING_TAG = f"{KEY_TAG}.pending"
+"""Tag of a run that is being written over REST: its key, until it is whole."""
+ABANDONED_TAG = f"{KEY_TAG}.abandoned"
+"""Tag of what is left on a server of a run that was not finished, or replaced."""
+STORE_TAG = f"{KEY_TAG}.store"
+"""Tag of the experiment, and of the run in it, that keep a server's files of no run."""
+LOCK_MODEL = f"{ORIGIN}-lock"
+"""The registered model that is the lock of a server (decision 0017)."""
 LONGEST_TAG = 5000
 """Characters that a tag of a run has had room for in every version."""
 PACKED = "zlib "
@@ -203,6 +211,16 @@ def key_text(key: RunKey) -> str:
     if len(text) <= LONGEST_TAG:
         return text
     return PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+def is_hidden(tags: Mapping[str, str | None]) -> bool:
+    """Whether a run is none of the user's: half-written over REST, left over, or our own."""
+    pending = tags.get(PENDING_TAG)
+    return (
+        (pending is not None and pending == tags.get(KEY_TAG))
+        or (ABANDONED_TAG in tags and KEY_TAG not in tags)
+        or tags.get(STORE_TAG) == "1"
+    )
 
 
 def run_key(tag: str | None, ref: RunRef) -> RunKey:

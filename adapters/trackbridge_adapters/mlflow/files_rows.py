@@ -103,7 +103,8 @@ class Datasets:
                 break
         raise IntegrityError(
             f"{self._staging.root}: dataset {row['name']!r} with digest {row['digest']!r} is"
-            f" there already with another source, schema or profile (run {row['run_id']})"
+            f" there already with another source, schema or profile (run {row['run_id']});"
+            " give its experiment another name with --rename-project OLD=NEW"
         )
 
 

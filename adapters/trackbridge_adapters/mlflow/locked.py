@@ -108,11 +108,12 @@ class LockedTransaction(LockedSession, Transaction):
     def __init__(self, path: Path, wait: int | None = None) -> None:
         """`wait`: for how many seconds at most, if not for as long as SQLite is set to."""
         patience = [] if wait is None else [f"PRAGMA busy_timeout = {wait * 1000}"]
+        self._is_writing = True
         begin_writing(path)
         try:
             super().__init__(path, str(path), [*WRITING, *patience], "BEGIN IMMEDIATE")
-        except BridgeError:
-            end_writing(path)
+        except BaseException:
+            self._end()
             raise
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
@@ -145,8 +146,16 @@ class LockedTransaction(LockedSession, Transaction):
         self.execute("COMMIT")
 
     def close(self) -> None:
-        super().close()
-        end_writing(self.path)
+        try:
+            super().close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Once, whoever closes: a failed beginning does it too."""
+        if self._is_writing:
+            self._is_writing = False
+            end_writing(self.path)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -32,7 +32,8 @@ STREAMED = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
 AS_IT_IS = {"no_parameters": True}
 """The driver looks for no marks of its own in the query."""
 
-LOCK = "concat('trackbridge ', database())"
+LOCK = "concat('trackbridge ', md5(database()))"
+"""Name of our lock: one has at most 64 characters, as the name of a database may have alone."""
 
 SETTINGS = (
     # names in double quotes; an experiment may have the id 0

@@ -11,19 +11,21 @@ from typing import Any
 
 from trackbridge.adapter import ORIGIN, RunRef
 from trackbridge.errors import ConfigError, NotFoundError
-from trackbridge_adapters.mlflow.entities import KEY_TAG, PARENT, labels, unpacked
+from trackbridge_adapters.mlflow.entities import (
+    ABANDONED_TAG,
+    KEY_TAG,
+    PARENT,
+    PENDING_TAG,
+    STORE_TAG,
+    labels,
+    unpacked,
+)
 from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server, each
 
 ID_TAG = f"{KEY_TAG}.id"
 """Tag of a run that was brought: the id that it has among us."""
-PENDING_TAG = f"{KEY_TAG}.pending"
-"""Tag of a run that is still being written: it counts for nothing until the tag is removed."""
-ABANDONED_TAG = f"{KEY_TAG}.abandoned"
-"""Tag of what is left of a run that was not finished, or replaced: nothing can purge it."""
 REPLACES_TAG = f"{KEY_TAG}.replaces"
 """Tag of a run that stands for others: their ids on the server."""
-STORE_TAG = f"{KEY_TAG}.store"
-"""Tag of the experiment, and of the run in it, that keep the files of the store itself."""
 OWN_TAGS = frozenset({KEY_TAG, ID_TAG, REPLACES_TAG})
 """Tags of runs that are shown which are no tags of the run's."""
 ROW_TAG = f"{ORIGIN}.row"

@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
+from trackbridge_adapters.mlflow.entities import LOCK_MODEL
 from trackbridge_adapters.mlflow.rest_server import Json, LackingError, Server
 
-NAME = f"{ORIGIN}-lock"
 NOTE = "Trackbridge is writing here; gone in a moment. One that stays was left by a killed process."
 BEAT_TAG = f"{ORIGIN}.beat"
 BEAT_SECONDS = 5
@@ -47,7 +47,7 @@ class Lock:
             if now > deadline:
                 raise TransientError(
                     f"{self._server.name}: another Trackbridge has been writing for too long; if"
-                    f" there is none, delete the registered model {NAME!r}"
+                    f" there is none, delete the registered model {LOCK_MODEL!r}"
                 )
             time.sleep(PAUSE_SECONDS)
 
@@ -60,7 +60,7 @@ class Lock:
 
     def _create(self) -> bool:
         tags = [{"key": BEAT_TAG, "value": uuid.uuid4().hex}]
-        body = {"name": NAME, "description": NOTE, "tags": tags}
+        body = {"name": LOCK_MODEL, "description": NOTE, "tags": tags}
         try:
             self._server.post("mlflow/registered-models/create", body)
         except IntegrityError:
@@ -74,7 +74,7 @@ class Lock:
     def _beat(self) -> str | None:
         """What changes as long as somebody holds it; None where nobody does."""
         try:
-            answer = self._server.get("mlflow/registered-models/get", name=NAME)
+            answer = self._server.get("mlflow/registered-models/get", name=LOCK_MODEL)
         except BridgeError:
             return None
         tags: list[Json] = answer["registered_model"].get("tags") or []
@@ -82,10 +82,10 @@ class Lock:
 
     def _beat_on(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            body = {"name": NAME, "key": BEAT_TAG, "value": uuid.uuid4().hex}
+            body = {"name": LOCK_MODEL, "key": BEAT_TAG, "value": uuid.uuid4().hex}
             with suppress(BridgeError):
                 self._server.post("mlflow/registered-models/set-tag", body)
 
     def _delete(self) -> None:
         with suppress(BridgeError):  # another one was faster
-            self._server.post("mlflow/registered-models/delete", {"name": NAME}, "DELETE")
+            self._server.post("mlflow/registered-models/delete", {"name": LOCK_MODEL}, "DELETE")

@@ -12,17 +12,17 @@ from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import BridgeError, IntegrityError
 from trackbridge_adapters.mlflow import artifacts, chunk, models, rest_models
 from trackbridge_adapters.mlflow.entities import (
+    ABANDONED_TAG,
     CONTEXT,
     KEY_TAG,
     PARENT,
+    PENDING_TAG,
     milliseconds,
     unpacked,
 )
 from trackbridge_adapters.mlflow.rest_files import Place, is_model_file, renamed, whole
 from trackbridge_adapters.mlflow.rest_ids import (
-    ABANDONED_TAG,
     ID_TAG,
-    PENDING_TAG,
     REPLACES_TAG,
     Experiments,
     Ids,

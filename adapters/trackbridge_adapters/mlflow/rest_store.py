@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from trackbridge.adapter import ORIGIN
 from trackbridge.errors import IntegrityError
+from trackbridge_adapters.mlflow.entities import STORE_TAG
 from trackbridge_adapters.mlflow.rest_files import Place
-from trackbridge_adapters.mlflow.rest_ids import STORE_TAG, Experiments, Run
+from trackbridge_adapters.mlflow.rest_ids import Experiments, Run
 from trackbridge_adapters.mlflow.rest_server import Json, Server
 
 NAME = f"{ORIGIN}-store"

@@ -13,6 +13,7 @@ from trackbridge_adapters.mlflow import sql_states, storage
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     RUN_NAME,
+    is_hidden,
     label_in,
     labels,
     moment,
@@ -55,6 +56,8 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
         native = dict(zip(COLUMNS, row))
         number = str(native["experiment_id"])
         ref = RunRef(projects.get(number, number), native["run_uuid"])
+        if is_hidden(tags.get(ref.run_id) or {}):
+            continue
         if _is_meant(query, ref, native, gone=number in deleted):
             state = [each.get(ref.run_id) for each in (points, states, tags, models)]
             meant.append((ref, native, state, number in deleted))

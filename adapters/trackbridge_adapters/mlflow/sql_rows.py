@@ -123,7 +123,8 @@ def _write_inputs(transaction: Transaction, experiment: int, rows: Sequence[Row]
         if content != values:
             raise IntegrityError(
                 f"{transaction.name}: dataset {row['name']!r} with digest {row['digest']!r} is"
-                f" there already with another source, schema or profile (run {row['run_id']})"
+                f" there already with another source, schema or profile (run {row['run_id']});"
+                " give its experiment another name with --rename-project OLD=NEW"
             )
         _add_edge(new, number, row)
     for table, native in new.items():

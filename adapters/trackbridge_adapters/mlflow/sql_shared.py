@@ -11,7 +11,9 @@ from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
+    LOCK_MODEL,
     NOTE,
+    STORE_TAG,
     VERSION_EXTRA,
     VERSION_TAG,
     label_in,
@@ -96,7 +98,7 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
     )
     for row in session.select("experiments", columns, "ORDER BY experiment_id"):
         number, location, stage, created, updated, workspace, name = row
-        if str(number) in meant:
+        if str(number) in meant and STORE_TAG not in tags[(number,)]:
             own = {k: v for k, v in tags[(number,)].items() if not k.startswith(PREFIX)}
             hidden = own.pop(EXTRA_TAG, None)
             yield {
@@ -122,6 +124,8 @@ def _models(session: Session) -> Iterator[Row]:
     for name, created, updated, description, workspace in session.select(
         "registered_models", MODEL, "ORDER BY name"
     ):
+        if name == LOCK_MODEL:
+            continue
         own = tags[workspace, name]
         hidden = own.pop(EXTRA_TAG, None)
         yield {

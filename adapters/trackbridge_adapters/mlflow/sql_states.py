@@ -7,7 +7,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from trackbridge_adapters.mlflow.entities import KEY_TAG, RUN_NAME
+from trackbridge_adapters.mlflow.entities import (
+    ABANDONED_TAG,
+    KEY_TAG,
+    PENDING_TAG,
+    RUN_NAME,
+    STORE_TAG,
+)
 from trackbridge_adapters.mlflow.session import Session
 
 COUNTED = (
@@ -31,6 +37,9 @@ MODEL = (
 )
 POINTS = "count(*), sum(metric_value), sum(metric_step), max(metric_timestamp_ms)"
 
+SHOWN = frozenset({KEY_TAG, RUN_NAME, PENDING_TAG, ABANDONED_TAG, STORE_TAG})
+"""Tags that a listing needs."""
+
 States = dict[str, list[Any]]
 """By run: anything that JSON can hold."""
 
@@ -53,7 +62,7 @@ def tags(session: Session, where: str, values: Sequence[str]) -> dict[str, dict[
     for run, key, value in session.select("tags", columns, _rest("run_uuid", where), values):
         own = found[run]
         own[""] += _mark(key, value)
-        if key in (KEY_TAG, RUN_NAME):
+        if key in SHOWN:
             own[key] = value
     return found
 

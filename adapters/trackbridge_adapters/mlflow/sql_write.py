@@ -156,8 +156,10 @@ class SqlSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._transaction.close()
-        self._staging.finish()
+        try:
+            self._transaction.close()
+        finally:
+            self._staging.finish()
 
     def write(self, batch: Batch) -> None:
         if batch.table == "metrics":

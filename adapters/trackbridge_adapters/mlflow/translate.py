@@ -53,9 +53,12 @@ Tags = dict[str, str | None]
 
 
 def target(key: RunKey) -> RunRef:
-    """Where a run of that origin lies in a store of MLflow's."""
+    """Where a run of that origin lies in a store of MLflow's: one born there keeps its id.
+
+    Elsewhere the same id may occur in many projects, though it looks like one of MLflow's.
+    """
     run_id = key.run_id
-    if not RUN_ID.fullmatch(run_id):
+    if key.kind != KIND or not RUN_ID.fullmatch(run_id):
         run_id = hashlib.sha256(str(key).encode()).hexdigest()[:32]
     return RunRef(fit_name(key.label, PROJECT), run_id)
 

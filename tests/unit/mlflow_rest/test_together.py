@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
 
+import mlflow_servers
 import pytest
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 import trackbridge
 from trackbridge import registry
-from trackbridge.adapter import Query, RunKey
+from trackbridge.adapter import Query, RunInfo, RunKey
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import store
 from trackbridge_adapters.mlflow import rest_lock
-from trackbridge_adapters.mlflow.rest_ids import ABANDONED_TAG
-from trackbridge_adapters.mlflow.rest_lock import NAME, Lock
+from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, LOCK_MODEL
+from trackbridge_adapters.mlflow.rest_lock import Lock
+from trackbridge_adapters.mlflow.rest_runs import Writing
 from trackbridge_adapters.mlflow.rest_server import Server
 from trackbridge_adapters.mlflow.rest_write import RestWriter
 
@@ -98,10 +101,10 @@ def test_the_lock_waits_for_its_holder_and_is_gone_afterwards(proxied: str) -> N
     assert waiting.is_alive()
     first.release()
     waiting.join()
-    assert NAME not in [row["name"] for row in shared_models(proxied)]
+    assert LOCK_MODEL not in [row["name"] for row in shared_models(proxied)]
     second.release()
     assert [
-        m.name for m in MlflowClient(proxied).search_registered_models() if m.name == NAME
+        m.name for m in MlflowClient(proxied).search_registered_models() if m.name == LOCK_MODEL
     ] == []
 
 
@@ -109,7 +112,7 @@ def test_a_lock_of_a_killed_process_is_taken_over(
     proxied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest_lock, "STALE_SECONDS", 1)
-    MlflowClient(proxied).create_registered_model(NAME)
+    MlflowClient(proxied).create_registered_model(LOCK_MODEL)
     lock = Lock(Server(proxied))
     lock.acquire()
     lock.release()
@@ -122,3 +125,28 @@ def shared_models(address: str) -> list[dict[str, object]]:
         if batch.table == "models"
         for row in batch.data.to_pylist()
     ]
+
+
+def test_what_is_half_written_over_rest_is_seen_in_the_servers_database_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    name = "half"
+    with mlflow_servers.started(tmp_path, "--backend-store-uri", database) as (address, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(Writing, "show", lambda self, old: sys.exit("killed"))
+            patch.setattr(Writing, "give_up", lambda self: None)
+            with pytest.raises(SystemExit):
+                store(RestWriter(address), made(name, 2))
+        MlflowClient(address).create_registered_model(LOCK_MODEL)
+        assert list(runs(database, name)) == []
+        store(RestWriter(address), made(name, 1))
+        assert [info.key.run_id for info in runs(database, name)] == [f"{name}-0"]
+        reader = registry.open_reader(f"mlflow:{database}")
+        shared = [row for batch in reader.read_shared(Query()) for row in batch.data.to_pylist()]
+        assert LOCK_MODEL not in [row.get("name") for row in shared]
+
+
+def runs(address: str, project: str) -> list[RunInfo]:
+    query = Query(projects=[project], include_deleted=True)
+    return list(registry.open_reader(f"mlflow:{address}").list_runs(query))

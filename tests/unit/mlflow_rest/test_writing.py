@@ -13,8 +13,8 @@ from trackbridge.errors import BridgeError, IntegrityError
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import deliver, store
 from trackbridge.testing.samples import simple
-from trackbridge_adapters.mlflow.entities import KEY_TAG, PARENT
-from trackbridge_adapters.mlflow.rest_ids import ABANDONED_TAG, ID_TAG, PENDING_TAG
+from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, KEY_TAG, PARENT, PENDING_TAG
+from trackbridge_adapters.mlflow.rest_ids import ID_TAG
 from trackbridge_adapters.mlflow.rest_runs import Writing
 from trackbridge_adapters.mlflow.rest_write import RestWriter
 
