@@ -39,6 +39,13 @@ FORMAT = 1
 NOT_READ = "not_read"
 """Field of a project's `extra`: kinds of things that the adapter does not read -> how many."""
 
+EDITED = {
+    "projects": ("notes", "tags"),
+    "models": ("description", "aliases", "tags"),
+    "model_versions": ("description", "stage", "tags"),
+}
+"""What users of a target change of its rows; the rest is the store's."""
+
 Name = tuple[Any, ...]
 Rows = dict[str, dict[Name, Row]]
 """Shared rows by table and name, labelled with the projects and runs where they were born."""
@@ -193,6 +200,9 @@ def move(
             shown = fit_rows(table, ours, writer.capabilities, losses)
             losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
             losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
+            edited = file.edited(table, before[table], shown)
+            losses.add(f"edits of {table} in the target undone", _words(edited), len(edited))
+            file.shown[table] |= {_name(table, row): _state(table, row) for row in shown}
             natives = foreign | {_name(table, row): row for row in shown}
             file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
             file.written[table] |= {_name(table, row) for row in shown}
@@ -238,7 +248,12 @@ def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     return labelled
 
 
-def _by_table() -> dict[str, dict[Name, tuple[Row, str | None]]]:
+def _state(table: str, row: Row) -> str:
+    """Digest of what users may change of a row."""
+    return row_digest(table, {name: row.get(name) for name in EDITED.get(table, ())})
+
+
+def _by_table() -> dict[str, dict[Name, Any]]:
     return {table: {} for table in SHARED}
 
 
@@ -257,6 +272,19 @@ class _File:
     kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
     written: dict[str, set[Name]] = field(default_factory=_names_by_table)
     renamed: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, dict[Name, str]] = field(default_factory=_by_table)
+    """What of each row that we have written users may change, as it was then."""
+
+    def edited(self, table: str, there: Mapping[Name, Row], new: Iterable[Row]) -> list[Name]:
+        """Rows that somebody has changed since we wrote them, and that are not to stay so."""
+        found = []
+        for row in new:
+            name = _name(table, row)
+            now = _state(table, there[name]) if name in there else None
+            ours = self.shown[table].get(name)
+            if None not in (now, ours) and now not in (ours, _state(table, row)):
+                found.append(name)
+        return found
 
     def __bool__(self) -> bool:
         return any((*self.kept.values(), *self.written.values(), self.renamed))
@@ -276,6 +304,11 @@ class _File:
         }
         written = {table: sorted(names) for table, names in self.written.items() if names}
         document = {"format": FORMAT, "rows": rows, "written": written}
+        document["shown"] = {
+            table: [[*name, state] for name, state in sorted(named.items())]
+            for table, named in self.shown.items()
+            if named
+        }
         if self.renamed:
             document["renamed"] = self.renamed
         return json.dumps(document, sort_keys=True).encode()
@@ -296,6 +329,8 @@ def _file(reader: Reader) -> _File:
         for table, names in document["written"].items():
             file.written[table] |= {tuple(name) for name in names}
         file.renamed.update(document.get("renamed", {}))
+        for table, states in document.get("shown", {}).items():
+            file.shown[table] |= {tuple(name): state for *name, state in states}
     except NotFoundError:
         return file
     except (ValueError, KeyError, TypeError) as error:

@@ -235,6 +235,24 @@ def test_our_own_rows_are_brought_up_to_date_again() -> None:
             assert [row["notes"] for row in native(away, "projects")] == [notes]
 
 
+def test_an_edit_in_the_target_that_the_source_overwrites_is_named() -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+
+        def undone() -> list[tuple[str, str]]:
+            report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+            edits = [loss for loss in report.losses if loss.kind.startswith("edits of")]
+            return [(loss.kind, loss.example) for loss in edits]
+
+        seed(home, home_store(), SHARED_ROWS)
+        assert undone() == []
+        seed(home, [], {"models": [{"name": "m", "description": "a better model"}]})
+        assert undone() == []
+        memory.STORES[away].shared["models"]["m",]["description"] = "edited"
+        assert undone() == [("edits of models in the target undone", "m")]
+        assert [row["description"] for row in native(away, "models")] == ["a better model"]
+        assert undone() == []
+
+
 def test_a_row_that_was_renamed_in_the_target_is_not_made_again() -> None:
     with stores(NOTHING_CHANGES, POOR) as (home, away):
         seed(home, [sample()], {"models": [{"name": "m", "description": "a model"}]})
