@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,6 +202,8 @@ def move(
             losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
             edited = file.edited(table, before[table], shown)
             losses.add(f"edits of {table} in the target undone", _words(edited), len(edited))
+            other = [n for n in _replaced(table, before[table], shown) if n not in edited]
+            losses.add(f"{table} brought before, now as in this source", _words(other), len(other))
             file.shown[table] |= {_name(table, row): _state(table, row) for row in shown}
             natives = foreign | {_name(table, row): row for row in shown}
             file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
@@ -219,6 +221,14 @@ def _foreign(
 ) -> dict[Name, Row]:
     """Native rows of the same names that others have made."""
     return {name: there[name] for name in named if name in there and name not in written}
+
+
+def _replaced(table: str, there: Mapping[Name, Row], new: Iterable[Row]) -> Iterator[Name]:
+    """Rows of ours that get other values: the source has changed, or it is another one."""
+    for row in new:
+        name = _name(table, row)
+        if name in there and _state(table, there[name]) != _state(table, row):
+            yield name
 
 
 def _words(names: Iterable[Name]) -> str:

@@ -235,6 +235,16 @@ def test_our_own_rows_are_brought_up_to_date_again() -> None:
             assert [row["notes"] for row in native(away, "projects")] == [notes]
 
 
+def test_a_second_source_that_has_a_project_of_the_same_name_is_named() -> None:
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES, POOR) as (one, two, away):
+        for home, notes in ((one, "of one"), (two, "of two")):
+            seed(home, [sample()], {"projects": [{"project": "p", "notes": notes}]})
+        assert trackbridge.migrate(f"memory:{one}", f"memory:{away}").verified
+        losses = trackbridge.migrate(f"memory:{two}", f"memory:{away}").losses
+        found = [(loss.kind, loss.example) for loss in losses if "before" in loss.kind]
+        assert found == [("projects brought before, now as in this source", "p")]
+
+
 def test_an_edit_in_the_target_that_the_source_overwrites_is_named() -> None:
     with stores(NOTHING_CHANGES, POOR) as (home, away):
 
