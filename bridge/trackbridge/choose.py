@@ -12,6 +12,8 @@ from trackbridge.losses import Loss, Losses
 from trackbridge.where import parse
 
 EVERY_RUN = Query()
+NEAR = 4
+"""Names that a hint lists at most."""
 NOTHING = ("",)
 """Names that no project and no run has: in a query, an empty list would mean every one."""
 
@@ -77,7 +79,9 @@ def _refuse_vain(
         if gone & set(vain):
             hint = f"{min(gone & set(vain))!r} is deleted; --include-deleted means it too"
         elif what == "project":
-            there = {info.ref.project for info in reader.list_runs(EVERY_RUN)}
+            every = reader.list_runs(EVERY_RUN)
+            shown = (info for info in every if query.include_deleted or not info.deleted)
+            there = {info.ref.project for info in shown}
             hint = f"there are {near(vain[0], there)}; {hint}"
         raise NotFoundError(
             f"{reader.address}: no {what} {', '.join(map(repr, vain))} among the runs that "
@@ -86,9 +90,10 @@ def _refuse_vain(
 
 
 def near(name: str, there: Collection[str]) -> str:
-    """Those of the names that the person may have meant."""
-    close = get_close_matches(name, there, 3, 0.4) or sorted(there)[:3]
-    return ", ".join(map(repr, close)) or "none"
+    """Some of the names, first those that the person may have meant."""
+    close = get_close_matches(name, there, NEAR, 0.4)
+    some = [*close, *sorted(set(there) - set(close))]
+    return ", ".join(map(repr, some[:NEAR])) + (" ..." if len(some) > NEAR else "") or "none"
 
 
 def _native(reader: Reader, query: Query, unknown: set[str]) -> Iterator[str]:

@@ -129,6 +129,8 @@ def migrate(
         report.advice = (
             f"none of {len(meant.listed)} runs meets the expression; see `show` and `ls`"
         )
+    elif not runs:
+        report.advice = "no run of the source is meant; `trackbridge ls` lists what is there"
     report.losses = job.losses.list()
     report.seconds = time.monotonic() - begun
     return report

@@ -184,7 +184,8 @@ def _fit_values(
     losses.add("infinity shown as a number", _first_key(columns, infinite), int(infinite.sum()))
     if infinite.any() or zeros.any():
         numbers[infinite] = np.copysign(caps.largest or 0.0, numbers[infinite])
-        numbers[zeros] = 0.0
+        if not caps.signed_zero:
+            numbers[numbers == 0] = 0.0  # also where the largest number is 0
         values = pa.array(numbers)
     return values, nans | infinite | zeros, nans
 

@@ -136,6 +136,11 @@ def test_minus_zero_is_shown_as_zero_and_kept_whole_where_it_is_not_held() -> No
     assert one(claims(signed_zero=False), value=0.0)[1] is False
 
 
+def test_a_largest_value_of_zero_has_no_sign_either() -> None:
+    point, whole, _ = one(claims(largest=0.0, signed_zero=False), value=-math.inf)
+    assert (math.copysign(1, point["value"]), whole) == (1.0, True)
+
+
 @pytest.mark.parametrize(("micros", "shown"), [(-5, 0), (0, 0), (7, 7), (10, 10), (11, 10)])
 def test_times_out_of_range_are_shown_as_the_nearest_one(micros: int, shown: int) -> None:
     point, _, _ = one(claims(times=(0, 10)), time=EPOCH + timedelta(microseconds=micros))
