@@ -338,6 +338,11 @@ def _wishes(
 
 
 def _archive(address: str) -> str:
+    from trackbridge.registry import targets
+
+    scheme = address.partition(":")[0]
+    if scheme != "archive" and scheme in targets():
+        raise ConfigError(f"{address}: no archive; `trackbridge migrate` moves to other stores")
     return address if address.startswith("archive:") else f"archive:{address}"
 
 

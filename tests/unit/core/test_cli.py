@@ -488,3 +488,11 @@ def test_strict_says_why_the_exit_code_is_one() -> None:
 def test_an_address_of_an_unknown_kind_names_the_known_ones(pair: tuple[str, str]) -> None:
     line = _one_line(run("migrate", pair[0], "josnl:out"))
     assert "no adapter is called 'josnl'; known: archive, " in line
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_an_archive_that_is_another_store_is_named_with_the_command_for_it(command: str) -> None:
+    addresses = ["memory:a", "mlflow:sqlite:///b.db"]
+    result = run(command, *(addresses if command == "export" else addresses[::-1]))
+    assert result.exit_code == 2
+    assert "mlflow:sqlite:///b.db: no archive; `trackbridge migrate`" in result.stderr
