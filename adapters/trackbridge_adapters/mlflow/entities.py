@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -211,6 +212,11 @@ def key_text(key: RunKey) -> str:
     if len(text) <= LONGEST_TAG:
         return text
     return PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+def is_lock(name: str | None) -> bool:
+    """Whether a registered model is the lock of a server, or one that is being taken away."""
+    return re.fullmatch(LOCK_MODEL + "(-[0-9a-f]{32})?", name or "") is not None
 
 
 def is_hidden(tags: Mapping[str, str | None]) -> bool:

@@ -9,11 +9,11 @@ from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.mlflow import rest_left
 from trackbridge_adapters.mlflow.entities import (
-    LOCK_MODEL,
     NOTE,
     STRAY_MODELS,
     VERSION_EXTRA,
     VERSION_TAG,
+    is_lock,
     micros,
     packed,
     read_extra,
@@ -67,7 +67,7 @@ def read(server: Server, ids: Ids, query: Query) -> Iterator[Batch]:
 def all_models(server: Server) -> Iterator[Json]:
     """Every registered model, prompts too, each once."""
     found = _searched(server, "registered_models", ("name",), MODELS_PAGE)
-    return (native for native in found if native["name"] != LOCK_MODEL)
+    return (native for native in found if not is_lock(native["name"]))
 
 
 def all_versions(server: Server) -> Iterator[Json]:

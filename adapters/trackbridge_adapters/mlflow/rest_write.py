@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import BinaryIO
 
@@ -83,11 +84,16 @@ class RestSink:
         self._writer, self._keys = writer, keys
         self._server = writer.server
         self._experiments = writer.experiments()
-        self._lock = None if keys else Lock(self._server)
-        if self._lock is not None:  # what is of no run is read, changed and written as a whole
-            self._lock.acquire()
-        self._old = self._check()
-        self._spool = Spool()
+        with ExitStack() as held:
+            if not keys:  # what is of no run is read, changed and written as a whole
+                lock = Lock(self._server)
+                lock.acquire()
+                held.callback(lock.release)
+                self._experiments.reload()  # another one may have made some while we waited
+            self._old = self._check()
+            self._spool = Spool()
+            held.callback(self._spool.close)
+            self._held = held.pop_all()
 
     def __enter__(self) -> RestSink:
         return self
@@ -98,9 +104,7 @@ class RestSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._spool.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._held.close()
 
     def write(self, batch: Batch) -> None:
         self._spool.add(batch)

@@ -11,11 +11,11 @@ from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.mlflow.entities import (
     EXTRA_TAG,
-    LOCK_MODEL,
     NOTE,
     STORE_TAG,
     VERSION_EXTRA,
     VERSION_TAG,
+    is_lock,
     label_in,
     micros,
     packed,
@@ -124,7 +124,7 @@ def _models(session: Session) -> Iterator[Row]:
     for name, created, updated, description, workspace in session.select(
         "registered_models", MODEL, "ORDER BY name"
     ):
-        if name == LOCK_MODEL:
+        if is_lock(name):
             continue
         own = tags[workspace, name]
         hidden = own.pop(EXTRA_TAG, None)

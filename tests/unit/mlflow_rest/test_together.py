@@ -8,6 +8,7 @@ import time
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import mlflow_servers
 import pytest
@@ -17,13 +18,15 @@ from mlflow.tracking import MlflowClient
 import trackbridge
 from trackbridge import registry
 from trackbridge.adapter import Query, RunInfo, RunKey
+from trackbridge.errors import TransientError
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import store
-from trackbridge_adapters.mlflow import rest_lock
+from trackbridge_adapters.mlflow import rest_lock, rest_write
 from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, LOCK_MODEL
-from trackbridge_adapters.mlflow.rest_lock import Lock
+from trackbridge_adapters.mlflow.rest_lock import Held, Lock
 from trackbridge_adapters.mlflow.rest_runs import Writing
-from trackbridge_adapters.mlflow.rest_server import Server
+from trackbridge_adapters.mlflow.rest_server import Json, Server
+from trackbridge_adapters.mlflow.rest_spool import Spool
 from trackbridge_adapters.mlflow.rest_write import RestWriter
 
 TIME = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -116,6 +119,104 @@ def test_a_lock_of_a_killed_process_is_taken_over(
     lock = Lock(Server(proxied))
     lock.acquire()
     lock.release()
+
+
+def test_an_error_is_not_taken_for_a_free_lock(
+    proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_lock, "STALE_SECONDS", 0)
+    first, second = Lock(Server(proxied)), Lock(Server(proxied))
+    first.acquire()
+    with monkeypatch.context() as patch:
+        patch.setattr(Server, "get", broken)
+        with pytest.raises(TransientError, match="broken"):
+            second.acquire()
+    assert holders(proxied) == [LOCK_MODEL]
+    first.release()
+    assert holders(proxied) == []
+
+
+def test_who_lost_the_lock_leaves_it_to_its_next_holder(proxied: str) -> None:
+    first, second = Lock(Server(proxied)), Lock(Server(proxied))
+    first.acquire()
+    MlflowClient(proxied).delete_registered_model(LOCK_MODEL)
+    second.acquire()
+    first.release()
+    assert holders(proxied) == [LOCK_MODEL]
+    second.release()
+    assert holders(proxied) == []
+
+
+def test_who_takes_over_too_late_gives_the_lock_back(proxied: str) -> None:
+    """Two wait for the same stale lock: the first has it by now, the second comes to delete it."""
+    stale = Held("killed", "long ago")
+    first, second = Lock(Server(proxied)), Lock(Server(proxied))
+    first.acquire()
+    second._take_away(stale)
+    assert holders(proxied) == [LOCK_MODEL]
+    first.release()
+    assert holders(proxied) == []
+
+
+def test_a_lost_answer_to_the_making_of_the_lock_makes_nobody_wait(
+    proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_lock, "WAIT_SECONDS", 0)
+    real = Server.post
+
+    def twice(self: Server, path: str, *args: Any) -> Json:
+        if path.endswith("registered-models/create"):
+            real(self, path, *args)
+        return real(self, path, *args)
+
+    monkeypatch.setattr(Server, "post", twice)
+    lock = Lock(Server(proxied))
+    lock.acquire()
+    lock.release()
+    assert holders(proxied) == []
+
+
+def test_a_chunk_that_cannot_begin_leaves_no_lock(
+    proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_write, "Spool", broken)
+    with pytest.raises(TransientError, match="broken"):
+        RestWriter(proxied).open([])
+    assert holders(proxied) == []
+
+
+def test_the_lock_is_released_even_if_what_was_kept_aside_cannot_be_removed(
+    proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spool, "close", broken)
+    with pytest.raises(TransientError, match="broken"), RestWriter(proxied).open([]):
+        assert holders(proxied) == [LOCK_MODEL]
+    assert holders(proxied) == []
+
+
+def test_experiments_are_read_once_the_lock_is_there(
+    proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"meanwhile {uuid.uuid4().hex[:8]}"
+    real = Lock.acquire
+
+    def acquire(self: Lock) -> None:
+        MlflowClient(proxied).create_experiment(name)
+        real(self)
+
+    monkeypatch.setattr(Lock, "acquire", acquire)
+    with RestWriter(proxied).open([]) as sink:
+        assert name in sink._experiments.labels.values()
+
+
+def broken(*_: object, **__: object) -> Any:
+    raise TransientError("broken")
+
+
+def holders(address: str) -> list[str]:
+    """The lock, if somebody holds it, and what is left of others."""
+    models = MlflowClient(address).search_registered_models()
+    return [model.name for model in models if model.name.startswith(LOCK_MODEL)]
 
 
 def shared_models(address: str) -> list[dict[str, object]]:
