@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -89,11 +90,7 @@ class Repository:
         parent, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="trackbridge-") as folder:
             copy = Path(folder, name)
-            try:
-                with copy.open("wb") as out:
-                    shutil.copyfileobj(data, out, BLOCK)
-            except OSError as error:
-                raise ConfigError(f"{copy}: cannot be written ({error.strerror})") from error
+            copied(data, copy)
             self._do(lambda repo: repo.log_artifact(str(copy), parent or None))
 
     def delete(self) -> None:
@@ -161,6 +158,30 @@ def _download(repository: Any, path: str, copy: Path) -> None:
     # it puts the path into a URL as it is (store/artifact/http_artifact_repo.py, 3.17)
     is_url = isinstance(repository, HttpArtifactRepository)
     repository._download_file(quote(path) if is_url else path, str(copy))
+
+
+@contextmanager
+def writing_here() -> Iterator[None]:
+    """A failure inside is one of this machine's disk, whatever is on its way to it."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"a temporary file cannot be written ({error.strerror}); make room, or name another"
+            " folder in TMPDIR"
+        ) from error
+
+
+def copied(data: BinaryIO, copy: Path) -> None:
+    """Copy a stream to disk; its own errors are left as they are."""
+    with writing_here():
+        out = copy.open("wb")
+    with out:
+        while block := data.read(BLOCK):
+            with writing_here():
+                out.write(block)
+        with writing_here():
+            out.flush()
 
 
 def _enter(workspace: str) -> None:

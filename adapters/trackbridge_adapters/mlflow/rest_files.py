@@ -42,7 +42,7 @@ class Place:
                 place = f"/ajax-api/2.0/mlflow/logged-models/{self._model_id}/artifacts/files"
                 return self._server.download(place, {"artifact_file_path": path})
             return self._server.download("/get-artifact", {"path": path, "run_uuid": self._run_id})
-        except (NotFoundError, LackingError, IntegrityError):
+        except (NotFoundError, LackingError):
             return None
 
     def repository(self) -> Repository:

@@ -6,6 +6,7 @@ A run that was brought carries its id among us, and what else is known of it, in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ OWN_TAGS = frozenset({KEY_TAG, ID_TAG, REPLACES_TAG})
 ROW_TAG = f"{ORIGIN}.row"
 """Tag of experiments and models: a JSON object of what the server would set by itself."""
 
+_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}")
+"""What MLflow takes as the id of a run (mlflow/utils/validation.py, 3.17): no quotes in it."""
 PAGE = 1000
 HISTORY = "mlflow.log-model.history"
 """Tag that names the run it belongs to (mlflow/utils/mlflow_tags.py, 3.17)."""
@@ -115,6 +118,8 @@ class Ids:
 
     def get(self, native_id: str) -> Run | None:
         """A run by its id on the server."""
+        if not is_id(native_id):
+            return None
         try:
             return self.learn(Run(self._server.get("mlflow/runs/get", run_id=native_id)["run"]))
         except NotFoundError:
@@ -126,7 +131,7 @@ class Ids:
 
     def every(self, name: str, experiments: Experiments) -> list[Run]:
         """All runs of an id, also those that are unfinished; but not what is left of old ones."""
-        numbers = [row["experiment_id"] for row in experiments.rows]
+        numbers = [row["experiment_id"] for row in experiments.rows] if is_id(name) else []
         found = self.search(numbers, f"tags.`{ID_TAG}` = '{name}'") if numbers else []
         return [run for page in found for run in page if ABANDONED_TAG not in run.tags]
 
@@ -160,6 +165,11 @@ class Ids:
             except (NotFoundError, LackingError):
                 pass
         return self._models[native_id]
+
+
+def is_id(text: str) -> bool:
+    """Whether a run may have it as its id; users write what they like where ids belong."""
+    return _ID.fullmatch(text) is not None
 
 
 def counting(runs: Iterable[Run]) -> list[Run]:

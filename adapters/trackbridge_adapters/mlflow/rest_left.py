@@ -35,8 +35,10 @@ def _listed(server: Server, number: str) -> dict[str, set[str]]:
     for kind, (pages, name) in KINDS.items():
         try:
             found[kind] = {str(row[name]) for page in pages(server, number) for row in page}
-        except (LackingError, NotFoundError, BrokenError):  # unknown to the server, or to its store
+        except (LackingError, NotFoundError):  # unknown to the server
             continue
+        except BrokenError:  # it may be what the server's store lacks
+            found[f"{kind} that could not be counted"] = {f"{kind} of {number}"}
         except IntegrityError:  # as of a deleted experiment
             found[f"{kind} that the server would not list"] = {f"{kind} of {number}"}
     return found

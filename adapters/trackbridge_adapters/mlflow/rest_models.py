@@ -39,7 +39,7 @@ def create(server: Server, row: Row, run: str, number: str) -> Json:
         "params": _listed(metadata.get("params", {})),
         "tags": _listed(tags),
     }
-    model: Json = server.post("mlflow/logged-models", body)["model"]
+    model: Json = server.create("mlflow/logged-models", body)["model"]
     return model
 
 

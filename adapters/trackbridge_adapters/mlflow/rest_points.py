@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.adapter import RunRef
@@ -63,7 +64,27 @@ class Answer(NamedTuple):
     again: Sequence[Series] = ()
 
 
-def points(server: Server, runs: Sequence[tuple[RunRef, Run]]) -> Iterator[pa.RecordBatch]:
+class Damage:
+    """Times of points that are none, by run: those are read as null."""
+
+    def __init__(self) -> None:
+        self._found: dict[RunRef, tuple[int, int]] = {}
+
+    def add(self, ref: RunRef, times: npt.NDArray[np.int64]) -> None:
+        count, least = self._found.get(ref, (0, int(times[0])))
+        self._found[ref] = (count + len(times), min(least, int(times.min())))
+
+    def lines(self, ref: RunRef) -> list[str]:
+        """What is said of it, as of points in a database."""
+        if ref not in self._found:
+            return []
+        count, least = self._found[ref]
+        return [f"metrics.timestamp: {count} values cannot be read, e.g. '{least}'"]
+
+
+def points(
+    server: Server, runs: Sequence[tuple[RunRef, Run]], damage: Damage
+) -> Iterator[pa.RecordBatch]:
     """All points of some runs; several metrics are asked for at a time.
 
     Of a metric that needs many pages, the first is read with others, the rest one by one: a page
@@ -73,11 +94,11 @@ def points(server: Server, runs: Sequence[tuple[RunRef, Run]]) -> Iterator[pa.Re
     count = 0
     for page in _Reading(server).pages(_series(runs)):
         if count + len(page.step) > BATCH_ROWS:
-            yield from _batch(waiting)
+            yield from _batch(waiting, damage)
             waiting, count = [], 0
         waiting.append(page)
         count += len(page.step)
-    yield from _batch(waiting)
+    yield from _batch(waiting, damage)
 
 
 def length(latest: Json) -> int:
@@ -183,7 +204,7 @@ def _parsed(series: Series, listed: list[Json]) -> Page:
     )
 
 
-def _batch(pages: Sequence[Page]) -> Iterator[pa.RecordBatch]:
+def _batch(pages: Sequence[Page], damage: Damage) -> Iterator[pa.RecordBatch]:
     """Pages as batches of the size that is allowed; a server may give more than was asked for."""
     if not sum(len(page.step) for page in pages):
         return
@@ -191,6 +212,12 @@ def _batch(pages: Sequence[Page]) -> Iterator[pa.RecordBatch]:
     step = np.concatenate([np.array(page.step, np.int64) for page in pages])
     time = np.concatenate([np.array(page.time, np.int64) for page in pages])
     value = np.concatenate([np.array(page.value, np.float64) for page in pages])
+    good = (time >= -LONGEST_MS) & (time <= LONGEST_MS)
+    if not good.all():
+        ends = np.cumsum(lengths)[:-1]
+        for page, bad in zip(pages, map(np.flatnonzero, np.split(~good, ends))):
+            if len(bad):
+                damage.add(page.series.ref, np.array(page.time, np.int64)[bad])
     names = [page.series.key for page in pages]
     system = [name.startswith(SYSTEM) for name in names]
     keys = [name.removeprefix(SYSTEM) if own else name for name, own in zip(names, system)]
@@ -200,7 +227,7 @@ def _batch(pages: Sequence[Page]) -> Iterator[pa.RecordBatch]:
         _codes([page.series.ref.run_id for page in pages], lengths),
         _codes(keys, lengths),
         pa.array(step),
-        pa.array(np.clip(time, -LONGEST_MS, LONGEST_MS) * 1000).cast(TIME),
+        pa.array(np.where(good, time, 0) * 1000, mask=~good).cast(TIME),
         pa.nulls(count, pa.int64()),
         pa.array(value),
         pa.array(np.repeat(system, lengths)),

@@ -32,7 +32,7 @@ from trackbridge_adapters.mlflow.rest_ids import (
     reference,
 )
 from trackbridge_adapters.mlflow.rest_list import made
-from trackbridge_adapters.mlflow.rest_points import points
+from trackbridge_adapters.mlflow.rest_points import Damage, points
 from trackbridge_adapters.mlflow.rest_server import Json, Server, each
 
 GROUP = 200
@@ -55,12 +55,14 @@ def runs(
         group = refs[start : start + GROUP]
         found = ids.find([ref.run_id for ref in group], experiments)
         there = [(ref, check(run, ref, experiments, server.name)) for ref, run in zip(group, found)]
+        damage = Damage()
         if "metrics" in wanted:
-            for data in points(server, there):
+            for data in points(server, there, damage):
                 yield Batch("metrics", data)
         if wanted & set(SMALL):
             rows: Tables = defaultdict(list)
-            for part in each(lambda one: _Reading(server, ids, *one).tables(wanted), there):
+            readings = [_Reading(server, ids, *one, damage.lines(one[0])) for one in there]
+            for part in each(lambda reading: reading.tables(wanted), readings):
                 for table, some in part.items():
                     rows[table] += some
             for table in SMALL:
@@ -71,10 +73,10 @@ def runs(
 class _Reading:
     """The small tables of one run."""
 
-    def __init__(self, server: Server, ids: Ids, ref: RunRef, run: Run) -> None:
+    def __init__(self, server: Server, ids: Ids, ref: RunRef, run: Run, damage: list[str]) -> None:
         self._server, self._ids, self._run = server, ids, run
         self._label: Row = ref._asdict()
-        self._damage: list[str] = []
+        self._damage = damage
         self._models: list[Json] = []
 
     def tables(self, wanted: Collection[str]) -> Tables:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,7 @@ from trackbridge_adapters.mlflow.entities import (
     native_tags,
     unpacked,
 )
-from trackbridge_adapters.mlflow.rest_ids import ROW_TAG, Experiments, Ids, pairs
+from trackbridge_adapters.mlflow.rest_ids import ROW_TAG, Experiments, Ids, is_id, pairs
 from trackbridge_adapters.mlflow.rest_server import Json, Server
 from trackbridge_adapters.mlflow.rest_shared import (
     NO_STAGE,
@@ -106,35 +107,33 @@ class Registry:
             self._server.post("mlflow/registered-models/alias", body, "DELETE")
 
     def _write_versions(self, rows: Sequence[Row], names: set[str]) -> None:
-        there = {(v["name"], version_name(v)): v for v in all_versions(self._server)}
+        there: dict[tuple[str, str], list[Json]] = defaultdict(list)
+        for native in all_versions(self._server):
+            there[native["name"], version_name(native)].append(native)
         for row in sorted(rows, key=lambda row: (row["name"], _order(row["version"]))):
             if row["name"] not in names:
                 self._server.post("mlflow/registered-models/create", {"name": row["name"]})
                 names.add(row["name"])
-            self._write_version(row, there.get((row["name"], row["version"])))
+            self._write_version(row, there[row["name"], row["version"]])
 
-    def _write_version(self, row: Row, native: Json | None) -> None:
+    def _write_version(self, row: Row, natives: Sequence[Json]) -> None:
+        """One of `natives` is brought up to date, or a new one made; others are its past."""
         server, run = self._server, self._run(row["run_id"])
         places = self._places(row, run)
-        aliases: list[str] = []
-        if native is not None and (
-            (native.get("run_id") or None) != run or _leads_elsewhere(native, places[0])
-        ):
-            place = {"name": row["name"], "version": native["version"]}
-            shown = server.get("mlflow/model-versions/get", **place)["model_version"]
-            aliases = list(shown.get("aliases") or ())
-            server.post("mlflow/model-versions/delete", place, "DELETE")
-            native = None
+        fitting = [
+            native
+            for native in natives
+            if (native.get("run_id") or None) == run and not _leads_elsewhere(native, places[0])
+        ]
+        native = max(fitting, key=_number, default=None)
+        old = [one for one in natives if one is not native]
         tags = native_tags(row["tags"])
         no_stage = () if row["stage"] else ("stage",)
         tags[ROW_TAG] = _hidden(row, "created", "updated", "user", "status", "extra", *no_stage)
+        tags[VERSION_TAG] = row["version"]  # by which one is found whose number was not heard
         if native is None:
             native = self._create_version(row, places, tags)
         place = {"name": row["name"], "version": native["version"]}
-        for alias in aliases:  # they were deleted with the version
-            self._server.post("mlflow/registered-models/alias", {**place, "alias": alias})
-        if row["version"] != str(native["version"]):
-            tags[VERSION_TAG] = row["version"]
         self._tag("model-versions", "set-tag", "delete-tag", place, native, tags)
         if (native.get("description") or None) != row["description"]:
             body = {**place, "description": row["description"] or ""}
@@ -143,6 +142,16 @@ class Registry:
         if (native.get("current_stage") or NO_STAGE) != stage:
             body = {**place, "stage": stage, "archive_existing_versions": False}
             server.post("mlflow/model-versions/transition-stage", body)
+        for one in old:
+            self._succeed(one, place)
+
+    def _succeed(self, old: Json, place: Json) -> None:
+        """Give another version the aliases of an old one, which goes."""
+        gone = {"name": old["name"], "version": old["version"]}
+        shown = self._server.get("mlflow/model-versions/get", **gone)["model_version"]
+        for alias in shown.get("aliases") or ():
+            self._server.post("mlflow/registered-models/alias", {**place, "alias": alias})
+        self._server.post("mlflow/model-versions/delete", gone, "DELETE")
 
     def _create_version(
         self, row: Row, places: Sequence[Mapping[str, str]], tags: Mapping[str, str | None]
@@ -155,9 +164,11 @@ class Registry:
         for place in places:
             before = self._registered(place["model_id"]) if "model_id" in place else None
             try:
-                answer = self._server.post("mlflow/model-versions/create", {**body, **place})
-            except IntegrityError as error:  # a source that this server does not take
-                refused = error
+                answer = self._server.create("mlflow/model-versions/create", {**body, **place})
+            except IntegrityError as error:
+                if "source" not in str(error):
+                    raise
+                refused = error  # a source that this server does not take
                 continue
             created: Json = answer["model_version"]
             if "model_id" in place:
@@ -191,7 +202,7 @@ class Registry:
         from trackbridge_adapters.mlflow.rest_list import made
 
         numbers = [row["experiment_id"] for row in self._experiments.rows]
-        if run is not None:
+        if run is not None and is_id(run):
             for model in made(self._server, numbers, f"source_run_id = '{run}'")[run]:
                 if model_id(model) == name:
                     return str(model["info"]["model_id"])
@@ -258,6 +269,10 @@ def _hidden(row: Row, *columns: str) -> str:
 def _leads_elsewhere(native: Json, place: Mapping[str, str]) -> bool:
     """Whether a version is not of the logged model that it should be of: that was replaced."""
     return "model_id" in place and native.get("source") != place["source"]
+
+
+def _number(native: Json) -> int:
+    return int(native["version"])
 
 
 def _order(version: str) -> tuple[int, str]:

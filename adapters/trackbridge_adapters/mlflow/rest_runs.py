@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from trackbridge.adapter import Row, RunKey, RunRef
-from trackbridge.errors import BridgeError, IntegrityError
+from trackbridge.errors import BridgeError, IntegrityError, NotFoundError, TransientError
 from trackbridge_adapters.mlflow import artifacts, chunk, models, rest_models
 from trackbridge_adapters.mlflow.entities import (
     ABANDONED_TAG,
@@ -36,6 +36,7 @@ from trackbridge_adapters.mlflow.rest_spool import Spool, Waiting
 
 DATASETS = 100
 """Datasets in one request."""
+TAKEN = "another Trackbridge writes the same runs and has put ours away; they are written anew"
 done = partial(each, threads=WRITING)
 
 
@@ -84,13 +85,23 @@ class Writing:
         """Make the runs count; what they replace is put away."""
         for _ in done(self._show, self._spool.rows["runs"]):
             pass
-        gone = {run.native_id for runs in old.values() for run in runs}
+        every = [run for runs in old.values() for run in runs]
+        for _ in done(self._put_away_leftover, [run for run in every if run.is_hidden]):
+            pass
+        replaced = [run for run in every if not run.is_hidden]
+        gone = {run.native_id for run in replaced}
         for _ in done(lambda ref: self._agree(ref, gone), list(self._runs)):
             pass
         for ref, run in self._runs.items():
             self._ids.note(ref.run_id, run.native_id)
-        for _ in done(self._put_away, [run for runs in old.values() for run in runs]):
+        for _ in done(self._put_away, replaced):
             pass
+
+    def are_taken(self) -> bool:
+        """Whether another process took one of these for a leftover, and put it away."""
+        with suppress(BridgeError):
+            return any(map(self._is_taken, self._runs.values()))
+        return False
 
     def give_up(self) -> None:
         """Leave nothing that counts of what was written."""
@@ -121,7 +132,7 @@ class Writing:
             "run_name": row["name"],
             "tags": [{"key": name, "value": value} for name, value in tags.items()],
         }
-        run = Run(self._server.post("mlflow/runs/create", body)["run"])
+        run = Run(self._server.create("mlflow/runs/create", body)["run"])
         self._runs[ref] = run
         return run
 
@@ -227,7 +238,12 @@ class Writing:
     def _show(self, row: Row) -> None:
         run = self._runs[RunRef(row["project"], row["run_id"])]
         body = {"run_id": run.native_id, "key": PENDING_TAG}
-        self._server.post("mlflow/runs/delete-tag", body)
+        try:
+            self._server.post("mlflow/runs/delete-tag", body)
+        except (IntegrityError, NotFoundError):
+            if not self._is_taken(run):
+                raise
+            return  # `_agree` looks for the one that counts
         if row["deleted"]:
             self._server.post("mlflow/runs/delete", {"run_id": run.native_id})
 
@@ -235,11 +251,23 @@ class Writing:
         """Of a run that two processes have brought at once, both keep the same one."""
         found = self._ids.every(ref.run_id, self._experiments)
         shown = [run for run in found if not run.is_hidden and run.native_id not in gone]
+        if not shown:
+            raise TransientError(f"{self._server.name}: {TAKEN} (run {ref.run_id})")
         first, *others = sorted(shown, key=lambda run: run.native_id)  # as `counting` has it
         self._runs[ref] = first
         for run in others:
             with suppress(BridgeError):  # the other process does it too
                 self._put_away(run)
+
+    def _put_away_leftover(self, run: Run) -> None:
+        """The same where it still is one: who wrote it may have been alive, and have shown it."""
+        now = self._ids.get(run.native_id)
+        if now is not None and PENDING_TAG in now.tags:
+            self._put_away(now)
+
+    def _is_taken(self, run: Run) -> bool:
+        now = self._ids.get(run.native_id)
+        return now is None or ABANDONED_TAG in now.tags
 
     def _put_away(self, run: Run) -> None:
         """Strip a run of what makes it ours, and delete it and its files: nothing can purge it."""

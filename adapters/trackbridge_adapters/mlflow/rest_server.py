@@ -28,6 +28,7 @@ from trackbridge_adapters.mlflow.repository import (
     HTTP_RETRIES,
     one_line,
     retry_after,
+    writing_here,
 )
 
 Json = dict[str, Any]
@@ -84,6 +85,10 @@ class Server:
         """The answer to a request with a JSON body."""
         return self._call(method, path, json=body)
 
+    def create(self, path: str, body: Mapping[str, Any]) -> Json:
+        """The same where asking twice makes two: MLflow's client may not send it again."""
+        return self._call("POST", path, json=body, max_retries=0)
+
     def pages(self, path: str, body: Mapping[str, Any], field: str) -> Iterator[list[Json]]:
         """All pages of a search, each a list of what `field` has."""
         token = None
@@ -110,14 +115,20 @@ class Server:
         with response:
             if response.status_code != 200:
                 raise self._refused(response, place)
-            copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is given away
+            with writing_here():
+                copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is given away
             try:
                 for block in response.iter_content(BLOCK):
-                    copy.write(block)
+                    with writing_here():
+                        copy.write(block)
+                with writing_here():
+                    copy.seek(0)  # writes what is left
             except OSError as error:  # those of requests are such
                 copy.close()
                 raise TransientError(f"{self.name}: broke off a download") from error
-            copy.seek(0)
+            except BaseException:
+                copy.close()
+                raise
             return cast(BinaryIO, copy)
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Json:
@@ -143,7 +154,8 @@ class Server:
         from mlflow.utils.rest_utils import http_request
 
         # MLflow's own settings make a dead host take minutes: 7 tries, 120 s for each connection
-        own = {} if HTTP_RETRIES in os.environ else {"max_retries": 2, "backoff_factor": 1}
+        own: Json = {} if HTTP_RETRIES in os.environ else {"max_retries": 2, "backoff_factor": 1}
+        own.update(kwargs)
         limit = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
         named = self.workspace and not path.startswith(WORKSPACES)
         headers = {WORKSPACE: self.workspace} if named else {}
@@ -157,7 +169,6 @@ class Server:
                 extra_headers=headers,
                 stream=True,
                 **own,
-                **kwargs,
             )
         except MlflowException as error:
             raise self._unreachable(error) from error

@@ -19,11 +19,11 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, FileRef, Row, RunRef
 from trackbridge.columns import split
 from trackbridge.digest import point_hashes
-from trackbridge.errors import ConfigError, DuplicatePointsError
+from trackbridge.errors import DuplicatePointsError
 from trackbridge.schema import TABLES
 from trackbridge_adapters.mlflow.artifacts import inside
+from trackbridge_adapters.mlflow.repository import copied
 
-BLOCK = 1 << 20
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -59,11 +59,7 @@ class Spool:
         """Keep the bytes of a file; a later one of the same name replaces it."""
         inside(Path(), file.path)
         copy = self._folder / f"file-{len(self.files)}"
-        try:
-            with copy.open("wb") as out:
-                shutil.copyfileobj(data, out, BLOCK)
-        except OSError as error:
-            raise ConfigError(f"{copy}: cannot be written ({error.strerror})") from error
+        copied(data, copy)
         self.files.append(Waiting(file, copy))
 
     def check_points(self) -> None:

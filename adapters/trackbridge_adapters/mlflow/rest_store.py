@@ -43,7 +43,7 @@ def make(server: Server) -> Place:
             "start_time": int(time.time() * 1000),
             "tags": [{"key": STORE_TAG, "value": "1"}],
         }
-        found = Run(server.post("mlflow/runs/create", body)["run"])
+        found = Run(server.create("mlflow/runs/create", body)["run"])
     return _place(server, found)
 
 

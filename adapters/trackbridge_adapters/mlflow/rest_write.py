@@ -18,6 +18,7 @@ from trackbridge.adapter import (
     RunKey,
     RunRef,
 )
+from trackbridge.errors import BridgeError, TransientError
 from trackbridge_adapters.mlflow import chunk, rest_present, rest_store, translate
 from trackbridge_adapters.mlflow.capabilities import REST
 from trackbridge_adapters.mlflow.entities import (
@@ -27,7 +28,7 @@ from trackbridge_adapters.mlflow.rest import RestReader
 from trackbridge_adapters.mlflow.rest_ids import Experiments, Run
 from trackbridge_adapters.mlflow.rest_lock import Lock
 from trackbridge_adapters.mlflow.rest_registry import Registry
-from trackbridge_adapters.mlflow.rest_runs import Writing
+from trackbridge_adapters.mlflow.rest_runs import TAKEN, Writing
 from trackbridge_adapters.mlflow.rest_server import WORKSPACES, NoWorkspaceError, each
 from trackbridge_adapters.mlflow.rest_spool import Spool
 
@@ -123,8 +124,11 @@ class RestSink:
         try:
             writing.write(numbers, self._old)
             registry.write(rows)
-        except BaseException:
+        except BaseException as error:
+            taken = isinstance(error, BridgeError) and writing.are_taken()
             writing.give_up()
+            if taken:
+                raise TransientError(f"{server.name}: {TAKEN}") from error
             raise
         writing.show(self._old)
         writing.adopt(self._old)

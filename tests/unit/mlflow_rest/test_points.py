@@ -96,3 +96,22 @@ def test_a_server_without_that_call_is_asked_metric_by_metric(
     monkeypatch.setattr(rest_points, "BULK", "/ajax-api/2.0/mlflow/metrics/no-such-call")
     assert read(filled) == filled[2]
     assert asked[HISTORY] == 6
+
+
+def test_a_time_that_is_none_is_null_and_named(proxied: str) -> None:
+    client = MlflowClient(proxied)
+    project = f"far {uuid.uuid4().hex[:8]}"
+    run = client.create_run(client.create_experiment(project)).info.run_id
+    far = 2**63 - 5
+    client.log_batch(run, metrics=[Metric("loss", 0.5, t, s) for s, t in enumerate((7, far, far))])
+    reader = RestReader(proxied)
+    refs = [info.ref for info in reader.list_runs(Query(projects=[project]))]
+    rows = [
+        (batch.table, row)
+        for batch in reader.read_runs(refs, ["metrics", "runs"])
+        for row in batch.data.to_pylist()
+    ]
+    times = [row["time"] and row["time"].microsecond for table, row in rows if table == "metrics"]
+    assert times == [7000, None, None]
+    (extra,) = (row["extra"] for table, row in rows if table == "runs")
+    assert f"metrics.timestamp: 2 values cannot be read, e.g. '{far}'" in extra

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from trackbridge.engine import migrate
+from trackbridge.errors import BridgeError, TransientError
 from trackbridge_adapters.mlflow import empty
 from trackbridge_adapters.mlflow.rest_ids import ID_TAG
+from trackbridge_adapters.mlflow.rest_registry import Registry
+from trackbridge_adapters.mlflow.rest_server import Json, Server
 
 
 @pytest.fixture
@@ -46,3 +50,56 @@ def test_a_version_of_another_runs_model_leads_to_it_even_when_that_run_was_repl
     assert migrate(f"mlflow:{proxied}", f"mlflow:sqlite:///{tmp_path}/home.db").failures == []
     versions = home.search_model_versions(f"name = '{name}'")
     assert [v.source for v in versions] == [f"models:/{model.model_id}"] * 3
+
+
+def test_a_lost_answer_makes_no_second_version(
+    source: str, proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = map(MlflowClient, (source, proxied))
+    name = f"model {uuid.uuid4().hex[:8]}"
+    run = here.create_run(here.create_experiment(name)).info.run_id
+    here.create_registered_model(name)
+    for _ in range(2):
+        here.create_model_version(name, "s3://bucket/files", run)
+    here.delete_model_version(name, "1")  # the server will count from one again
+    real, lost = Server.create, []
+
+    def losing(self: Server, path: str, body: Json) -> Json:
+        answer = real(self, path, body)
+        if path == "mlflow/model-versions/create" and not lost:
+            lost.append(path)
+            raise TransientError("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(Server, "create", losing)
+    report = migrate(f"mlflow:{source}", f"mlflow:{proxied}")
+    assert report.verified and lost
+    assert len(there.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_a_process_that_is_killed_while_it_replaces_a_version_loses_no_alias(
+    source: str, proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = map(MlflowClient, (source, proxied))
+    name = f"model {uuid.uuid4().hex[:8]}"
+    where = here.create_experiment(name)
+    run = here.create_run(where).info.run_id
+    model = here.create_logged_model(where, name="made", source_run_id=run)
+    here.create_registered_model(name)
+    here.create_model_version(name, f"models:/{model.model_id}", run)
+    here.set_registered_model_alias(name, "champion", "1")
+    assert migrate(f"mlflow:{source}", f"mlflow:{proxied}").verified
+    here.log_param(run, "changed", "x")  # the run, and so its model, gets another id there
+
+    def killed(*_: Any) -> None:
+        raise BridgeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "_succeed", killed)
+        with pytest.raises(BridgeError, match="killed"):
+            migrate(f"mlflow:{source}", f"mlflow:{proxied}")
+    assert there.get_model_version_by_alias(name, "champion").version == "1"
+    assert migrate(f"mlflow:{source}", f"mlflow:{proxied}").verified
+    (version,) = there.search_model_versions(f"name = '{name}'")
+    assert there.get_model_version_by_alias(name, "champion").version == version.version
+    assert there.get_run(version.run_id).data.params == {"changed": "x"}

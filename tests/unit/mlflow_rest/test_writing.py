@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import Query, RunKey
-from trackbridge.errors import BridgeError, IntegrityError
+from trackbridge.errors import BridgeError, IntegrityError, TransientError
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import deliver, store
 from trackbridge.testing.samples import simple
@@ -115,6 +117,56 @@ def test_a_run_of_the_server_itself_is_never_replaced(address: str, project: str
     assert list(natives(address, project)) == [there]
 
 
+@pytest.mark.parametrize("moment", ["_put_away_leftover", "_agree"])
+def test_of_two_live_processes_that_write_the_same_run_one_run_is_left(
+    address: str, project: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second finds the first's unfinished run; the first shows it while the second tidies."""
+    run = born(project, uuid.uuid4().hex)
+    show, hooked = Writing.show, getattr(Writing, moment)
+    first: list[Callable[[], None]] = []
+
+    def interrupted(self: Writing, old: Any) -> None:
+        if not first:
+            first.append(lambda: show(self, old))
+            store(RestWriter(address), [run])
+        else:
+            show(self, old)
+
+    def meanwhile(self: Writing, *args: Any) -> None:
+        if len(first) == 1:
+            first.append(lambda: None)
+            first[0]()
+        hooked(self, *args)
+
+    monkeypatch.setattr(Writing, "show", interrupted)
+    monkeypatch.setattr(Writing, moment, meanwhile)
+    store(RestWriter(address), [run])
+    assert len(first) == 2
+    assert len(natives(address, project)) == 1
+    assert listed(address, project) == {run.key.run_id: str(run.key)}
+
+
+def test_a_run_that_was_put_away_in_the_middle_is_to_be_written_again(
+    address: str, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = born(project, uuid.uuid4().hex)
+    finish, seen = Writing._finish, []
+
+    def interrupted(self: Writing, *args: Any) -> None:
+        if not seen:
+            seen.append(1)
+            store(RestWriter(address), [run])
+        finish(self, *args)
+
+    monkeypatch.setattr(Writing, "_finish", interrupted)
+    with pytest.raises(TransientError, match="another Trackbridge"):
+        store(RestWriter(address), [run])
+    store(RestWriter(address), [run])
+    assert listed(address, project) == {run.key.run_id: str(run.key)}
+    assert len(natives(address, project)) == 1
+
+
 @pytest.mark.parametrize("parent_first", [True, False])
 @pytest.mark.parametrize("deleted", [True, False])
 def test_children_hang_below_their_parent_in_whatever_order_they_come(
@@ -138,6 +190,14 @@ def test_children_hang_below_their_parent_in_whatever_order_they_come(
         for row in batch.data.to_pylist()
     )
     assert row["parent_run_id"] == above and row["deleted"] is deleted
+
+
+def test_a_run_whose_parent_is_no_id_is_written_all_the_same(address: str, project: str) -> None:
+    run = born(project, uuid.uuid4().hex)
+    run.tables["tags"] = [{"key": PARENT, "value": "it's"}]
+    store(RestWriter(address), [run])
+    (native,) = natives(address, project).values()
+    assert native.data.tags[PARENT] == "it's"
 
 
 def test_a_run_without_an_end_stays_without(address: str, project: str) -> None:
