@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -114,6 +115,29 @@ class _Copied(NamedTuple):
     sha256: str | None
 
 
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Makes an error of the system, met while a file is read, one of the run that has it alone."""
+    try:
+        yield
+    except OSError as error:
+        raise IntegrityError(
+            f"{path}: cannot be read ({error.strerror or error});"
+            " make it readable at the source, or leave it there"
+        ) from error
+
+
+class _Source:
+    """A stream of the source, whose errors are told from those of the file that it is copied to."""
+
+    def __init__(self, data: BinaryIO, path: str) -> None:
+        self._data, self._path = data, path
+
+    def read(self, size: int = -1) -> bytes:
+        with _reading(self._path):
+            return self._data.read(size)
+
+
 class _Passage:
     """One try at moving a chunk."""
 
@@ -215,11 +239,12 @@ class _Passage:
             """Copy a file; None where its bytes are missing. May run in any thread."""
             origin = RunRef(row["project"], row["run_id"])
             try:
-                data = self._overlay.open_file(origin, row["owner"], row["path"])
+                with _reading(row["path"]):
+                    data = self._overlay.open_file(origin, row["owner"], row["path"])
             except NotFoundError:
                 return None
             with data:
-                hashing = Hashing(data)
+                hashing = Hashing(_Source(data, row["path"]))  # type: ignore[arg-type]
                 place = self._moved.place(origin, row["owner"], row["path"])
                 sink.put_file(place, hashing)  # type: ignore[arg-type]
             return _Copied(hashing.size, hashing.state.hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -204,6 +205,44 @@ def test_what_may_not_be_read_is_named_and_the_rest_arrives(
         assert found["broken"] == {k: v for k, v in whole["broken"].items() if k != "loss"}
 
 
+class _BadSector(io.RawIOBase):
+    """A file that can be opened, and whose bytes the disk does not give."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("reason", ["Permission denied", "Input/output error"])
+def test_a_file_that_cannot_be_read_stops_its_run_alone(
+    kind: str,
+    reason: str,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_databases: None,
+) -> None:
+    run = folder_of(store, "broken")
+    file, opened = run / "artifacts" / "a.txt", io.open
+    if reason == "Permission denied":
+        refuse(monkeypatch, file)
+    else:
+        monkeypatch.setattr(
+            io,
+            "open",
+            lambda path, *a, **k: _BadSector() if path == file else opened(path, *a, **k),
+        )
+    (tmp_path / "target").mkdir()
+    code, report = migrate(store, TARGETS[kind].format(tmp_path / "target"))
+    assert (code, report["runs"]["copied"]) == (1, 1)
+    (failure,) = report["failures"]
+    assert failure["run"] == f"e/{run.name}"
+    assert f"a.txt: cannot be read ({reason})" in failure["error"]
+
+
 def test_an_experiment_that_may_not_be_looked_into_is_named(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,8 +271,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:
 
         return call
 
-    for name in ("open", "scandir"):
-        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    for place, name in ((os, "open"), (os, "scandir"), (io, "open")):
+        monkeypatch.setattr(place, name, refusing(getattr(place, name)))
     monkeypatch.setattr(os, "access", lambda path, mode: not is_inside(path) and access(path, mode))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -109,8 +110,8 @@ def sidecar(folder: Path | None) -> tuple[int, int] | None:
 
 
 def _stays(link: Path, top: Path) -> bool:
-    target = link.resolve()
-    return target.is_file() and target.is_relative_to(top.resolve())
+    target = os.path.realpath(link)  # no error where links lead in a circle or nobody may look
+    return os.path.isfile(target) and Path(target).is_relative_to(top.resolve())  # noqa: PTH113
 
 
 def _is_text(path: str) -> bool:
@@ -127,7 +128,29 @@ def opened(folder: Path | None, path: str) -> BinaryIO | None:
         raise IntegrityError(f"{path!r}: not a path below the folder of its run; not read")
     if folder is None or not os.path.isfile(f"{folder}/{path}"):  # noqa: PTH113 - often it is not
         return None
-    return (folder / path).open("rb") if _stays(folder / path, folder) else None
+    return _File(folder / path) if _stays(folder / path, folder) else None
+
+
+class _File(io.BufferedReader):
+    """A file that is read; what keeps it from being read is damage of its run alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            super().__init__(path.open("rb", buffering=0))
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return super().read(size)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> IntegrityError:
+        return IntegrityError(
+            f"{self._path}: cannot be read ({error.strerror}); make it readable, or take it away"
+        )
 
 
 def leads_out(path: str) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trackbridge.errors import ConfigError, IntegrityError, TransientError
+from trackbridge.errors import TransientError
 from trackbridge_adapters.mlflow import files_swap, folders
+from trackbridge_adapters.mlflow.disk import system_errors
 from trackbridge_adapters.mlflow.files_lock import Lock
 from trackbridge_adapters.mlflow.files_swap import Step
 
@@ -143,16 +143,3 @@ def _base(root: Path) -> Path:
     found = [path for path in folders.subfolders(root) if (path / folders.META).is_file()]
     home = root / HOME
     return (home if home in found or not found else found[0]).joinpath(*HIDDEN)
-
-
-@contextmanager
-def system_errors(root: Path) -> Iterator[None]:
-    """Turns errors of the system, met while a store is written to, into ours."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or root
-        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-            reason = f"{where}: a file and a folder have the same name"
-            raise IntegrityError(reason) from error
-        raise ConfigError(f"{where}: cannot be written ({error.strerror})") from error

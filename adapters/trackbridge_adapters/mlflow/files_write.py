@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from trackbridge.errors import ConfigError, IntegrityError, TransientError
 from trackbridge_adapters.mlflow import (
     artifacts,
     chunk,
+    disk,
     files_models_write,
     files_names,
     files_rows,
@@ -22,18 +22,19 @@ from trackbridge_adapters.mlflow import (
     translate,
 )
 from trackbridge_adapters.mlflow.capabilities import FILES
+from trackbridge_adapters.mlflow.disk import system_errors
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     text,
 )
-from trackbridge_adapters.mlflow.files import BLOCK, FileReader
+from trackbridge_adapters.mlflow.files import FileReader
 from trackbridge_adapters.mlflow.files_experiments import Experiments
 from trackbridge_adapters.mlflow.files_lock import Lock
 from trackbridge_adapters.mlflow.files_models import Models
 from trackbridge_adapters.mlflow.files_points_write import MetricFiles
 from trackbridge_adapters.mlflow.files_registry import Registry
 from trackbridge_adapters.mlflow.files_small import yaml_of
-from trackbridge_adapters.mlflow.files_staging import HOME, LOCK, SECONDS, Staging, system_errors
+from trackbridge_adapters.mlflow.files_staging import HOME, LOCK, SECONDS, Staging
 from trackbridge_adapters.mlflow.folders import META, MODELS, TRASH, Experiment
 
 
@@ -111,14 +112,12 @@ class FileSink:
         if file.run != STORE:
             chunk.check_meant(self._root, file.run, self._keys)
         place = self._place(file)
-        with system_errors(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("wb") as out:
-                shutil.copyfileobj(data, out, BLOCK)
+        disk.write(place, data)
         if file.run == STORE:
             self._staging.put(place, self._root / folders.of_store(file.path))
         elif not file.owner and (link := artifacts.thumbnail(file.path)):
-            artifacts.link(place, place.with_name(link.rpartition("/")[2]))
+            with system_errors(place):
+                artifacts.link(place, place.with_name(link.rpartition("/")[2]))
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         rows = chunk.by_run(self._root, self._rows["runs"], self._keys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,12 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trackbridge.adapter import ORIGIN
-from trackbridge.errors import BridgeError, ConfigError, IntegrityError
-from trackbridge_adapters.mlflow import artifacts, journal
+from trackbridge.errors import BridgeError, IntegrityError
+from trackbridge_adapters.mlflow import artifacts, disk, journal
 from trackbridge_adapters.mlflow.artifacts import inside
+from trackbridge_adapters.mlflow.disk import translated as translated
 from trackbridge_adapters.mlflow.session import Store, Transaction
-
-BLOCK = 1 << 20
 
 LOCK_SECONDS = 1
 """How long the lock is waited for to tidy up: whoever holds it meanwhile tidies up as well."""
@@ -38,12 +36,7 @@ class Files:
     def put(self, name: Name, path: str, data: BinaryIO) -> None:
         """Take a file of the folder that `claim` will know as `name`."""
         file = inside(self._names.setdefault(name, self._aside / str(len(self._names))), path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as out:
-                shutil.copyfileobj(data, out, BLOCK)
-        except OSError as error:
-            raise translated(file, error) from error
+        disk.write(file, data)
 
     def has(self, name: Name) -> bool:
         """Whether files of `name` were put."""
@@ -51,7 +44,9 @@ class Files:
 
     def link(self, name: Name, path: str, other: str) -> None:
         """Give a file that was put a second name."""
-        artifacts.link(*(inside(self._names[name], each) for each in (path, other)))
+        file, second = (inside(self._names[name], each) for each in (path, other))
+        with disk.system_errors(second):
+            artifacts.link(file, second)
 
     def claim(self, name: Name, parent: str, *, native: bool) -> str:
         """Find the folder that the files of `name` get: `artifacts` below `parent`, if free.
@@ -114,11 +109,9 @@ class Staging(Files):
         self._journal = journal.Journal(self._folder)
 
     def claim(self, name: Name, parent: str, *, native: bool) -> str:
-        try:
+        with disk.system_errors(Path(parent)):
             os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - Path takes longer than the system
             folder = super().claim(name, parent, native=native)
-        except OSError as error:
-            raise translated(Path(parent), error) from error
         self._journal.add(folder)
         return folder
 
@@ -161,14 +154,5 @@ def _numbered(parent: str, number: int) -> str:
 
 
 def _move(source: Path, target: Path) -> None:
-    try:
+    with disk.system_errors(target):
         shutil.move(source, target)
-    except OSError as error:
-        raise translated(target, error) from error
-
-
-def translated(path: Path, error: OSError) -> BridgeError:
-    """The project's error for one of the system about a file to be written."""
-    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-        return IntegrityError(f"{path}: a file and a folder have the same name")
-    return ConfigError(f"{path}: cannot be written ({error.strerror})")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -17,7 +18,7 @@ from unit.core.stores import NOTHING_CHANGES, edit, native, peek, seed, stores
 
 import trackbridge
 from trackbridge import plan
-from trackbridge.adapter import Batch, Query, RunKey
+from trackbridge.adapter import Batch, FileRef, Query, RunKey
 from trackbridge.engine import Failure, Report
 from trackbridge.errors import (
     BridgeError,
@@ -626,3 +627,30 @@ def test_a_chunk_with_one_bad_run_writes_the_good_ones_once(
     wrong.of["read_runs"] = _only("run2", IntegrityError("torn"))
     trackbridge.migrate(f"faulty:{pair[0]}", f"memory:{pair[1]}")
     assert len(native(pair[1], "runs")) == 2
+
+
+class _Unreadable(io.RawIOBase):
+    def read(self, size: int = -1) -> bytes:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["when it is opened", "when it is read"])
+def test_a_file_that_the_system_cannot_read_stops_its_run_alone(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever adapter it is that has not translated the error."""
+    opened = memory.MemoryStore.open_file
+
+    def broken(store: memory.MemoryStore, file: FileRef) -> BinaryIO:
+        if (file.path, file.run) != ("a/b.txt", store.target(sample("bad").key)):
+            return opened(store, file)
+        if late:
+            return _Unreadable()  # type: ignore[return-value]
+        raise PermissionError(13, "Permission denied", "/b.txt")
+
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES) as pair:
+        seed(pair[0], [sample(name) for name in ("bad", "ok")])
+        monkeypatch.setattr(memory.MemoryStore, "open_file", broken)
+        report = migrate(*pair)
+    assert counts(report) == (1, 0, 0, 1)
+    assert "a/b.txt: cannot be read (" in report.failures[0].error

@@ -344,3 +344,38 @@ def test_a_store_that_was_made_by_two_at_once_is_one(root: Path) -> None:
     before = snapshot(root)
     files_write._make(root)
     assert snapshot(root) == before
+
+
+class _Stale(io.RawIOBase):
+    def read(self, size: int = -1) -> bytes:
+        raise OSError(116, "Stale file handle")
+
+
+def test_an_error_of_a_stream_is_not_taken_for_one_of_the_file_that_it_is_copied_to(
+    root: Path,
+) -> None:
+    made, writer = run("a"), writer_of(root)
+    with pytest.raises(OSError, match="Stale file handle"), writer.open([made.key]) as sink:
+        sink.put_file(FileRef(writer.target(made.key), "", "x"), _Stale())  # type: ignore[arg-type]
+
+
+def test_a_full_disk_is_an_error_of_the_file_that_is_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, writer = run("a"), writer_of(root)
+    with (
+        pytest.raises(ConfigError, match=r"x: cannot be written \(No space left"),
+        writer.open([made.key]) as sink,
+    ):
+        _fill(monkeypatch)
+        sink.put_file(FileRef(writer.target(made.key), "", "x"), io.BytesIO(b"x"))
+
+
+def _fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are opened from now on lie on a full disk."""
+    opened = io.open
+
+    def full(path: object, mode: str = "r", *arguments: object, **named: object) -> object:
+        return opened("/dev/full" if "w" in mode else path, mode, *arguments, **named)  # type: ignore
+
+    monkeypatch.setattr(io, "open", full)
