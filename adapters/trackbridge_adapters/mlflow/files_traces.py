@@ -16,7 +16,7 @@ from trackbridge.columns import batches
 from trackbridge_adapters.mlflow import folders, storage, trace_fields
 from trackbridge_adapters.mlflow.entities import micros, moment, packed, text
 from trackbridge_adapters.mlflow.folders import Experiment
-from trackbridge_adapters.mlflow.sql_traces import KIND, OWN, files
+from trackbridge_adapters.mlflow.sql_traces import KIND, OWN, files, files_there
 
 FOLDER = "traces"
 INFO = "trace_info.yaml"
@@ -110,7 +110,7 @@ def _listed(ref: ItemRef, folder: Path, home: Path) -> ItemInfo:
         with suppress(OSError):
             there = os.stat(path)  # noqa: PTH116 - for thousands of small files
             state.append((name, there.st_size, there.st_mtime_ns))
-    content = json.dumps([state, files([_location(folder)], home)])
+    content = json.dumps([state, files_there([_location(folder)], home)])
     judged = sum(name.startswith(f"{ASSESSMENTS}/") for name, _, _ in state)
     run = dict(folders.values(folder / METADATA, "", [])).get(trace_fields.SOURCE_RUN)
     fingerprint = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -156,34 +156,43 @@ def _row(ref: ItemRef, folder: Path) -> Row:
 
 
 def _assessments(ref: ItemRef, folder: Path) -> Iterator[Row]:
+    """Those that say what was judged; what was cut off or says something else is `unreadable`."""
     for name, path in folders.files(folder / ASSESSMENTS):
         told = folders.read_yaml(path, "", [])
         kind = next((kind for kind in VALUES if isinstance(told.get(kind), dict)), None)
         if kind is None or not told.get("assessment_name"):
             continue
-        source, value = told.get("source") or {}, told[kind]
-        more = {
-            "error": json.dumps({**NO_ERROR, **value["error"]}) if value.get("error") else None,
-            "source_type": source.get("source_type"),
-            "source_id": source.get("source_id"),
-            "run_id": (told.get("metadata") or {}).get(JUDGED_BY),
-            "rationale": told.get("rationale"),
-            "overrides": told.get("overrides"),
-            "valid": False if told.get("valid") is False else None,
-            "metadata": json.dumps(told["metadata"]) if told.get("metadata") else None,
-        }
-        yield {
-            "project": ref.project,
-            "trace_id": ref.id,
-            "assessment_id": told.get("assessment_id") or name.removesuffix(".yaml"),
-            "span_id": told.get("span_id"),
-            "name": text(told.get("assessment_name"), "", []),
-            "kind": kind,
-            "value": _value(kind, value),
-            "created": _micros(told.get("create_time")),
-            "updated": _micros(told.get("last_update_time")),
-            "extra": packed({name: value for name, value in more.items() if value is not None}),
-        }
+        try:
+            row = _judgement(told, kind)
+        except (AttributeError, KeyError, TypeError, ValueError):  # of another form than MLflow's
+            continue
+        label = {"project": ref.project, "trace_id": ref.id}
+        yield {**label, "assessment_id": name.removesuffix(".yaml"), **row}
+
+
+def _judgement(told: dict[str, Any], kind: str) -> Row:
+    source, value = told.get("source") or {}, told[kind]
+    more = {
+        "error": json.dumps({**NO_ERROR, **value["error"]}) if value.get("error") else None,
+        "source_type": source.get("source_type"),
+        "source_id": source.get("source_id"),
+        "run_id": (told.get("metadata") or {}).get(JUDGED_BY),
+        "rationale": told.get("rationale"),
+        "overrides": told.get("overrides"),
+        "valid": False if told.get("valid") is False else None,
+        "metadata": json.dumps(told["metadata"]) if told.get("metadata") else None,
+    }
+    number = told.get("assessment_id")
+    return {
+        **({"assessment_id": text(number, "", [])} if number else {}),
+        "span_id": text(told.get("span_id"), "", []),
+        "name": text(told.get("assessment_name"), "", []),
+        "kind": kind,
+        "value": _value(kind, value),
+        "created": _micros(told.get("create_time")),
+        "updated": _micros(told.get("last_update_time")),
+        "extra": packed({name: value for name, value in more.items() if value is not None}),
+    }
 
 
 def _value(kind: str, told: dict[str, Any]) -> str:

@@ -37,6 +37,8 @@ from trackbridge_adapters.mlflow.files_small import yaml_of
 from trackbridge_adapters.mlflow.files_staging import HOME, LOCK, SECONDS, Staging
 from trackbridge_adapters.mlflow.folders import META, MODELS, TRASH, Experiment
 
+DRAFT = f".{META}.new"
+
 
 class FileWriter(FileReader):
     """A folder of experiments that may not exist yet."""
@@ -47,7 +49,7 @@ class FileWriter(FileReader):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         head.check_place(root)
-        if not folders.is_store(root) and any(root.rglob("*") if root.is_dir() else ()):
+        if not folders.is_store(root) and not _is_free(root):
             raise ConfigError(
                 f"{root}: holds other files, no file store of MLflow's; choose a new folder"
             )
@@ -194,6 +196,12 @@ class FileSink:
         chunk.check_origin(self._root, run.name, there, key)
 
 
+def _is_free(root: Path) -> bool:
+    """Whether a folder holds nothing, or no more than what a `_make` has left that was killed."""
+    own = {(TRASH,), (MODELS,), (HOME,), (HOME, DRAFT), (HOME, META), (LOCK,)}
+    return all(path.relative_to(root).parts in own for path in root.rglob("*"))
+
+
 def _make(root: Path) -> None:
     """Make the store if there is none, with what MLflow puts into a new one (`FileStore`, 3.17)."""
     if folders.is_store(root):
@@ -207,7 +215,7 @@ def _make(root: Path) -> None:
             return
         for name in (TRASH, MODELS, HOME):
             (root / name).mkdir(exist_ok=True)
-        draft = root / HOME / f".{META}.new"
+        draft = root / HOME / DRAFT
         draft.write_bytes(
             yaml_of(
                 {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.adapter import ItemInfo, ItemRef, Query, Row
-from trackbridge.errors import ConfigError
+from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge_adapters.mlflow import artifacts, storage, trace_fields
 from trackbridge_adapters.mlflow.entities import micros, moment, packed, text, unpacked
 from trackbridge_adapters.mlflow.session import IN, Session
@@ -171,7 +171,7 @@ def _infos(
     judged: dict[str, list[Any]] = defaultdict(list)
     for trace, *rest in page.judgements():
         judged[trace].append(rest)
-    filed = dict(zip(page.infos, files(map(page.location, page.infos), home)))
+    filed = dict(zip(page.infos, files_there(map(page.location, page.infos), home)))
     for trace, info in page.infos.items():
         number, metadata = str(info["experiment_id"]), page.metadata(trace)
         run = metadata.get(trace_fields.SOURCE_RUN)
@@ -249,17 +249,34 @@ def read(session: Session, refs: Sequence[ItemRef], home: Path) -> Iterator[Batc
 def files(locations: Iterable[str | None], home: Path) -> list[list[artifacts.Entry]]:
     """The files at each location, where it is a folder of this machine or behind the server.
 
-    Files in stores of objects stay there, and the items go on referring to them.
+    Files in stores of objects stay there, and the items go on referring to them. `IntegrityError`
+    where one cannot be read: its item is not whole, which stops no other.
     """
+    found = _listings(locations, home)
+    for line in (line for _, damage in found for line in damage):
+        raise IntegrityError(f"{line}; put a file there that can be read, or take it away")
+    return [entries for entries, _ in found]
+
+
+def files_there(locations: Iterable[str | None], home: Path) -> list[list[Any]]:
+    """What is different at each location once its files are; those that cannot be read too."""
+    return [[*entries, *damage] for entries, damage in _listings(locations, home)]
+
+
+def _listings(
+    locations: Iterable[str | None], home: Path
+) -> list[tuple[list[artifacts.Entry], list[str]]]:
+    """The files at each location, and what cannot be read of them."""
     groups: list[list[storage.Wanted]] = []
     for location in locations:
         found = None if storage.is_store(location) else storage.find(location, home)
         groups.append([] if found is None else [storage.Wanted(found, [], False)])
     listed = [[e for one in each for e in one.entries] for each in storage.listed(groups)]
-    for group in groups:
-        for line in (line for wanted in group for line in wanted.damage):
-            raise ConfigError(f"files of traces and models cannot be listed: {line}")
-    return listed
+    for place in (place for group in groups for place in group if place.damage):
+        if isinstance(place.storage, storage.Elsewhere):  # its server refuses the others as well
+            raise ConfigError(f"files of traces and models cannot be listed: {place.damage[0]}")
+    damage = [[line for place in group for line in place.damage] for group in groups]
+    return list(zip(listed, damage))
 
 
 def _spans(session: Session, ids: str, projects: Mapping[str, str]) -> Iterator[list[Row]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -379,3 +381,29 @@ def _fill(monkeypatch: pytest.MonkeyPatch) -> None:
         return opened("/dev/full" if "w" in mode else path, mode, *arguments, **named)  # type: ignore
 
     monkeypatch.setattr(io, "open", full)
+
+
+def test_a_store_whose_making_was_broken_off_is_made_by_the_next_call(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for broken in ("mkdir", "write_bytes", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, broken, _broken if broken != "mkdir" else _only(root))
+            with pytest.raises(ConfigError, match="cannot be written"):
+                writer_of(root).open([])
+        assert root.is_dir()
+        (root / ".trash").mkdir(exist_ok=True)
+        write(writer_of(root), [run("a")])
+        shutil.rmtree(root)
+
+
+def _only(root: Path) -> Callable[..., None]:
+    """Makes this folder and no other."""
+    return lambda path, *a, **k: os.mkdir(path) if path == root else _broken()  # noqa: PTH102
+
+
+def test_a_draft_of_somebody_else_is_no_store_of_ours(root: Path) -> None:
+    (root / "0").mkdir(parents=True)
+    (root / "0" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other files"):
+        writer_of(root)

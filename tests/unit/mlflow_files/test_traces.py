@@ -20,6 +20,7 @@ from trackbridge.adapter import Query
 from trackbridge.compare import verify
 from trackbridge.engine import migrate
 from trackbridge.forecast import forecast
+from trackbridge.testing.base import rows_of
 from trackbridge_adapters.mlflow import ADAPTER
 
 OLD = "0123456789abcdef0123456789abcdef"
@@ -179,3 +180,53 @@ def test_a_target_without_traces_is_told_of(made: Traced, tmp_path: Path) -> Non
     assert [(loss.kind, loss.count) for loss in plan.losses if "trace" in loss.kind] == [
         ("traces not moved", 4)
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "expectation:\n  serialized_value: {}\n",
+        "expectation:\n  serialized_value:\n    value: '[1, '\n",
+        "expectation:\n  serialized_value: cut\n",
+        "feedback: {value: 1}\nsource: HUMAN\n",
+        "feedback: {value: 1}\nmetadata: [1]\n",
+        "feedback: {value: 1, error: cut}\n",
+        "feedback: {value: 2020-01-01}\n",
+    ],
+)
+def test_an_assessment_of_an_odd_form_is_counted_and_harms_nothing(
+    made: Traced, tmp_path: Path, content: str
+) -> None:
+    path = shutil.copytree(made.path, tmp_path / "mlruns")
+    (judged,) = path.glob(f"*/traces/{made.traces['judged']}/assessments")
+    (judged / "odd.yaml").write_text(f"assessment_id: a-odd\nassessment_name: odd\n{content}")
+    reader = ADAPTER.reader(str(path), {})
+    rows = rows_of(reader.read_shared(Query()))["projects"]
+    (counts,) = (json.loads(row["extra"]) for row in rows if row["project"] == "trace ü")
+    assert counts["not_read"] == {"assessments that cannot be read": 1}
+    refs = [info.ref for info in reader.list_items("traces", Query())]  # type: ignore[attr-defined]
+    found = rows_of(reader.read_items(refs))  # type: ignore[attr-defined]
+    assert (len(found["traces"]), len(found["assessments"])) == (4, 7)
+
+
+@pytest.mark.parametrize("kind", ["mlruns", "database"])
+def test_a_trace_with_a_file_that_cannot_be_read_is_named_and_the_others_arrive(
+    made: Traced, tmp_path: Path, kind: str
+) -> None:
+    path = shutil.copytree(made.path, tmp_path / "mlruns")
+    here, trace = f"mlflow:{path}", made.traces["judged"]
+    (files,) = path.glob(f"*/traces/{trace}/artifacts")
+    if kind == "database":
+        here = f"mlflow:{tmp_path}/source/mlflow.db"
+        assert migrate(f"mlflow:{path}", here).failures == []
+        (files,) = (tmp_path / "source").glob(f"**/{trace}/artifacts*")
+    (files / "out").symlink_to("/etc/hostname")
+    target = f"mlflow:{tmp_path}/target/mlflow.db"
+    report = migrate(here, target)
+    assert report.items["traces"].copied == 3
+    (failure,) = report.failures
+    assert failure.run == f"traces {trace}"
+    assert "artifacts/out: a link that leaves the folder" in failure.error
+    (files / "out").unlink()
+    report = migrate(here, target)
+    assert (report.failures, report.items["traces"].copied) == ([], 1)
