@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trackbridge_adapters.mlflow import folders
+from trackbridge_adapters.mlflow.disk import system_errors
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.trace_fields import LOCATION_TAG
 
@@ -29,15 +30,17 @@ class Journal:
 
     def add(self, path: str) -> None:
         """Write a folder down; that it is on the disk is certain after `sync`."""
-        if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._file = os.open(self._folder / NAME, flags, 0o666)
-        os.write(self._file, f"{json.dumps(path)}\n".encode())
+        with system_errors(self._folder / NAME):
+            if self._file is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                self._file = os.open(self._folder / NAME, flags, 0o666)
+            os.write(self._file, f"{json.dumps(path)}\n".encode())
 
     def sync(self) -> None:
         if self._file is not None:
-            os.fsync(self._file)
+            with system_errors(self._folder / NAME):
+                os.fsync(self._file)
             for folder in (self._folder, self._folder.parent):
                 _sync_folder(folder)
 
@@ -50,12 +53,17 @@ class Journal:
 def sweep(session: Session, base: Path) -> None:
     """Delete what chunks have left that are over; `base` has a folder of each.
 
+    What cannot be deleted now stays in its journal.
+
     Only for whoever holds the database's write lock: no other chunk is under way then.
     """
     for chunk in folders.subfolders(base):
         listed = list(_read(chunk / NAME))
-        for path in set(listed) - referred(session, listed):
+        old = set(listed) - referred(session, listed)
+        for path in old:
             shutil.rmtree(path, ignore_errors=True)
+        if any(map(os.path.lexists, old)):  # whoever writes next tries again
+            continue
         shutil.rmtree(chunk, ignore_errors=True)
     with suppress(OSError):
         base.rmdir()

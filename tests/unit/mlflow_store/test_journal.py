@@ -8,6 +8,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from trackbridge.errors import ConfigError
 from trackbridge_adapters.mlflow import journal
 from trackbridge_adapters.mlflow.database import Database
 
@@ -41,3 +44,31 @@ def test_a_folder_stays_that_a_row_names_as_a_path_as_a_uri_or_in_an_odd_spellin
         journal.sweep(session, base)
     assert sorted(place.name for place in places["old"].parent.iterdir()) == sorted(names[:-1])
     assert not base.exists()
+
+
+def test_a_journal_stays_while_a_folder_is_there_that_it_lists(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, base, old = tmp_path / "store.db", tmp_path / "base", tmp_path / "files" / "old"
+    shutil.copyfile(template, path)
+    for folder in (base / "chunk", old):
+        folder.mkdir(parents=True)
+    (base / "chunk" / journal.NAME).write_text(json.dumps(str(old)) + "\n")
+    with Database(path, owned=True).session() as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", lambda *arguments, **named: None)
+            journal.sweep(session, base)
+        assert (base / "chunk" / journal.NAME).exists()
+        journal.sweep(session, base)
+    assert not old.exists() and not base.exists()
+
+
+def test_a_journal_on_a_full_disk_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal.os, "write", full)
+    with pytest.raises(ConfigError, match=r"journal: cannot be written \(No space left"):
+        journal.Journal(tmp_path / "chunk").add("x")
