@@ -25,6 +25,7 @@ import platformdirs
 
 from trackbridge.errors import ConfigError
 from trackbridge_adapters.mlflow import head
+from trackbridge_adapters.mlflow.disk import system_errors
 
 _CREATE = """
 import json, sys
@@ -50,8 +51,8 @@ def create(path: Path, artifact_root: str) -> None:
 
     It appears whole or not at all; if somebody else makes one meanwhile, theirs stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _draft_of(path) as draft:
+    with system_errors(path), _draft_of(path) as draft:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not PLAIN_ROOT.fullmatch(artifact_root):
             initialize(f"sqlite:///{draft}", artifact_root, str(path))
         elif not _copy(_kept(), draft, artifact_root):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from trackbridge.errors import BridgeError
+from trackbridge.errors import BridgeError, ConfigError
 from trackbridge_adapters.mlflow import journal
 from trackbridge_adapters.mlflow.repository import Repository
 from trackbridge_adapters.mlflow.session import Store, Transaction
@@ -62,7 +62,13 @@ class Upload(Files):
                 transaction.close()
 
     def _take(self, folder: str) -> bool:
-        is_free = next(repository(folder).walk([]), None) is None
+        damage: list[str] = []
+        is_free = next(repository(folder).walk(damage), None) is None
+        if damage:  # nobody knows what is there
+            raise ConfigError(
+                f"{folder}: cannot be listed, so nothing is put there ({damage[0]});"
+                " grant the right to list it"
+            )
         if is_free:
             self._left.append(folder)
         return is_free

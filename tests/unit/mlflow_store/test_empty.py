@@ -181,3 +181,8 @@ def test_a_database_that_somebody_else_makes_at_the_same_time_stays(
         monkeypatch.setattr(empty.os, "link", refuse)
     empty.create(tmp_path / "new.db", str(tmp_path))
     assert {path.name: path.read_bytes()[:6] for path in tmp_path.iterdir()} == {"new.db": content}
+
+
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="/proc/new: cannot be written"):
+        empty.create(Path("/proc/new/x.db"), str(tmp_path))
