@@ -130,6 +130,7 @@ class Database:
                     merge.execute("PRAGMA journal_mode=DELETE").fetchall()
                     merge.close()
                 self._copied, self._folder = stamp, folder
+                return copy
             stamp = self._stamp()
         raise TransientError(f"{self.path}: is being written to all the time; trying again")
 

@@ -245,3 +245,13 @@ def test_stores_that_are_not_supported_yet_are_refused_in_one_line(location: str
 def test_an_option_that_does_not_exist_is_named() -> None:
     with pytest.raises(ConfigError, match="no option 'artifact-root'; known: artifact_root"):
         ADAPTER.reader(str(DATABASE), {"artifact-root": "x"})
+
+
+def test_the_last_of_all_copies_counts_if_nobody_wrote_meanwhile(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, quiet = Database(source), Database(source)._stamp()
+    stamps = [quiet._replace(others=(("-wal", n, n),)) for n in range(database.ATTEMPTS - 1)]
+    told = iter([n for stamp in [*stamps[1:], quiet] for n in (stamp, stamp)] + [quiet])
+    monkeypatch.setattr(store, "_stamp", lambda: next(told))
+    assert store._copy(stamps[0]).is_file()
