@@ -15,7 +15,6 @@ from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, IntegrityError
 from trackbridge_adapters.mlflow import artifacts, disk, journal
 from trackbridge_adapters.mlflow.artifacts import inside
-from trackbridge_adapters.mlflow.disk import translated as translated
 from trackbridge_adapters.mlflow.session import Store, Transaction
 
 LOCK_SECONDS = 1

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from trackbridge.adapter import ORIGIN
-from trackbridge_adapters.mlflow import staging
+from trackbridge_adapters.mlflow import disk
 from trackbridge_adapters.mlflow.artifacts import inside
 from trackbridge_adapters.mlflow.session import Session, Transaction
 
@@ -59,4 +59,4 @@ def write_beside(folder: Path, path: str, content: bytes) -> None:
         draft.write_bytes(content)
         draft.replace(file)
     except OSError as error:
-        raise staging.translated(file, error) from error
+        raise disk.translated(file, error) from error
