@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,18 @@ def system_errors(place: Path) -> Iterator[None]:
         raise translated(Path(os.fsdecode(error.filename or place)), error) from error
 
 
+@contextmanager
+def temporary_errors(_: Path | None = None) -> Iterator[None]:
+    """The same for files on their way elsewhere, whose own names say nothing to a person."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"a temporary file cannot be written ({error.strerror}); make room, or name another"
+            " folder in TMPDIR"
+        ) from error
+
+
 def translated(path: Path, error: OSError) -> BridgeError:
     """The project's error for one of the system about a file to be written."""
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
@@ -30,16 +42,19 @@ def translated(path: Path, error: OSError) -> BridgeError:
     return ConfigError(f"{path}: cannot be written ({error.strerror or error})")
 
 
-def write(file: Path, data: BinaryIO) -> None:
+def write(
+    file: Path,
+    data: BinaryIO,
+    errors: Callable[[Path], AbstractContextManager[None]] = system_errors,
+) -> None:
     """Copy a stream into a new file; errors of the stream are its reader's and stay as they are."""
-    with system_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with errors(file):
         out = file.open("wb", buffering=0)
     try:
         while block := memoryview(data.read(BLOCK)):
-            with system_errors(file):
+            with errors(file):
                 while block:  # the system may take less than it is given
                     block = block[out.write(block) :]
     finally:
-        with system_errors(file):
+        with errors(file):
             out.close()

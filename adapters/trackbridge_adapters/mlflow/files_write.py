@@ -114,6 +114,8 @@ class FileSink:
         if file.run != STORE:
             chunk.check_meant(self._root, file.run, self._keys)
         place = self._place(file)
+        with system_errors(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
         disk.write(place, data)
         if file.run == STORE:
             self._staging.put(place, self._root / folders.of_store(file.path))

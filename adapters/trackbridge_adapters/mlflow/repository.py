@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -21,9 +20,8 @@ from trackbridge.errors import (
     TransientError,
     UnsupportedError,
 )
-from trackbridge_adapters.mlflow import artifacts
+from trackbridge_adapters.mlflow import artifacts, disk
 
-BLOCK = 1 << 20
 HTTP_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 """Codes by which MLflow (3.17) and the clients of object stores say that there is nothing."""
@@ -90,7 +88,7 @@ class Repository:
         parent, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="trackbridge-") as folder:
             copy = Path(folder, name)
-            copied(data, copy)
+            disk.write(copy, data, disk.temporary_errors)
             self._do(lambda repo: repo.log_artifact(str(copy), parent or None))
 
     def delete(self) -> None:
@@ -158,30 +156,6 @@ def _download(repository: Any, path: str, copy: Path) -> None:
     # it puts the path into a URL as it is (store/artifact/http_artifact_repo.py, 3.17)
     is_url = isinstance(repository, HttpArtifactRepository)
     repository._download_file(quote(path) if is_url else path, str(copy))
-
-
-@contextmanager
-def writing_here() -> Iterator[None]:
-    """A failure inside is one of this machine's disk, whatever is on its way to it."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"a temporary file cannot be written ({error.strerror}); make room, or name another"
-            " folder in TMPDIR"
-        ) from error
-
-
-def copied(data: BinaryIO, copy: Path) -> None:
-    """Copy a stream to disk; its own errors are left as they are."""
-    with writing_here():
-        out = copy.open("wb")
-    with out:
-        while block := data.read(BLOCK):
-            with writing_here():
-                out.write(block)
-        with writing_here():
-            out.flush()
 
 
 def _enter(workspace: str) -> None:

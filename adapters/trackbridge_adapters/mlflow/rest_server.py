@@ -22,13 +22,12 @@ from trackbridge.errors import (
     TransientError,
     UnsupportedError,
 )
+from trackbridge_adapters.mlflow.disk import BLOCK, temporary_errors
 from trackbridge_adapters.mlflow.repository import (
-    BLOCK,
     BUSY,
     HTTP_RETRIES,
     one_line,
     retry_after,
-    writing_here,
 )
 
 Json = dict[str, Any]
@@ -115,13 +114,13 @@ class Server:
         with response:
             if response.status_code != 200:
                 raise self._refused(response, place)
-            with writing_here():
+            with temporary_errors():
                 copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is given away
             try:
                 for block in response.iter_content(BLOCK):
-                    with writing_here():
+                    with temporary_errors():
                         copy.write(block)
-                with writing_here():
+                with temporary_errors():
                     copy.seek(0)  # writes what is left
             except OSError as error:  # those of requests are such
                 copy.close()

@@ -21,8 +21,8 @@ from trackbridge.columns import split
 from trackbridge.digest import point_hashes
 from trackbridge.errors import DuplicatePointsError
 from trackbridge.schema import TABLES
+from trackbridge_adapters.mlflow import disk
 from trackbridge_adapters.mlflow.artifacts import inside
-from trackbridge_adapters.mlflow.repository import copied
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -59,7 +59,7 @@ class Spool:
         """Keep the bytes of a file; a later one of the same name replaces it."""
         inside(Path(), file.path)
         copy = self._folder / f"file-{len(self.files)}"
-        copied(data, copy)
+        disk.write(copy, data, disk.temporary_errors)
         self.files.append(Waiting(file, copy))
 
     def check_points(self) -> None:

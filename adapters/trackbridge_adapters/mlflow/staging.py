@@ -35,6 +35,8 @@ class Files:
     def put(self, name: Name, path: str, data: BinaryIO) -> None:
         """Take a file of the folder that `claim` will know as `name`."""
         file = inside(self._names.setdefault(name, self._aside / str(len(self._names))), path)
+        with disk.system_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
         disk.write(file, data)
 
     def has(self, name: Name) -> bool:
