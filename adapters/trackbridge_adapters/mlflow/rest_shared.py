@@ -98,8 +98,9 @@ def _searched(server: Server, field: str, names: tuple[str, ...], most: int) -> 
 
 
 def _projects(server: Server, experiments: Experiments, meant: set[str]) -> Iterator[Row]:
-    stray = made(server, sorted(meant)).get("", [])
-    left = rest_left.counts(server, sorted(meant))
+    numbers = sorted(meant, key=lambda number: (len(number), number))  # 9 was made before 10
+    stray = made(server, numbers).get("", [])
+    left = rest_left.counts(server, numbers)
     for native in experiments.rows:
         number = native["experiment_id"]
         if number not in meant:
