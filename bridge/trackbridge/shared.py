@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -195,19 +195,17 @@ def move(
         file.renamed |= names
         for table, named in wanted.items():
             foreign = {} if bare else _foreign(named, before[table], file.written[table])
-            gone = (file.written[table] - before[table].keys()) & named.keys()
+            gone = (file.written[table].keys() - before[table].keys()) & named.keys()
             ours = [r for name, r in named.items() if name not in foreign and name not in gone]
             shown = fit_rows(table, ours, writer.capabilities, losses)
             losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
             losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
-            edited = file.edited(table, before[table], shown)
+            edited, other = file.replaced(table, before[table], shown)
             losses.add(f"edits of {table} in the target undone", _words(edited), len(edited))
-            other = [n for n in _replaced(table, before[table], shown) if n not in edited]
             losses.add(f"{table} brought before, now as in this source", _words(other), len(other))
-            file.shown[table] |= {_name(table, row): _state(table, row) for row in shown}
             natives = foreign | {_name(table, row): row for row in shown}
             file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
-            file.written[table] |= {_name(table, row) for row in shown}
+            file.written[table] |= {_name(table, row): _state(table, row) for row in shown}
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
         if file.renamed or (file and not bare):
@@ -221,14 +219,6 @@ def _foreign(
 ) -> dict[Name, Row]:
     """Native rows of the same names that others have made."""
     return {name: there[name] for name in named if name in there and name not in written}
-
-
-def _replaced(table: str, there: Mapping[Name, Row], new: Iterable[Row]) -> Iterator[Name]:
-    """Rows of ours that get other values: the source has changed, or it is another one."""
-    for row in new:
-        name = _name(table, row)
-        if name in there and _state(table, there[name]) != _state(table, row):
-            yield name
 
 
 def _words(names: Iterable[Name]) -> str:
@@ -267,33 +257,32 @@ def _by_table() -> dict[str, dict[Name, Any]]:
     return {table: {} for table in SHARED}
 
 
-def _names_by_table() -> dict[str, set[Name]]:
-    return {table: set() for table in SHARED}
-
-
 @dataclass
 class _File:
     """The file of the store: rows that it does not show, and the names that we have written.
 
-    A row is kept with the digest of the native row that stands in its place. `renamed` are projects
+    A row is kept with the digest of the native row that stands in its place. `written` has what
+    users may change of a row, as it was when we wrote it, if that is known. `renamed` are projects
     that were given another name on the way -> the one that they were born with.
     """
 
     kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
-    written: dict[str, set[Name]] = field(default_factory=_names_by_table)
+    written: dict[str, dict[Name, str | None]] = field(default_factory=_by_table)
     renamed: dict[str, str] = field(default_factory=dict)
-    shown: dict[str, dict[Name, str]] = field(default_factory=_by_table)
-    """What of each row that we have written users may change, as it was then."""
 
-    def edited(self, table: str, there: Mapping[Name, Row], new: Iterable[Row]) -> list[Name]:
-        """Rows that somebody has changed since we wrote them, and that are not to stay so."""
-        found = []
+    def replaced(
+        self, table: str, there: Mapping[Name, Row], new: Iterable[Row]
+    ) -> tuple[list[Name], list[Name]]:
+        """Rows that get other values: edited in the target, and as we wrote them.
+
+        Of the latter the source has changed, or it is another one.
+        """
+        found: tuple[list[Name], list[Name]] = [], []
         for row in new:
             name = _name(table, row)
             now = _state(table, there[name]) if name in there else None
-            ours = self.shown[table].get(name)
-            if None not in (now, ours) and now not in (ours, _state(table, row)):
-                found.append(name)
+            if now not in (None, _state(table, row)):
+                found[self.written[table].get(name) in (None, now)].append(name)
         return found
 
     def __bool__(self) -> bool:
@@ -312,13 +301,12 @@ class _File:
             for table, named in self.kept.items()
             if named
         }
-        written = {table: sorted(names) for table, names in self.written.items() if names}
-        document = {"format": FORMAT, "rows": rows, "written": written}
-        document["shown"] = {
+        written = {
             table: [[*name, state] for name, state in sorted(named.items())]
-            for table, named in self.shown.items()
+            for table, named in self.written.items()
             if named
         }
+        document = {"format": FORMAT, "rows": rows, "written": written}
         if self.renamed:
             document["renamed"] = self.renamed
         return json.dumps(document, sort_keys=True).encode()
@@ -336,11 +324,11 @@ def _file(reader: Reader) -> _File:
             for row, instead_of in entries:
                 typed = dict.fromkeys(TABLES[table].names) | typed_row(table, row)
                 file.kept[table][_name(table, typed)] = (typed, instead_of)
-        for table, names in document["written"].items():
-            file.written[table] |= {tuple(name) for name in names}
+        for table, entries in document["written"].items():
+            width = len(NAMED_BY[table])
+            for entry in entries:
+                file.written[table][tuple(entry[:width])] = next(iter(entry[width:]), None)
         file.renamed.update(document.get("renamed", {}))
-        for table, states in document.get("shown", {}).items():
-            file.shown[table] |= {tuple(name): state for *name, state in states}
     except NotFoundError:
         return file
     except (ValueError, KeyError, TypeError) as error:
