@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from unit.mlflow_store.test_contract import moment, seeded
+from unit.mlflow_store.test_contract import plain_points, seeded
 
 from trackbridge.adapter import ORIGIN, RunRef
-from trackbridge.testing import AdapterContract, PlainPoint, PlainRun
+from trackbridge.testing import AdapterContract, PlainRun
 from trackbridge_adapters.mlflow import ADAPTER
 
 
@@ -52,10 +52,6 @@ def peeked(client: MlflowClient, ref: RunRef) -> PlainRun:
         run.info.run_id,
         run.info.run_name,
         run.data.params,
-        [
-            PlainPoint(key, point.step, moment(point.timestamp), point.value)
-            for key in run.data.metrics
-            for point in client.get_metric_history(ref.run_id, key)
-        ],
+        plain_points(client, run),
         {path: data for path, data in files.items() if not path.startswith(f"{ORIGIN}/")},
     )

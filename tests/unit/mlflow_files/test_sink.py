@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faulty import Stale, fill_disk
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from unit.mlflow_files.runs import param, point, run, snapshot, write, writer_of
@@ -348,17 +349,12 @@ def test_a_store_that_was_made_by_two_at_once_is_one(root: Path) -> None:
     assert snapshot(root) == before
 
 
-class _Stale(io.RawIOBase):
-    def read(self, size: int = -1) -> bytes:
-        raise OSError(116, "Stale file handle")
-
-
 def test_an_error_of_a_stream_is_not_taken_for_one_of_the_file_that_it_is_copied_to(
     root: Path,
 ) -> None:
     made, writer = run("a"), writer_of(root)
     with pytest.raises(OSError, match="Stale file handle"), writer.open([made.key]) as sink:
-        sink.put_file(FileRef(writer.target(made.key), "", "x"), _Stale())  # type: ignore[arg-type]
+        sink.put_file(FileRef(writer.target(made.key), "", "x"), Stale())  # type: ignore[arg-type]
 
 
 def test_a_full_disk_is_an_error_of_the_file_that_is_written(
@@ -369,18 +365,8 @@ def test_a_full_disk_is_an_error_of_the_file_that_is_written(
         pytest.raises(ConfigError, match=r"x: cannot be written \(No space left"),
         writer.open([made.key]) as sink,
     ):
-        _fill(monkeypatch)
+        fill_disk(monkeypatch)
         sink.put_file(FileRef(writer.target(made.key), "", "x"), io.BytesIO(b"x"))
-
-
-def _fill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that are opened from now on lie on a full disk."""
-    opened = io.open
-
-    def full(path: object, mode: str = "r", *arguments: object, **named: object) -> object:
-        return opened("/dev/full" if "w" in mode else path, mode, *arguments, **named)  # type: ignore
-
-    monkeypatch.setattr(io, "open", full)
 
 
 def test_a_store_whose_making_was_broken_off_is_made_by_the_next_call(

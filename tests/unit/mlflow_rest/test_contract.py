@@ -16,10 +16,10 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.workspace_context import WorkspaceContext
-from unit.mlflow_store.test_contract import listed, moment, seeded
+from unit.mlflow_store.test_contract import listed, plain_points, seeded
 
 from trackbridge.adapter import ORIGIN, RunKey, RunRef
-from trackbridge.testing import AdapterContract, PlainPoint, PlainRun
+from trackbridge.testing import AdapterContract, PlainRun
 from trackbridge_adapters.mlflow import ADAPTER
 from trackbridge_adapters.mlflow.rest_write import RestWriter
 
@@ -76,11 +76,7 @@ def peeked(client: MlflowClient, ref: RunRef, writer: RestWriter) -> PlainRun:
         ref.run_id,
         run.info.run_name,
         run.data.params,
-        [
-            PlainPoint(key, point.step, moment(point.timestamp), point.value)
-            for key in run.data.metrics
-            for point in client.get_metric_history(run_id, key)
-        ],
+        plain_points(client, run),
         files,
     )
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from click.testing import CliRunner
+from faulty import answering
 from mlflow_servers import free_port
 
 from trackbridge.adapter import Query
@@ -18,36 +14,6 @@ from trackbridge_adapters.mlflow import ADAPTER
 from trackbridge_adapters.mlflow.rest_server import Server
 
 KNOWN = '{"error_code": "%s", "message": "of the server\\nin lines"}'
-
-
-@contextmanager
-def answering(state: int, body: str, **headers: str) -> Iterator[str]:
-    """The address of a server that has the same answer to everything."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(state)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        do_GET = do_POST = answer  # noqa: N815 - as the base class calls them
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def failure(address: str) -> BridgeError:
@@ -90,19 +56,19 @@ def test_a_host_that_does_not_exist_is_a_mistake_in_the_address() -> None:
 def test_an_answer_that_is_none_is_named(
     state: int, body: str, kind: type[BridgeError], words: str
 ) -> None:
-    with answering(state, body) as address:
+    with answering(state, body.encode()) as (address, _):
         error = failure(address)
     assert isinstance(error, kind) and words in str(error)
 
 
 def test_a_server_that_is_asked_too_often_says_how_long_to_wait() -> None:
-    with answering(429, "", Retry_After="7") as address:
+    with answering(429, b"", Retry_After="7") as (address, _):
         error = failure(address)
     assert isinstance(error, TransientError) and error.retry_after == 7.0
 
 
 def test_a_password_in_the_address_is_never_shown() -> None:
-    with answering(403, "") as address:
+    with answering(403, b"") as (address, _):
         place = address.replace("http://", "http://ann:s3cret@")
         reader = ADAPTER.reader(place, {})
         assert reader.address == f"mlflow:{address}"
@@ -130,5 +96,5 @@ def test_doctor_tells_a_dead_server_from_a_good_one(proxied: str) -> None:
 
 def test_a_server_is_recognized_without_a_scheme_of_ours(proxied: str) -> None:
     assert ADAPTER.recognizes(proxied)
-    with answering(200, "hello") as address:
+    with answering(200, b"hello") as (address, _):
         assert not ADAPTER.recognizes(address)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from faulty import answering
 
 from trackbridge.adapter import FileRef, RunRef
 from trackbridge.errors import ConfigError, IntegrityError, TransientError
@@ -24,36 +21,6 @@ from trackbridge_adapters.mlflow.rest_server import BrokenError, Json, Server
 from trackbridge_adapters.mlflow.rest_spool import Spool
 
 FILE = FileRef(RunRef("project", "a" * 32), "", "a.bin")
-
-
-@contextmanager
-def answering(state: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that has the same answer to everything, and what it was asked."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked.append(self.path)
-            self.send_response(state)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = answer  # noqa: N815 - as the base class calls them
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class FullDisk(io.BytesIO):

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import at_once
 import mlflow_servers
 import pytest
 from mlflow.entities import ViewType
@@ -58,31 +59,15 @@ def test_two_migrations_and_a_live_client_lose_and_double_nothing(
     for name, origin in zip(names, origins):
         store(registry.open_writer(origin), made(name, 8))
     target = f"mlflow:{proxied}"
-    stop, logged, failures = threading.Event(), [], []
+    client, logged = MlflowClient(proxied), []
+    number = client.create_experiment(f"live {uuid.uuid4().hex}")
 
-    def live() -> None:
-        client = MlflowClient(proxied)
-        number = client.create_experiment(f"live {uuid.uuid4().hex}")
-        while not stop.is_set():
-            run = client.create_run(number).info.run_id
-            client.log_metric(run, "loss", 1.0)
-            logged.append(run)
+    def log() -> None:
+        run = client.create_run(number).info.run_id
+        client.log_metric(run, "loss", 1.0)
+        logged.append(run)
 
-    def move(origin: str) -> None:
-        try:
-            failures.extend(trackbridge.migrate(origin, target).failures)
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    threads = [threading.Thread(target=move, args=[origin]) for origin in origins]
-    client = threading.Thread(target=live)
-    for thread in (client, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stop.set()
-    client.join()
+    failures = at_once.migrated(origins, target, log)
     assert failures == [] and logged
     for origin in origins:
         found = trackbridge.verify(origin, target)

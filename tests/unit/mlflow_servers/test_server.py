@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -15,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import at_once
 import pytest
 from mlflow.tracking import MlflowClient
 from servers import MYSQL, POSTGRES, Databases
@@ -269,28 +269,15 @@ def test_two_migrations_and_a_live_client_lose_nothing_of_each_other(
 ) -> None:
     uri = databases.new(tmp_path / "a")
     origins = [seeded(made(prefix, 30)) for prefix in ("one", "two")]
-    stop, logged, failures = threading.Event(), [], []
+    client, logged = MlflowClient(uri), []
 
-    def live() -> None:
-        client = MlflowClient(uri)
-        while not stop.is_set():
-            number = client.create_experiment(f"live {len(logged)}")
-            run = client.create_run(number).info.run_id
-            client.log_metric(run, "loss", 1.0)
-            logged.append(run)
+    def log() -> None:
+        number = client.create_experiment(f"live {len(logged)}")
+        run = client.create_run(number).info.run_id
+        client.log_metric(run, "loss", 1.0)
+        logged.append(run)
 
-    def move(origin: str) -> None:
-        report = trackbridge.migrate(origin, f"mlflow:{uri}")
-        failures.extend(report.failures)
-
-    threads = [threading.Thread(target=move, args=[origin]) for origin in origins]
-    client = threading.Thread(target=live)
-    for thread in (client, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stop.set()
-    client.join()
+    failures = at_once.migrated(origins, f"mlflow:{uri}", log)
     assert failures == [] and logged
     for origin in origins:
         assert trackbridge.verify(origin, f"mlflow:{uri}").holds

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import ORIGIN, RunRef
@@ -54,6 +54,15 @@ def _seeded(client: MlflowClient, run: PlainRun) -> PlainRun:
     return replace(run, run_id=run_id)
 
 
+def plain_points(client: MlflowClient, run: Run) -> list[PlainPoint]:
+    """The whole histories of a run's metrics."""
+    return [
+        PlainPoint(key, point.step, moment(point.timestamp), point.value)
+        for key in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, key)
+    ]
+
+
 def peeked(client: MlflowClient, ref: RunRef) -> PlainRun:
     """A run as MLflow's client shows it."""
     run = client.get_run(ref.run_id)
@@ -63,11 +72,7 @@ def peeked(client: MlflowClient, ref: RunRef) -> PlainRun:
         run.info.run_id,
         run.info.run_name,
         run.data.params,
-        [
-            PlainPoint(key, point.step, moment(point.timestamp), point.value)
-            for key in run.data.metrics
-            for point in client.get_metric_history(ref.run_id, key)
-        ],
+        plain_points(client, run),
         {
             path: (folder / path).read_bytes()
             for path in listed(client, ref.run_id, None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import Stale, fill_disk
 
 from trackbridge.adapter import STORE, FileRef, Query, Row, RunKey, Writer
 from trackbridge.columns import batches
@@ -369,17 +370,12 @@ def test_ids_of_mlflow_stay_as_they_are(writer: Writer) -> None:
     assert len(writer.target(RunKey("toy", "", "p", "short")).run_id) == 32
 
 
-class _Stale(io.RawIOBase):
-    def read(self, size: int = -1) -> bytes:
-        raise OSError(116, "Stale file handle")
-
-
 def test_an_error_of_a_stream_is_not_taken_for_one_of_the_file_that_it_is_copied_to(
     writer: Writer,
 ) -> None:
     made = run("a")
     with pytest.raises(OSError, match="Stale file handle"), writer.open([made.key]) as sink:
-        sink.put_file(FileRef(writer.target(made.key), "", "x"), _Stale())  # type: ignore[arg-type]
+        sink.put_file(FileRef(writer.target(made.key), "", "x"), Stale())  # type: ignore[arg-type]
 
 
 def test_a_full_disk_is_an_error_of_the_file_that_is_written(
@@ -390,15 +386,5 @@ def test_a_full_disk_is_an_error_of_the_file_that_is_written(
         pytest.raises(ConfigError, match=r"x: cannot be written \(No space left"),
         writer.open([made.key]) as sink,
     ):
-        _fill(monkeypatch)
+        fill_disk(monkeypatch)
         sink.put_file(FileRef(writer.target(made.key), "", "x"), io.BytesIO(b"x"))
-
-
-def _fill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that are opened from now on lie on a full disk."""
-    opened = io.open
-
-    def full(path: object, mode: str = "r", *arguments: object, **named: object) -> object:
-        return opened("/dev/full" if "w" in mode else path, mode, *arguments, **named)  # type: ignore
-
-    monkeypatch.setattr(io, "open", full)
