@@ -18,7 +18,7 @@ import stores
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 import mlflow_servers
 
-LOGGED_RUNS, LOGGED_POINTS = 8, 10_000
+LOGGED_RUNS, LOGGED_POINTS = 8, 20_000
 """Runs, and points of each, that both ways of writing send."""
 KEYS = 10
 WARM = 40

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import databases
@@ -31,6 +31,7 @@ CACHE = "XDG_CACHE_HOME"
 
 SMALL_RUNS = 3_000
 Measured = dict[str, float]
+Cells = tuple[str, str, str, str]
 Row = Callable[[str, str, list[tuple[str, int]], int], None]
 
 
@@ -212,7 +213,7 @@ def report(work: Path, points: int, only: str) -> None:
     """Make the data, run every work that is asked for, print the table."""
     stores.mlflow_database(work / "points.db", runs=100, points=points // 100)
     naive_points = stores.NAIVE_RUNS * (points // 100)
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[Cells] = []
     others: dict[str, Measured] = {}
 
     def row(title: str, ours: str, against: list[tuple[str, int]], count: int) -> None:
@@ -258,9 +259,7 @@ def report(work: Path, points: int, only: str) -> None:
             [("bare_loop", records)],
             records,
         )
-    for ours in rest.AGAINST:
-        if only in ours:
-            rows.append(rest_row(work, ours, points))
+    rows += rest_rows(work, only, points)
     for title, arguments in (("--help", ["--help"]), ("ls", ["ls", f"{work}/points.db"])):
         if only in "start_up":
             rows.append((f"trackbridge {title}", f"{start_up(*arguments):.2f} s", "", ""))
@@ -287,25 +286,38 @@ def _report_servers(work: Path, points: int, row: Row) -> None:
         databases.drop()
 
 
-def rest_row(work: Path, ours: str, points: int) -> tuple[str, str, str, str]:
-    """One work of the REST lane beside the client's, with CPU of server and client for a point.
-
-    Both of them share the machine's cores, which the server alone can fill.
-    """
-    naive = rest.AGAINST[ours]
+def rest_rows(work: Path, only: str, points: int) -> Iterator[Cells]:
+    """The REST lane beside MLflow's client, on servers of the database that is named."""
     runs = max(stores.NAIVE_RUNS, points // rest.LESS // rest.POINTS)
     database = work / "rest.db"
-    if not database.exists():
-        stores.mlflow_database(database, runs=runs, points=rest.POINTS)
+    for ours in rest.AGAINST:
+        if only in ours:
+            if not database.exists():
+                stores.mlflow_database(database, runs=runs, points=rest.POINTS)
+            yield rest_row(work, ours, "SQLite", f"sqlite:///{database}", runs * rest.POINTS)
+    if only in "rest_write":
+        uri = databases.POSTGRES.new(work / "rest-postgres")
+        try:
+            yield rest_row(work, "rest_write", "PostgreSQL", uri, 0)
+        finally:
+            databases.POSTGRES.drop()
+
+
+def rest_row(work: Path, ours: str, kind: str, uri: str, stored: int) -> Cells:
+    """One work beside the client's, with CPU of server and client for a point.
+
+    All share the machine's cores: a server with its database can fill them alone.
+    """
+    naive = rest.AGAINST[ours]
     written = rest.LOGGED_RUNS * rest.LOGGED_POINTS
     counts = {
-        "rest_read": runs * rest.POINTS,
+        "rest_read": stored,
         "rest_client_history": stores.NAIVE_RUNS * rest.POINTS,
         "rest_write": written,
         "rest_client_log_batch": written,
     }
     figures = {}
-    with rest.server(work, f"sqlite:///{database}"):
+    with rest.server(work, uri):
         for name in (naive, ours):
             seconds = measure(name, work)["seconds"]
             used = json.loads((work / rest.PROCESSOR).read_text())
@@ -315,12 +327,8 @@ def rest_row(work: Path, ours: str, points: int) -> tuple[str, str, str, str]:
             figures[name] = counts[name] / seconds, words
     (rate, words), (other, others) = figures[ours], figures[naive]
     against = f"{rate / other:.2f} x {naive} ({other:,.0f}/s; CPU a point: {others})"
-    return (
-        f"MLflow server on SQLite, {ours}, points",
-        f"{rate:,.0f}/s",
-        f"CPU a point: {words}",
-        against,
-    )
+    title = f"MLflow server on {kind}, {ours}, points"
+    return title, f"{rate:,.0f}/s", f"CPU a point: {words}", against
 
 
 def main() -> None:

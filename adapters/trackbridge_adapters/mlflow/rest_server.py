@@ -34,8 +34,10 @@ Json = dict[str, Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-READING, WRITING = 16, 4
-"""Requests that are under way at a time. More that write only wait for each other's locks."""
+READING, WRITING = 16, 8
+"""Requests that are under way at a time: twice the workers that a server has by default write, so
+that one has work while another waits for its database.
+"""
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 120
 """MLflow waits as long for an answer (environment_variables.py, MLFLOW_HTTP_REQUEST_TIMEOUT)."""

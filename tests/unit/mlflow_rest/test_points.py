@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -20,7 +22,10 @@ Points = Counter[tuple[str, str, int, float]]
 
 @pytest.fixture(scope="module")
 def filled(proxied: str) -> tuple[str, str, Points]:
-    """A server, an experiment of three runs, their points; `flat` says nothing of its length."""
+    """A server, an experiment of three runs, their points.
+
+    `flat` says nothing of its length; the latest point of `turning` is in its middle.
+    """
     client = MlflowClient(proxied)
     project = f"points {uuid.uuid4().hex[:8]}"
     number = client.create_experiment(project)
@@ -29,6 +34,7 @@ def filled(proxied: str) -> tuple[str, str, Points]:
         run = client.create_run(number).info.run_id
         points = [Metric("rising", i * 0.5, 1000 + i, i) for i in range(length)]
         points += [Metric("flat", -1.5 * i, 1000 + i, 0) for i in range(length)]
+        points += [Metric("turning", i, 1000 + i, i % 35) for i in range(length)]
         client.log_batch(run, metrics=points)
         expected.update((run, p.key, p.step, p.value) for p in points)
     return proxied, project, expected
@@ -61,11 +67,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 HISTORY = "mlflow/metrics/get-history"
 
 
-def test_metrics_of_several_runs_come_in_one_answer(
+def test_metrics_of_several_runs_come_in_one_answer_but_for_the_last(
     filled: tuple[str, str, Points], asked: Counter[str]
 ) -> None:
     assert read(filled) == filled[2]
-    assert (asked[rest_points.BULK], asked[HISTORY]) == (2, 0)
+    assert (asked[rest_points.BULK], asked[HISTORY]) == (3, 3)
 
 
 @pytest.mark.parametrize("limit", [2, 49, 50, 51, 120])
@@ -76,18 +82,30 @@ def test_an_answer_that_may_have_been_cut_is_read_anew(
     assert read(filled) == filled[2]
 
 
+@pytest.mark.parametrize("most", [0, 1, 2, 35, 36, 50, 51, 86, 120])
 def test_a_server_that_gives_less_than_it_says_is_noticed(
-    filled: tuple[str, str, Points], asked: Counter[str], monkeypatch: pytest.MonkeyPatch
+    filled: tuple[str, str, Points], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counting = Server.get
-
-    def cut(self: Server, path: str, /, **params: Any) -> Json:
-        answer = counting(self, path, **params)
-        return {"metrics": answer["metrics"][:40]} if path == rest_points.BULK else answer
-
-    monkeypatch.setattr(Server, "get", cut)
+    change(monkeypatch, lambda points: points[:most])
     assert read(filled) == filled[2]
-    assert asked[HISTORY] > 0
+
+
+def test_an_answer_whose_runs_are_mixed_is_not_believed(
+    filled: tuple[str, str, Points], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(monkeypatch, lambda points: sorted(points, key=itemgetter("timestamp")))
+    assert read(filled) == filled[2]
+
+
+def change(monkeypatch: pytest.MonkeyPatch, points: Callable[[list[Json]], list[Json]]) -> None:
+    """Have the points of an answer without pages changed on their way."""
+    real = Server.get
+
+    def changed(self: Server, path: str, /, **params: Any) -> Json:
+        answer = real(self, path, **params)
+        return {"metrics": points(answer["metrics"])} if path == rest_points.BULK else answer
+
+    monkeypatch.setattr(Server, "get", changed)
 
 
 def test_a_server_without_that_call_is_asked_metric_by_metric(
@@ -95,7 +113,7 @@ def test_a_server_without_that_call_is_asked_metric_by_metric(
 ) -> None:
     monkeypatch.setattr(rest_points, "BULK", "/ajax-api/2.0/mlflow/metrics/no-such-call")
     assert read(filled) == filled[2]
-    assert asked[HISTORY] == 6
+    assert asked[HISTORY] == 9
 
 
 def test_a_time_that_is_none_is_null_and_named(proxied: str) -> None:
