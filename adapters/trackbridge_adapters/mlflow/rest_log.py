@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
 import zlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from operator import itemgetter
@@ -23,8 +22,10 @@ BATCH, MAX_PARAMS_TAGS_PER_BATCH, MAX_BATCH_LOG_REQUEST_SIZE in mlflow/utils/val
 """
 NUMBERS = 110
 """Most bytes of a metric in a request beside its key."""
-SPREAD = 4
+SPREAD = 8
 """Parts of a large run that are sent at a time; a metric is always in the same one."""
+WAITING = 48
+"""Requests that wait to be sent."""
 TOGETHER = 20_000
 """Points of a large run that are sorted by metric: a server finds and writes the latest point of
 each metric of a request (sqlalchemy_store.py, `_update_latest_metrics_if_necessary`, 3.17).
@@ -32,42 +33,72 @@ each metric of a request (sqlalchemy_store.py, `_update_latest_metrics_if_necess
 BUFFERED = 100_000
 """Points that may wait for others of their run."""
 
+Action = Callable[[], object]
+
 
 class Lanes:
-    """Threads that do what they are given, each in order: a run's latest values depend on it."""
+    """Threads that do what they are given: of each lane in order, of all of them `WRITING`.
+
+    The latest values of a run depend on the order.
+    """
 
     def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._lanes: dict[object, deque[Action]] = {}
+        self._free: deque[object] = deque()
+        self._count = 0
+        self._closed = False
         self._error: BaseException | None = None
-        self._queues: list[queue.Queue[Callable[[], object] | None]] = []
-        self._threads = []
-        for _ in range(WRITING):
-            waiting: queue.Queue[Callable[[], object] | None] = queue.Queue(4)
-            thread = threading.Thread(target=self._work, args=(waiting,), daemon=True)
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WRITING)]
+        for thread in self._threads:
             thread.start()
-            self._queues.append(waiting)
-            self._threads.append(thread)
 
-    def put(self, lane: int, action: Callable[[], object]) -> None:
-        """Have something done, after what the same lane was given before."""
-        if self._error is None:
-            self._queues[lane % WRITING].put(action)
+    def put(self, lane: object, action: Action) -> None:
+        """Have something done after what the same lane was given before; waits while many wait."""
+        with self._change:
+            self._change.wait_for(lambda: self._count < WAITING)
+            self._count += 1
+            if lane in self._lanes:
+                self._lanes[lane].append(action)
+            else:
+                self._lanes[lane] = deque([action])
+                self._free.append(lane)
+            self._change.notify_all()
 
     def close(self) -> None:
-        """Wait for everything; raises the first error."""
-        for waiting in self._queues:
-            waiting.put(None)
+        """Wait for everything; raises the first error, after which nothing more was done."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
         for thread in self._threads:
             thread.join()
         if self._error is not None:
             raise self._error
 
-    def _work(self, waiting: queue.Queue[Callable[[], object] | None]) -> None:
-        while (action := waiting.get()) is not None:
-            if self._error is None:
-                try:
-                    action()
-                except BaseException as error:  # noqa: BLE001 - raised by `close`
-                    self._error = error
+    def _work(self) -> None:
+        while (lane := self._taken()) is not None:
+            try:
+                if self._error is None:
+                    self._lanes[lane][0]()
+            except BaseException as error:  # noqa: BLE001 - raised by `close`
+                self._error = error
+            self._done(lane)
+
+    def _taken(self) -> object | None:
+        """A lane in which nothing is under way; None when there will be no more."""
+        with self._change:
+            self._change.wait_for(lambda: self._free or (self._closed and not self._lanes))
+            return self._free.popleft() if self._free else None
+
+    def _done(self, lane: object) -> None:
+        with self._change:
+            self._count -= 1
+            self._lanes[lane].popleft()
+            if self._lanes[lane]:
+                self._free.append(lane)
+            else:
+                del self._lanes[lane]
+            self._change.notify_all()
 
 
 class Log:
@@ -102,7 +133,6 @@ class Log:
     def _flush(self, run: str) -> None:
         metrics = sorted(self._waiting.pop(run), key=itemgetter("key"))  # stable
         self._count -= len(metrics)
-        lane = zlib.crc32(run.encode())
         if len(metrics) <= METRICS and run not in self._large:
             parts = {0: metrics}
         else:
@@ -113,7 +143,7 @@ class Log:
         for number, part in parts.items():
             for some in packed(part, METRICS, _bytes):
                 body = {"run_id": run, "metrics": some}
-                self._lanes.put(lane + number, lambda body=body: log_batch(self._server, body))  # type: ignore[misc]
+                self._lanes.put((run, number), lambda body=body: log_batch(self._server, body))  # type: ignore[misc]
 
 
 def log_batch(server: Server, body: Json) -> None:
