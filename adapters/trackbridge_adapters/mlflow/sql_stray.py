@@ -15,7 +15,7 @@ from trackbridge_adapters.mlflow import sql_models
 from trackbridge_adapters.mlflow.entities import moment
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.sql_list import experiments
-from trackbridge_adapters.mlflow.sql_traces import files
+from trackbridge_adapters.mlflow.sql_traces import files, files_there
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Batch
@@ -34,7 +34,7 @@ def listed(
     """The models without a run in the experiments that a query means."""
     labels, deleted = experiments(session)
     found = list(_found(session, ids))
-    filed = files([model["location"] for model in found], home)
+    filed = files_there([model["location"] for model in found], home)
     for (row, model), entries in zip(sql_models.described(session, found, {}), filed):
         number, made = str(model["experiment"]), moment(model["created"])
         project = labels.get(number, number)

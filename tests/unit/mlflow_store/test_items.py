@@ -135,6 +135,22 @@ def _tags(path: Path) -> Iterator[Any]:
         yield from database.execute("SELECT * FROM trace_tags").fetchall()
 
 
+def test_a_stray_model_with_a_file_that_cannot_be_read_is_named_and_the_other_arrives(
+    source: Path, target: Path
+) -> None:
+    (weights,) = source.parent.rglob("weights.bin")
+    link = weights.with_name("out")
+    link.symlink_to("/etc/hostname")
+    report = migrate(str(source), str(target))
+    (failure,) = report.failures
+    assert failure.run == f"stray_models {weights.parts[-3]}"
+    assert "artifacts/out: a link that leaves the folder" in failure.error
+    assert report.items["stray_models"].copied == 1
+    link.unlink()
+    report = migrate(str(source), str(target))
+    assert (report.failures, report.items["stray_models"].copied) == ([], 1)
+
+
 def test_a_second_migration_moves_only_what_is_new_or_changed(source: Path, target: Path) -> None:
     migrate(str(source), str(target))
     before = {table: rows(target, table) for table in sql_left.MOVED}
