@@ -31,6 +31,11 @@ class Chosen:
     listed: list[RunInfo]
     """What was listed for which query: the above, and runs that do not meet the expression."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run of the projects that are named is meant, but for deleted ones."""
+        return not self.query.run_ids and self.query.since is None
+
     def losses(self) -> list[Loss]:
         """What is left out without having been asked for, so that nobody overlooks it."""
         losses = Losses()

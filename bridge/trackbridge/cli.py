@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -141,6 +141,15 @@ def _json(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
+def _strictness(command: Command) -> Command:
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Damage in the source, and what was deleted there since it was moved, make the exit "
+        "code 1.",
+    )(command)
+
+
 def _movement(command: Command) -> Command:
     """Options of the commands that write."""
     command = _with(
@@ -158,9 +167,8 @@ def _movement(command: Command) -> Command:
             help="Processes, for targets that take several writers.",
         ),
         click.option("--dry-run", is_flag=True, help="Only say what would be done, like `plan`."),
-        click.option("--strict", is_flag=True, help="Damage in the source makes the exit code 1."),
     )
-    return _selection(_placement(command))
+    return _selection(_placement(_strictness(command)))
 
 
 @main.command()
@@ -214,8 +222,9 @@ def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
 @click.argument("target")
 @_selection
 @_placement
+@_strictness
 @_json
-def verify(source: str, target: str, as_json: bool, **options: Any) -> None:
+def verify(source: str, target: str, as_json: bool, strict: bool, **options: Any) -> None:
     """Compare every run of SOURCE with its copy in TARGET, value by value.
 
     The exit code is 0 only if every run is there and equal. Give it the options that `migrate` got:
@@ -227,8 +236,8 @@ def verify(source: str, target: str, as_json: bool, **options: Any) -> None:
     wishes = _wishes(**options)
     with Bars("verify") as bars:
         result = compare(source, target, **wishes, progress=bars)
-    print_comparison(result, as_json)
-    sys.exit(0 if result.holds else 1)
+    print_comparison(result, without_secrets(target), as_json)
+    sys.exit(0 if result.holds and not _too_much(strict, gone=result.gone) else 1)
 
 
 @main.command()
@@ -302,9 +311,17 @@ def _migrate(
     with Bars("migrate") as bars:
         report = move(source, target, **wishes, workers=workers, target_options=root, progress=bars)
     print_report(report, without_secrets(target), as_json)
-    if strict and report.damage:
-        line("strict: what is damaged in the source makes the exit code 1", err=True)
-    sys.exit(0 if report.verified and not (strict and report.damage) else 1)
+    doubts = _too_much(strict, damaged=report.damage, gone=report.gone)
+    sys.exit(0 if report.verified and not doubts else 1)
+
+
+def _too_much(strict: bool, **found: Collection[Any]) -> bool:
+    """Whether a strict call takes offence at something, which is said."""
+    offences = [what for what, those in found.items() if those and strict]
+    if offences:
+        what = " or ".join(offences)
+        line(f"strict: what is {what} in the source makes the exit code 1", err=True)
+    return bool(offences)
 
 
 def _plan(source: str, target: str, as_json: bool, wishes: dict[str, Any]) -> None:

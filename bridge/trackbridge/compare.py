@@ -16,9 +16,11 @@ from trackbridge.errors import (
     UnsupportedError,
 )
 from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.gone import Search
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import chunked
 from trackbridge.proof import Comparison, Difference, compare_chunk
+from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
 
@@ -89,15 +91,18 @@ def verify(
     named = partial(placing.project, renamed=renamed)
     origins = shared.Origins(here, placing.renamed(runs, renamed))
     rows = persist(lambda: shared.read_for(reader, meant.query, origins, named, result.losses))
-    theirs = persist(lambda: shared.read(other, EVERY_RUN, shared.Origins(there)))
+    origins_there = shared.Origins(there)
+    theirs = persist(lambda: shared.read(other, EVERY_RUN, origins_there))
     lacking = shared.lacking(rows, theirs)
     result.differences += [
         Difference("", table, " ".join(map(str, name)), "not in the target as in the source")
         for table, name in lacking
     ]
-    labels = items.Labels(origins, writer, shared.Origins(there), named)
+    labels = items.Labels(origins, writer, origins_there, named)
     result.items = items.compare(reader, other, meant.query, labels)
     result.differences += items.differences(result.items)
+    search = Search(Receipts(reader.address, other.address).latest(), meant, reader, other)
+    result.gone = search.everything(here, others, rows, origins, origins_there)
     return result
 
 

@@ -16,6 +16,7 @@ from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import Progress, Silence, compare_apart
 from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.gone import Gone, Search, remember
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_apart, check_renames
 from trackbridge.plan import Chunk, chunked
@@ -53,6 +54,8 @@ class Report:
     """What a person should know of the target now; see `Writer.advice`."""
     items: dict[str, Tally] = field(default_factory=dict)
     """What became of items, by kind."""
+    gone: list[Gone] = field(default_factory=list)
+    """What is in the target from earlier calls, and was deleted at the source since."""
     seconds: float = 0.0
 
     @property
@@ -100,7 +103,7 @@ def migrate(
     ahead = [*waiting, *doubtful]
     job.progress.begin(len(ahead), sum(info.points for info in ahead))
     waiting += job.examine(reader, doubtful)
-    rows, here, there = persist(lambda: job.shared(reader, meant))
+    rows, here, there = persist(lambda: job.read_shared(reader, meant))
     early = {"projects"}  # before the runs that lie in them
     job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, early)))
     chunks = list(chunked(waiting))
@@ -123,6 +126,7 @@ def migrate(
         for table, name in lacking
     ]
     job.move_items(reader, meant.query, items.Labels(here, writer, there, job.named))
+    job.look_for_gone(reader, meant, rows, here, there)
     if report.copied or report.updated:
         report.advice = writer.advice
     elif where is not None and not runs:
@@ -210,7 +214,7 @@ class _Job:
         self.losses.merge(meant.losses())
         return runs
 
-    def shared(
+    def read_shared(
         self, reader: Reader, meant: Chosen
     ) -> tuple[shared.Rows, shared.Origins, shared.Origins]:
         """Shared rows of the source, and the origins of what is here and will be there."""
@@ -234,6 +238,19 @@ class _Job:
             for kind, tally in found.items()
             for name, why in tally.failures
         )
+
+    def look_for_gone(
+        self,
+        reader: Reader,
+        meant: Chosen,
+        rows: shared.Rows,
+        here: shared.Origins,
+        there: shared.Origins,
+    ) -> None:
+        """Name what was deleted at the source since it was moved, by any call before this one."""
+        search = Search(self._known, meant, reader, self._writer)
+        self.report.gone = search.everything(self._here, self._listed, rows, here, there)
+        remember(self._receipts, self._known.keys(), rows, self._writer, there)
 
     def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
         """The runs that have to be moved, and those in the target that have to be looked at.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trackbridge.choose import Chosen
     from trackbridge.engine import Report
     from trackbridge.forecast import Forecast
+    from trackbridge.gone import Gone
     from trackbridge.losses import Loss
     from trackbridge.proof import Comparison, Tally
 
@@ -23,9 +24,14 @@ LOSSES = {
 }
 """What is said of losses, by whether they are kept."""
 
+GONE = {False: "not found there any more", True: "marked as deleted there"}
+"""What has become of things at the source, by whether they are marked."""
+
 MOST_DIFFERENCES = 50
 MOST_LINES = 20
 """Lines about damage, and about failures, that are printed; `--json` has all."""
+MOST_GONE = 3
+"""Names of what was deleted at the source that are printed; the same holds."""
 
 
 def print_forecast(found: Forecast, as_json: bool) -> None:
@@ -65,6 +71,7 @@ def print_report(report: Report, target: str, as_json: bool) -> None:
         _print_losses(report.losses)
         if report.verified and report.total:
             line(_proof(report, target))
+        _print_gone(report.gone, target)
     if report.advice:
         line(f"note: {report.advice}", err=True)
     _lines("damaged", report.damage)
@@ -110,6 +117,7 @@ def _report_document(report: Report) -> dict[str, Any]:
         "verified": report.verified,
         "failures": [asdict(failure) for failure in report.failures],
         "damage": report.damage,
+        "gone": [asdict(gone) for gone in report.gone],
         "seconds": round(report.seconds, 3),
     }
 
@@ -120,10 +128,10 @@ def _failed(report: Report) -> int:
 
 
 def _words(kind: str) -> str:
-    """What people call items of a kind."""
+    """What people call things of a kind."""
     from trackbridge.schema import ITEMS  # Arrow comes with it, which help does not need
 
-    return ITEMS[kind].words
+    return ITEMS[kind].words if kind in ITEMS else kind.replace("_", " ")
 
 
 def _moved(tally: Tally) -> dict[str, int]:
@@ -144,7 +152,17 @@ def _loss_document(loss: Loss) -> dict[str, Any]:
     return {"kind": loss.kind, "count": loss.count, "example": loss.example}
 
 
-def print_comparison(result: Comparison, as_json: bool) -> None:
+def _print_gone(found: Iterable[Gone], target: str) -> None:
+    for gone in found:
+        names = ", ".join(gone.names[:MOST_GONE]) + (", ..." if len(gone.names) > MOST_GONE else "")
+        line(
+            f"{len(gone.names):,} {_words(gone.kind)} in {target} came from this source and are "
+            f"{GONE[gone.marked]}: {names}; they are left alone: remove them yourself if they are "
+            "not wanted in the target either"
+        )
+
+
+def print_comparison(result: Comparison, target: str, as_json: bool) -> None:
     """Whether two stores are equal, and what is not."""
     if as_json:
         document = {
@@ -162,6 +180,7 @@ def print_comparison(result: Comparison, as_json: bool) -> None:
             },
             "differences": [asdict(difference) for difference in result.differences],
             "losses": [_loss_document(loss) for loss in result.losses.list()],
+            "gone": [asdict(gone) for gone in result.gone],
         }
         click.echo(json.dumps(document))
         return
@@ -184,6 +203,7 @@ def print_comparison(result: Comparison, as_json: bool) -> None:
     if losses:
         click.echo("not compared, since they were not to be moved:")
         table((), ((f"  {loss.kind}", f"{loss.count:,}", loss.example) for loss in losses))
+    _print_gone(result.gone, target)
 
 
 def print_runs(meant: Chosen, as_json: bool) -> None:

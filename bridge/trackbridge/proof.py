@@ -6,7 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
@@ -21,6 +21,9 @@ from trackbridge.row_residual import LABELS
 from trackbridge.schema import LOCAL
 from trackbridge.sidecar import Overlay
 from trackbridge.translate import translation
+
+if TYPE_CHECKING:
+    from trackbridge.gone import Gone
 
 BLOCK = 1 << 20
 MOST_NAMED = 5
@@ -77,6 +80,8 @@ class Comparison:
     """What belongs to no run, by kind."""
     losses: Losses = field(default_factory=Losses)
     """What was not to be moved, and is therefore not compared."""
+    gone: list[Gone] = field(default_factory=list)
+    """What was moved once, was deleted at the source since, and is still in the target."""
 
     @property
     def different(self) -> int:

@@ -145,6 +145,17 @@ def renamed(reader: Reader) -> Mapping[str, str]:
     return _file(reader).renamed
 
 
+def brought(reader: Reader, origins: Origins) -> dict[str, set[Name]]:
+    """Names of rows that a store shows and that were brought there, by table."""
+    file = _file(reader)
+    shown = _native(reader, Query(), origins, Losses(), file.renamed)
+    every = holds_everything(reader.capabilities)  # then nobody else writes rows into it
+    return {
+        table: {name for name in rows if every or name in file.written[table]}
+        for table, rows in shown.items()
+    }
+
+
 def _label(native: str, origins: Origins, renamed: Collection[str]) -> str:
     return native if native in renamed else origins.project(native)
 

@@ -64,6 +64,7 @@ MIGRATED = {
     **dict.fromkeys(("points", "files", "bytes", "verified", "failures", "damage", "seconds")),
     "losses": LOSSES,
     "items": {},
+    "gone": None,
 }
 PLANNED = {
     **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds")),
@@ -76,6 +77,7 @@ COMPARED = {
     "items": {},
     "differences": None,
     "losses": None,
+    "gone": None,
 }
 
 

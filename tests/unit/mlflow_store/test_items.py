@@ -20,6 +20,7 @@ from trackbridge.adapter import Query
 from trackbridge.compare import verify
 from trackbridge.engine import Report, migrate
 from trackbridge.forecast import forecast
+from trackbridge.gone import Gone
 from trackbridge_adapters.mlflow import ADAPTER, sql_left
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -349,3 +350,25 @@ def test_a_trace_of_a_run_of_another_origin_is_found_under_the_run_that_it_was_b
     assert migrate(archive, str(back)).verified
     assert verify(archive, str(back)).holds
     assert rows(back, "trace_request_metadata") == rows(target, "trace_request_metadata")
+
+
+def test_items_that_were_deleted_at_the_source_are_named_and_left_alone(
+    source: Path, target: Path
+) -> None:
+    assert migrate(str(source), str(target)).gone == []
+    [first, *_] = rows(source, "trace_info")
+    for table, column in (
+        ("assessments", "trace_id"),
+        ("spans", "trace_id"),
+        ("trace_tags", "request_id"),
+        ("trace_request_metadata", "request_id"),
+        ("trace_info", "request_id"),
+    ):
+        execute(source, f"DELETE FROM {table} WHERE {column} = ?", first["request_id"])
+    expected = [Gone("traces", [first["request_id"]])]
+    assert migrate(str(source), str(target)).gone == expected
+    assert verify(str(source), str(target)).gone == expected
+    assert len(rows(target, "trace_info")) == KINDS["traces"]
+    execute(source, "UPDATE experiments SET lifecycle_stage = 'deleted'")
+    found = migrate(str(source), str(target), Query(include_deleted=False)).gone
+    assert [gone for gone in found if not gone.marked] == expected
