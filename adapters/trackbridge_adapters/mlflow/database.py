@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from trackbridge.adapter import SHARED_FILE
 from trackbridge.errors import (
@@ -18,6 +18,7 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
+from trackbridge_adapters.mlflow import ENDINGS, disk
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.session import Session, Transaction
 from trackbridge_adapters.mlflow.sqlite import FileSession, is_written, native_errors
@@ -48,17 +49,19 @@ class Database:
     capabilities = SQL
 
     def __init__(self, path: Path, *, owned: bool = False) -> None:
-        self.path, self.name = path, str(path)
+        self.name = str(path)
         self.address = f"sqlite:///{path}"
-        self.identity = str(path.absolute())
-        self.home = path.absolute().parent
+        # SQLite has its journals beside the file that a link leads to, and so do we all of ours
+        self.path = path.resolve() if path.is_symlink() else path
+        self.identity = os.path.realpath(path)
+        self.home = self.path.absolute().parent
         self._owned = owned
         self._restless = False
         self._copied: Stamp | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def exists(self) -> bool:
-        return self.path.is_file()
+        return self.path.is_file() and not is_empty(self.path)
 
     def create(self, root: str) -> None:
         from trackbridge_adapters.mlflow import empty, roots
@@ -107,7 +110,9 @@ class Database:
 
         if not self.exists():
             raise NotFoundError(f"{self.path}: no such database")
-        session = LockedSession(self.path, f"{self.path.absolute().as_uri()}?mode=ro")
+        # a target that may be written is, if a killed writer has left pages that have to go back
+        mode = "rw" if self._owned else "ro"
+        session = LockedSession(self.path, f"{self.path.absolute().as_uri()}?mode={mode}")
         try:
             yield session
         finally:
@@ -118,12 +123,13 @@ class Database:
         for _ in range(ATTEMPTS):
             if self._copied == stamp and self._folder is not None:
                 return Path(self._folder.name, "copy.db")
-            folder = tempfile.TemporaryDirectory(prefix="trackbridge-")
+            with disk.temporary_errors():
+                folder = tempfile.TemporaryDirectory(prefix="trackbridge-")
             copy = Path(folder.name, "copy.db")
-            shutil.copyfile(self.path, copy)
+            copy_file(self.path, copy)
             for suffix, _, _ in stamp.others:
-                with suppress(FileNotFoundError):  # gone meanwhile: the stamp says so
-                    shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
+                with suppress(NotFoundError):  # gone meanwhile: the stamp says so
+                    copy_file(Path(f"{self.path}{suffix}"), Path(f"{copy}{suffix}"))
             if self._stamp() == stamp:
                 with native_errors(self.path):
                     merge = sqlite3.connect(copy)
@@ -150,17 +156,34 @@ class Database:
         return Stamp((status.st_size, status.st_mtime_ns, counter), tuple(others))
 
 
-def check_header(path: Path) -> None:
-    """Refuse what is no SQLite file, in words that say so."""
-    if is_written(path):
-        return
+def copy_file(file: Path, copy: Path) -> None:
+    """Copy a file into a temporary folder."""
+    with _opened(file) as data:
+        disk.write(copy, data, disk.temporary_errors)
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        with path.open("rb") as file:
-            head = file.read(len(MAGIC))
+        return path.open("rb")
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such database") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file has nothing in it yet: a database to SQLite, and a target to us."""
+    return path.stat().st_size == 0
+
+
+def check_header(path: Path) -> None:
+    """Refuse what is no SQLite file, in words that say so."""
+    if is_written(path):
+        return
+    with _opened(path) as file:
+        head = file.read(len(MAGIC))
+    if not head:
+        raise NotFoundError(f"{path}: an empty file, no database yet")
     if head != MAGIC:
         raise ConfigError(f"{path}: not an SQLite database")
 
@@ -168,8 +191,11 @@ def check_header(path: Path) -> None:
 def is_mlflow(path: Path) -> bool:
     """Whether a file is an SQLite database with MLflow's tables; yes where that cannot be told now.
 
-    Namely if it is too damaged, or if somebody writes to it all the time.
+    Namely if it is too damaged, or if somebody writes to it all the time. An empty file may become
+    one, if its name says so: a killed process has left it, or the user has made room for it.
     """
+    if is_empty(path):
+        return path.suffix in ENDINGS
     try:
         with Database(path).session():
             return True

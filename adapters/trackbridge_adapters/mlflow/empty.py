@@ -23,9 +23,11 @@ from pathlib import Path
 
 import platformdirs
 
-from trackbridge.errors import ConfigError
+from trackbridge.errors import ConfigError, TransientError
 from trackbridge_adapters.mlflow import head
 from trackbridge_adapters.mlflow.disk import system_errors
+from trackbridge_adapters.mlflow.files_lock import Lock
+from trackbridge_adapters.mlflow.session import BUSY_SECONDS
 
 _CREATE = """
 import json, sys
@@ -59,8 +61,7 @@ def create(path: Path, artifact_root: str) -> None:
             initialize(f"sqlite:///{draft}", ROOT, str(path))
             _keep(draft)
             _settle(draft, artifact_root)
-        with suppress(FileExistsError):
-            _put(draft, path)
+        _put(draft, path)
 
 
 def initialize(uri: str, artifact_root: str, name: str) -> None:
@@ -136,11 +137,17 @@ def _draft_of(path: Path) -> Iterator[Path]:
 
 
 def _put(draft: Path, path: Path) -> None:
-    """Give a file its name; `FileExistsError` if there is a file of that name."""
+    """Give a file its name, unless there is one of that name that is not empty."""
+    with suppress(OSError):  # it is there, or the file system has no hard links
+        (os.rename if os.name == "nt" else os.link)(draft, path)  # neither replaces anything
+        return
+    if path.exists() and path.stat().st_size:
+        return
+    lock = Lock(path)  # on the empty file, which is made where there is none
+    if not lock.acquire(BUSY_SECONDS):
+        raise TransientError(f"{path}: another program is making it; trying again")
     try:
-        os.link(draft, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: the name is taken first
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        draft.replace(path)
+        if not path.stat().st_size:  # nobody was faster
+            draft.replace(path)
+    finally:
+        lock.release()

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +16,11 @@ import platformdirs
 import pytest
 from mlflow.tracking import MlflowClient
 
-from trackbridge.errors import ConfigError
+from trackbridge import registry
+from trackbridge.engine import migrate
+from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.mlflow import ADAPTER, empty, head
+from trackbridge_adapters.mlflow.files_lock import Lock
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +185,36 @@ def test_a_database_that_somebody_else_makes_at_the_same_time_stays(
         monkeypatch.setattr(empty.os, "link", refuse)
     empty.create(tmp_path / "new.db", str(tmp_path))
     assert {path.name: path.read_bytes()[:6] for path in tmp_path.iterdir()} == {"new.db": content}
+
+
+@pytest.mark.parametrize("address", ["new.db", "mlflow:new.db"])
+def test_an_empty_file_becomes_the_database(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is left where there are no hard links and the process is killed, or by `touch`."""
+    monkeypatch.chdir(tmp_path)
+    Path("new.db").touch()
+    source = Path(__file__).parents[3] / "fixtures" / "mlflow-2.22" / "mlflow.db"
+    assert migrate(str(source), address).verified
+    with pytest.raises(NotFoundError, match="an empty file, no database yet"):
+        Path("other.db").touch()
+        registry.open_reader("mlflow:other.db")
+
+
+def test_of_two_that_fill_an_empty_file_the_first_one_stays(template: Path, tmp_path: Path) -> None:
+    path, drafts = tmp_path / "new.db", [tmp_path / "first", tmp_path / "second"]
+    for draft in drafts:
+        draft.write_text(draft.name)
+    path.touch()
+    lock = Lock(path)
+    assert lock.acquire()
+    late = threading.Thread(target=empty._put, args=(drafts[1], path))
+    late.start()
+    time.sleep(0.2)
+    drafts[0].replace(path)
+    lock.release()
+    late.join()
+    assert path.read_text() == "first"
 
 
 def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -270,6 +271,27 @@ def test_reading_beside_an_open_chunk_does_not_let_other_writers_in(writer: Any)
             assert list(reader.read_runs(refs))
         with other_process(writer.database.path) as other:
             assert says(other) == "database is locked"
+
+
+def test_pages_that_a_killed_writer_left_in_the_file_go_back(writer: Any, tmp_path: Path) -> None:
+    write(writer, [run("a")])
+    place, killed = writer.database.path, tmp_path / "killed"
+    killed.mkdir()
+    connection = sqlite3.connect(place, isolation_level=None)
+    for line in ("PRAGMA cache_size = 1", "PRAGMA cache_spill = 1", "BEGIN", "DELETE FROM runs"):
+        connection.execute(line)
+    long = "x" * 4096
+    connection.executemany(
+        "INSERT INTO params VALUES (?, ?, 'r')", [(str(n), long) for n in range(99)]
+    )
+    for suffix in ("", "-journal"):
+        shutil.copyfile(f"{place}{suffix}", killed / f"{place.name}{suffix}")
+    connection.close()
+    assert (killed / place.name).read_bytes() != place.read_bytes()
+    again = ADAPTER.writer(str(killed / place.name), {})
+    assert [info.key for info in again.list_runs(Query())] == [run("a").key]
+    write(again, [run("b")])
+    assert len(list(again.list_runs(Query()))) == 2
 
 
 @adbc_1_12

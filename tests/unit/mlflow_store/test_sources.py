@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import faulty
 import pytest
 
 from trackbridge.adapter import Batch, FileRef, Query, Reader, RunInfo, RunRef
@@ -113,7 +115,7 @@ def test_a_writer_in_the_midst_of_reading_makes_the_reading_void(source: Path) -
 def test_a_source_that_never_rests_is_a_fault_that_may_pass(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, steps = shutil.copyfile, count()
+    real, steps = database.copy_file, count()
 
     def copied(here: Path, there: Path) -> None:
         real(here, there)
@@ -123,7 +125,7 @@ def test_a_source_that_never_rests_is_a_fault_that_may_pass(
 
     store = Database(source)
     store._restless = True
-    monkeypatch.setattr(database.shutil, "copyfile", copied)
+    monkeypatch.setattr(database, "copy_file", copied)
     with pytest.raises(TransientError, match="all the time"), store.session():
         pass
 
@@ -133,14 +135,41 @@ def test_a_journal_that_goes_while_it_is_copied_is_no_error(
 ) -> None:
     journal = Path(f"{source}-journal")
     journal.write_bytes(b"not a hot one")
-    real = shutil.copyfile
+    real = database.copy_file
 
     def copied(here: Path, there: Path) -> None:
         journal.unlink(missing_ok=True)
         real(here, there)
 
-    monkeypatch.setattr(database.shutil, "copyfile", copied)
+    monkeypatch.setattr(database, "copy_file", copied)
     assert points(ADAPTER.reader(str(source), {})) == points(ADAPTER.reader(str(DATABASE), {}))
+
+
+def test_a_log_is_found_beside_the_file_that_a_link_leads_to(logged: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(logged)
+    assert points(ADAPTER.reader(str(link), {})) == 1 + points(ADAPTER.reader(str(DATABASE), {}))
+    named, linked = Database(logged), Database(link)
+    assert (linked.identity, linked.home, linked.own_root()) == (
+        named.identity,
+        named.home,
+        named.own_root(),
+    )
+
+
+def test_no_room_for_a_copy_is_one_line_that_says_where(
+    logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.fill_disk(monkeypatch)
+    with pytest.raises(ConfigError, match=r"temporary file cannot be written .* TMPDIR"):
+        points(ADAPTER.reader(str(logged), {}))
+
+
+def test_no_place_for_a_copy_is_one_line_too(logged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    with pytest.raises(ConfigError, match=r"temporary file cannot be written .* TMPDIR"):
+        points(ADAPTER.reader(str(logged), {}))
 
 
 def test_a_database_that_is_written_to_all_the_time_is_recognized(
