@@ -34,10 +34,14 @@ Json = dict[str, Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-READING, WRITING = 16, 8
-"""Requests that are under way at a time: twice the workers that a server has by default write, so
-that one has work while another waits for its database.
+READING, WRITING = 16, 6
+"""Requests that are under way at a time.
+
+One that writes takes two of the 15 connections to its database that a worker of a server has (by
+SQLAlchemy's default), the second while it holds the first: with 15 under way none would end.
 """
+EXHAUSTED = "QueuePool limit"
+"""What a worker says, as if the request were wrong, when no connection came free in 30 seconds."""
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 120
 """MLflow waits as long for an answer (environment_variables.py, MLFLOW_HTTP_REQUEST_TIMEOUT)."""
@@ -221,7 +225,7 @@ class Server:
         """The project's error for an answer that is none."""
         state = response.status_code
         code, reason = _reason(response)
-        if state in BUSY:
+        if state in BUSY or EXHAUSTED in reason:
             kind = BrokenError if state == 500 else TransientError
             return kind(f"{self.name}: {state} {reason}", retry_after(response))
         if state == 401:

@@ -13,6 +13,10 @@ from trackbridge.errors import BridgeError, ConfigError, NotFoundError, Transien
 from trackbridge_adapters.mlflow import ADAPTER
 from trackbridge_adapters.mlflow.rest_server import Server
 
+QUEUED = (
+    '{"error_code": "BAD_REQUEST", "message": "QueuePool limit of size 5 overflow 10 reached,'
+    ' connection timed out, timeout 30.00"}'
+)
 KNOWN = '{"error_code": "%s", "message": "of the server\\nin lines"}'
 
 
@@ -49,6 +53,7 @@ def test_a_host_that_does_not_exist_is_a_mistake_in_the_address() -> None:
         (404, KNOWN % "RESOURCE_DOES_NOT_EXIST", NotFoundError, "of the server"),
         (200, "<html>hello</html>", ConfigError, "not as MLflow does"),
         (400, KNOWN % "INVALID_PARAMETER_VALUE", BridgeError, "refused: of the server"),
+        (400, QUEUED, TransientError, "QueuePool limit of size 5"),
         (500, KNOWN % "INTERNAL_ERROR", TransientError, "500 of the server"),
         (503, "", TransientError, "503"),
     ],
