@@ -14,13 +14,19 @@ from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import Progress, Silence, compare_apart
-from trackbridge.errors import BridgeError, ConfigError, TransientError
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    IntegrityError,
+    NotFoundError,
+    TransientError,
+)
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.gone import Gone, Search, remember
 from trackbridge.losses import Loss, Losses
-from trackbridge.placing import NO_RENAMES, Placing, check_apart, check_renames
+from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
-from trackbridge.proof import Comparison, Tally
+from trackbridge.proof import Comparison, Tally, digest_chunk
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
@@ -100,6 +106,7 @@ def migrate(
     report = job.report
     report.total = len(runs)
     waiting, doubtful = job.sort_out(runs)
+    job.name_undone(waiting)
     ahead = [*waiting, *doubtful]
     job.progress.begin(len(ahead), sum(info.points for info in ahead))
     waiting += job.examine(reader, doubtful)
@@ -210,7 +217,7 @@ class _Job:
         self._here = persist(lambda: shared.births(reader, meant.wide, meant.listed))
         self._placing = Placing(self._here, self._listed, self._writer, renames)
         runs = [self._placing.run(info) for info in meant.runs]
-        check_apart(runs)
+        self._placing.check_apart(runs)
         self.losses.merge(meant.losses())
         return runs
 
@@ -274,6 +281,26 @@ class _Job:
                 self.report.skipped += 1
                 self._name_damage(_label(info), receipt.damage)
         return waiting, doubtful
+
+    def name_undone(self, waiting: Iterable[RunInfo]) -> None:
+        """Say which runs will be replaced that were changed in the target since they were proven.
+
+        Another fingerprint may be our own doing, so what was touched is read again.
+        """
+        touched = [
+            there
+            for info in waiting
+            for there in [self._there.get(str(info.key))]
+            for receipt in [self._known.get(str(info.key))]
+            if there and receipt and receipt.target != there.fingerprint
+        ]
+        for there in touched:
+            try:
+                model = persist(partial(digest_chunk, self._writer, [there])).model
+            except (NotFoundError, IntegrityError):  # nothing that could be anybody's work
+                continue
+            if model.totals(_label(there)) != self._known[str(there.key)].digests:
+                self.losses.add("edits of runs in the target undone", "/".join(there.ref))
 
     def _is_old(self, receipt: Receipt, info: RunInfo) -> bool:
         """Whether the run has changed since, or more of its files are wanted than were then."""

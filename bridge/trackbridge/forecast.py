@@ -16,7 +16,7 @@ from trackbridge.errors import NotFoundError
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import example, fit_rows
 from trackbridge.losses import Loss, Losses
-from trackbridge.placing import NO_RENAMES, Placing, check_apart, check_renames
+from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import chunked
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
@@ -63,7 +63,7 @@ def forecast(
     here = shared.births(reader, meant.wide, meant.listed)
     placing = Placing(here, writer.list_runs(EVERY_RUN), writer, renames)
     runs = [placing.run(info) for info in meant.runs]
-    check_apart(runs)
+    placing.check_apart(runs)
     losses = Losses(meant.losses())
     progress.begin(len(runs), sum(info.points for info in runs))
     points = count = size = 0

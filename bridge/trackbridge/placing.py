@@ -7,6 +7,7 @@ already stay where they are, and new ones of their project join them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -38,8 +39,16 @@ class Placing:
         for ref, key in here:
             if key in self._there:
                 homes.setdefault((ref.project, key.project), set()).add(self._stays(key))
-        self._joined = {names: label for names, (label, *more) in homes.items() if not more}
-        """By the names of a project here and at the birth of its runs: where those there lie."""
+        homed = Counter(label for labels in homes.values() for label in labels)
+        self._joined = {
+            names: label
+            for names, (label, *more) in homes.items()
+            if not more and (label == names[1] or homed[label] == 1)
+        }
+        """By the names of a project here and at the birth of its runs: where those there lie.
+
+        Runs that somebody moved into another project of the source's take no others with them.
+        """
 
     def _stays(self, key: RunKey) -> str:
         """The label of a run that is in the target."""
@@ -49,12 +58,32 @@ class Placing:
 
     def run(self, info: RunInfo) -> RunInfo:
         """The run with a key that says where it is to lie."""
-        label = self.renames.get(info.ref.project)
-        if label is None and info.key in self._there:
+        label = self._home(info)
+        if info.ref.project not in self.renames and info.key in self._there:
             label = self._stays(info.key)
-        elif label is None:
-            label = self._joined.get((info.ref.project, info.key.project), info.key.project)
         return replace(info, key=info.key.placed(label))
+
+    def _home(self, info: RunInfo) -> str:
+        """What the project of a run is called in the target."""
+        joined = self._joined.get((info.ref.project, info.key.project), info.key.project)
+        return self.renames.get(info.ref.project, joined)
+
+    def check_apart(self, infos: Iterable[RunInfo]) -> None:
+        """`ConfigError` where runs of two projects would come to lie in one: keys say where.
+
+        Runs that somebody moved to another project in the target stay there, and make no two one.
+        """
+        homes: dict[str, str] = {}
+        for info in infos:
+            if info.key.label != self._home(info):
+                continue
+            home = homes.setdefault(info.key.label, info.ref.project)
+            if home != info.ref.project:
+                raise ConfigError(
+                    f"projects {home!r} and {info.ref.project!r} would both become "
+                    f"{info.key.label!r}, and their notes and tags one; give one of them a name of "
+                    f"its own: --rename-project {_word(info.ref.project)}=NEW"
+                )
 
     def elsewhere(self, info: RunInfo) -> str | None:
         """The project that a run lies in, though it is to be in another one."""
@@ -110,19 +139,6 @@ def check_renames(
                     f"--rename-project {old}={new}: {writer.address} can have no project of that "
                     f"name (it would be called {shown!r}); choose another one"
                 )
-
-
-def check_apart(infos: Iterable[RunInfo]) -> None:
-    """`ConfigError` where runs of two projects would come to lie in one: keys say where."""
-    homes: dict[str, str] = {}
-    for info in infos:
-        home = homes.setdefault(info.key.label, info.ref.project)
-        if home != info.ref.project:
-            raise ConfigError(
-                f"projects {home!r} and {info.ref.project!r} would both become "
-                f"{info.key.label!r}, and their notes and tags one; give one of them a name of "
-                f"its own: --rename-project {_word(info.ref.project)}=NEW"
-            )
 
 
 def _word(text: str) -> str:

@@ -112,6 +112,24 @@ def test_a_run_that_was_changed_in_the_target_since_is_named_and_left_as_it_is(
     assert peek(away) == before
 
 
+def test_a_run_that_was_changed_in_the_target_and_at_the_source_is_replaced_and_named(
+    pair: tuple[str, str],
+) -> None:
+    home, away = pair
+    migrate(home, away)
+    for run in memory.STORES[away].runs.values():
+        run.fingerprint = "touched"  # which is no edit
+    edit(away, "tags", [{"key": "team", "value": "red"}], RunKey("x", "", "p", "run2"))
+    for name in ("run1", "run2"):
+        edit(home, "tags", [{"key": "state", "value": "new"}], RunKey("x", "", "p", name))
+    report = migrate(home, away)
+    assert report.verified
+    [loss] = [loss for loss in report.losses if loss.kind.startswith("edits of")]
+    assert (loss.kind, loss.count) == ("edits of runs in the target undone", 1)
+    assert loss.example == "p/x//p/run2"
+    assert not [loss for loss in migrate(home, away).losses if loss.kind.startswith("edits of")]
+
+
 def test_a_run_that_was_touched_but_not_changed_is_proven_again(
     pair: tuple[str, str], state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

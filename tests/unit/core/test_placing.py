@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from unit.core.samples import POOR, sample
-from unit.core.stores import NOTHING_CHANGES, native, peek, seed, stores
+from unit.core.stores import NOTHING_CHANGES, Sample, native, peek, seed, stores
 
 import trackbridge
 from trackbridge.adapter import Capabilities, Query, RunInfo, RunKey, RunRef
@@ -207,25 +207,49 @@ def test_a_name_that_the_store_cannot_have_is_an_error(
 def test_a_project_that_was_renamed_in_the_target_by_hand_keeps_its_runs(trio: Trio) -> None:
     one, _, away = trio
     trackbridge.migrate(one, away)
-    contents = memory.STORES[away.removeprefix("memory:")]
-    for ref in [ref for ref in contents.runs if ref.project == "p"]:
-        moved = RunRef("mine", ref.run_id)
-        run = contents.runs.pop(ref)
-        place = run.tables["runs"].schema.get_field_index("project")
-        run.tables = {
-            name: data.set_column(
-                place if name == "runs" else data.schema.get_field_index("project"),
-                data.schema.field("project"),
-                [_column(data, "mine")],
-            )
-            for name, data in run.tables.items()
-        }
-        contents.runs[moved] = run
-        files = {f: d for f, d in contents.files.items() if f.run == ref}
-        contents.files.update({f._replace(run=moved): d for f, d in files.items()})
+    for ref in [r for r in runs_in(away) if r.project == "p"]:
+        put(away, ref, "mine")
     seed(one.removeprefix("memory:"), [sample("run1", tags=[]), sample("new")])
     assert trackbridge.migrate(one, away).failures == []
     assert projects(away) == {("mine", "run1"), ("mine", "new"), ("q", "run2")}
+
+
+@pytest.mark.parametrize("more", [[], [sample("run9")]], ids=["its only run", "one of two"])
+def test_a_run_that_was_moved_to_another_project_in_the_target_stays_there(
+    trio: Trio, more: list[Sample]
+) -> None:
+    one, _, away = trio
+    seed(one.removeprefix("memory:"), more)
+    trackbridge.migrate(one, away)
+    put(away, next(r for r, run in runs_in(away).items() if run.key.run_id == "run1"), "q")
+    assert forecast(one, away).runs == 2 + len(more)
+    again = trackbridge.migrate(one, away)
+    assert (again.failures, again.copied) == ([], 0)
+    seed(one.removeprefix("memory:"), [sample("new")])
+    assert trackbridge.migrate(one, away).copied == 1
+    assert ("p", "new") in projects(away)
+    assert ("q", "run1") in projects(away)
+
+
+def runs_in(address: str) -> dict[RunRef, memory.Run]:
+    return memory.STORES[address.removeprefix("memory:")].runs
+
+
+def put(address: str, ref: RunRef, project: str) -> None:
+    """Move a run to another project, as a user of the store might."""
+    contents, moved = memory.STORES[address.removeprefix("memory:")], RunRef(project, ref.run_id)
+    run = contents.runs.pop(ref)
+    run.tables = {
+        name: data.set_column(
+            data.schema.get_field_index("project"),
+            data.schema.field("project"),
+            [_column(data, project)],
+        )
+        for name, data in run.tables.items()
+    }
+    contents.runs[moved] = run
+    files = {f: d for f, d in contents.files.items() if f.run == ref}
+    contents.files.update({f._replace(run=moved): d for f, d in files.items()})
 
 
 def _column(data: object, text: str) -> object:
