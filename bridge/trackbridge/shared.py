@@ -25,6 +25,7 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
+    Sink,
     Writer,
 )
 from trackbridge.columns import batches
@@ -47,6 +48,8 @@ EDITED = {
 """What users of a target change of its rows; the rest is the store's."""
 
 Name = tuple[Any, ...]
+States = dict[str, dict[Name, str | None]]
+"""Digests of what users may change of rows, by table and name."""
 Rows = dict[str, dict[Name, Row]]
 """Shared rows by table and name, labelled with the projects and runs where they were born."""
 
@@ -151,7 +154,7 @@ def brought(reader: Reader, origins: Origins) -> dict[str, set[Name]]:
     shown = _native(reader, Query(), origins, Losses(), file.renamed)
     every = holds_everything(reader.capabilities)  # then nobody else writes rows into it
     return {
-        table: {name for name in rows if every or name in file.written[table]}
+        table: {name for name in rows if every or name in file.ours(table)}
         for table, rows in shown.items()
     }
 
@@ -193,20 +196,28 @@ def _without_not_read(row: Row, losses: Losses) -> str | None:
 def move(
     rows: Rows, origins: Origins, writer: Writer, there: Origins, tables: Collection[str]
 ) -> list[Loss]:
-    """Bring shared rows of some tables to the target; gives what it cannot show."""
-    losses = Losses()
+    """Bring shared rows of some tables to the target; gives what it cannot show.
+
+    Rows and the file of the store may come apart when the process dies, for not every target has
+    transactions. So the file first says what is about to be written, then what was.
+    """
     wanted = {table: rows[table] for table in sorted(tables)}
-    if not lacking(wanted, read(writer, Query(), there)):
+    file = _file(writer)
+    if not file.has_begun(wanted) and not lacking(
+        wanted, _read(writer, Query(), there, Losses(), file)
+    ):
         return []
+    losses = Losses()
     names = {**renamed(writer), **{label: key.project for label, key in origins.placed.items()}}
     before = _native(writer, Query(), there, Losses(), names)
     bare = holds_everything(writer.capabilities)
+    states: States = {}
     with writer.open([]) as sink:
         file = _file(writer)  # now that nobody else writes, where the store has one writer
         file.renamed |= names
         for table, named in wanted.items():
-            foreign = {} if bare else _foreign(named, before[table], file.written[table])
-            gone = (file.written[table].keys() - before[table].keys()) & named.keys()
+            foreign = {} if bare else _foreign(named, before[table], file.ours(table))
+            gone = file.gone(table, before[table]) & named.keys()
             ours = [r for name, r in named.items() if name not in foreign and name not in gone]
             shown = fit_rows(table, ours, writer.capabilities, losses)
             losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
@@ -216,12 +227,20 @@ def move(
             losses.add(f"{table} brought before, now as in this source", _words(other), len(other))
             natives = foreign | {_name(table, row): row for row in shown}
             file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
-            file.written[table] |= {_name(table, row): _state(table, row) for row in shown}
+            states[table] = {_name(table, row): _state(table, row) for row in shown}
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
-        if file.renamed or (file and not bare):
-            sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(file.dumps()))
+        if not bare:
+            file.begun |= {(table, name) for table, named in states.items() for name in named}
+        if file:
+            file.put(sink)
         sink.commit()
+    if file.has_begun(wanted):
+        with writer.open([]) as sink:
+            file = _file(writer)
+            file.end(states)
+            file.put(sink)
+            sink.commit()
     return losses.list()
 
 
@@ -273,13 +292,40 @@ class _File:
     """The file of the store: rows that it does not show, and the names that we have written.
 
     A row is kept with the digest of the native row that stands in its place. `written` has what
-    users may change of a row, as it was when we wrote it, if that is known. `renamed` are projects
-    that were given another name on the way -> the one that they were born with.
+    users may change of a row, as it was when we wrote it, if that is known. `begun` are tables and
+    names of rows of which a process was about to write, and may have written, a new state.
+    `renamed` are projects that were given another name on the way -> the one at their birth.
     """
 
     kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
     written: dict[str, dict[Name, str | None]] = field(default_factory=_by_table)
+    begun: set[tuple[str, Name]] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
+
+    def ours(self, table: str) -> set[Name]:
+        """Names of rows that are ours if they are there."""
+        return self.written[table].keys() | {name for of, name in self.begun if of == table}
+
+    def gone(self, table: str, there: Collection[Name]) -> set[Name]:
+        """Names of rows that were there once and are not any more."""
+        return {
+            name
+            for name in self.written[table]
+            if name not in there and (table, name) not in self.begun
+        }
+
+    def has_begun(self, tables: Collection[str]) -> bool:
+        return any(table in tables for table, _ in self.begun)
+
+    def end(self, states: States) -> None:
+        """What was begun of these tables is written; states of what others began are unknown."""
+        ended = {(table, name) for table, name in self.begun if table in states}
+        for table, name in ended:
+            self.written[table][name] = states[table].get(name)
+        self.begun -= ended
+
+    def put(self, sink: Sink) -> None:
+        sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(self.dumps()))
 
     def replaced(
         self, table: str, there: Mapping[Name, Row], new: Iterable[Row]
@@ -293,11 +339,12 @@ class _File:
             name = _name(table, row)
             now = _state(table, there[name]) if name in there else None
             if now not in (None, _state(table, row)):
-                found[self.written[table].get(name) in (None, now)].append(name)
+                known = None if (table, name) in self.begun else self.written[table].get(name)
+                found[known in (None, now)].append(name)
         return found
 
     def __bool__(self) -> bool:
-        return any((*self.kept.values(), *self.written.values(), self.renamed))
+        return any((*self.kept.values(), *self.written.values(), self.begun, self.renamed))
 
     def keep(self, table: str, named: Mapping[Name, Row], natives: Mapping[Name, str]) -> None:
         """Keep the rows that are not what the store shows under their names."""
@@ -318,6 +365,8 @@ class _File:
             if named
         }
         document = {"format": FORMAT, "rows": rows, "written": written}
+        if self.begun:
+            document["begun"] = [[table, *name] for table, name in sorted(self.begun)]
         if self.renamed:
             document["renamed"] = self.renamed
         return json.dumps(document, sort_keys=True).encode()
@@ -339,6 +388,7 @@ def _file(reader: Reader) -> _File:
             width = len(NAMED_BY[table])
             for entry in entries:
                 file.written[table][tuple(entry[:width])] = next(iter(entry[width:]), None)
+        file.begun.update((table, tuple(name)) for table, *name in document.get("begun", []))
         file.renamed.update(document.get("renamed", {}))
     except NotFoundError:
         return file

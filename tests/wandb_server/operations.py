@@ -24,7 +24,7 @@ FEATURES = (
 
 def _input(function: Callable[..., Any]) -> Callable[..., Any]:
     """A mutation's field: its one argument is an object."""
-    return lambda input: function(**input)  # noqa: A006
+    return lambda input: function(**input)
 
 
 def root(state: State, faults: Faults, user: User) -> Node:

@@ -123,6 +123,7 @@ class RestSink:
         writing = Writing(server, writer.ids, self._keys, self._spool, self._experiments)
         try:
             writing.write(numbers, self._old)
+            self._put_files_of_store()
             registry.write(rows)
         except BaseException as error:
             taken = isinstance(error, BridgeError) and writing.are_taken()
@@ -132,7 +133,6 @@ class RestSink:
             raise
         writing.show(self._old)
         writing.adopt(self._old)
-        self._put_files_of_store()
         writer.forget()
         return {key: ref for ref, key in self._keys.items()}
 
