@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from wandb_server import runs
+from wandb_server import artifacts, runs
 from wandb_server.faults import Faults
 from wandb_server.filters import chosen as runs_by
 from wandb_server.graphql import Node, Refused
@@ -53,6 +54,66 @@ def _queries(state: State, faults: Faults, user: User) -> Node:
         "model": project,
         "models": projects,
         "entity": lambda name: _entity(state, name),
+        "artifact": lambda id: artifacts.node(state, artifacts.find(state, id)),
+        "artifactCollection": lambda id: _collection(state, id),
+        "clientIDMapping": lambda clientID: {"serverID": state.clients.get(clientID)},
+    }
+
+
+def _collection(state: State, found: str) -> Node | None:
+    for project in state.projects.values():
+        for each in project.collections.values():
+            if each.id == found:
+                return artifacts.collection_node(state, each)
+    return None
+
+
+def _artifacts_of(state: State, project: Project) -> Node:
+    """What a project has of artifacts."""
+    names = sorted({each.type for each in project.collections.values()})
+
+    def member(name: str) -> Any:
+        name, _, alias = name.partition(":")
+        found = project.collections.get(name)
+        return found.member(alias or "latest") if found else None
+
+    def membership(name: str) -> Node | None:
+        found = member(name)
+        return artifacts.membership_node(state, found) if found else None
+
+    def artifact(name: str) -> Node | None:
+        found = member(name)
+        return artifacts.node(state, found.artifact) if found else None
+
+    def collections(
+        after: str | None = None,
+        first: int | None = None,
+        filters: str | None = None,
+        order: str | None = None,
+    ) -> Node:
+        found = artifacts.chosen(list(project.collections.values()), filters)
+        show = lambda each: artifacts.collection_node(state, each)  # noqa: E731
+        return connection(found, show, after, first)
+
+    def collection(name: str) -> Node | None:
+        found = project.collections.get(name)
+        return artifacts.collection_node(state, found) if found else None
+
+    def types(after: str | None = None, first: int | None = None, includeAll: bool = False) -> Node:
+        return connection(
+            names, lambda name: artifacts.type_node(state, project, name), after, first
+        )
+
+    def kind(name: str) -> Node | None:
+        return artifacts.type_node(state, project, name) if name in names else None
+
+    return {
+        "artifactTypes": types,
+        "artifactType": kind,
+        "artifactCollections": collections,
+        "artifactCollection": collection,
+        "artifactCollectionMembership": membership,
+        "artifact": artifact,
     }
 
 
@@ -131,6 +192,7 @@ def _project(state: State, faults: Faults, user: User, project: Project) -> Node
         "runs": all_runs,
         "run": run,
         "bucket": run,
+        **_artifacts_of(state, project),
     }
 
 
@@ -147,6 +209,16 @@ def _mutations(state: State, user: User) -> Node:
         "createRunFiles": _input(create_files),
         "markRunFilesUploaded": _input(lambda **_: {"success": True}),
         "deleteRun": _input(lambda **given: runs.delete(state, user, **given)),
+        "createArtifact": _input(partial(artifacts.create, state, user)),
+        "createArtifactManifest": _input(partial(artifacts.create_manifest, state)),
+        "createArtifactFiles": _input(partial(artifacts.create_files, state)),
+        "commitArtifact": _input(partial(artifacts.commit, state)),
+        "useArtifact": _input(partial(artifacts.use, state, user)),
+        "linkArtifact": _input(partial(artifacts.link, state, user)),
+        "addAliases": _input(partial(artifacts.change_aliases, state, True)),
+        "deleteAliases": _input(partial(artifacts.change_aliases, state, False)),
+        "updateArtifact": _input(partial(artifacts.update, state)),
+        "deleteArtifact": _input(partial(artifacts.remove, state)),
         "stopRun": _input(lambda id: _stop(state, user, id)),
     }
 

@@ -6,8 +6,10 @@ import base64
 import gzip
 import json
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +36,8 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.faults = Faults()
+        self.errors: list[str] = []
+        """Tracebacks of the server itself: nothing that a test should meet."""
         self.state = State(Storage(folder))
         self._http: _Listener | None = None
         self._port = 0
@@ -113,6 +117,7 @@ def started(folder: Path) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+    assert not server.errors, server.errors[0]
 
 
 class _Listener(ThreadingHTTPServer):
@@ -133,7 +138,8 @@ class _Listener(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that went away
+        if not isinstance(sys.exc_info()[1], OSError):  # else it is a client that went away
+            self.owner.errors.append(traceback.format_exc())
 
     def break_off(self) -> None:
         for connection in list(self._open):
@@ -216,14 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._note(name, {"path": self.path}, None)
 
     def _note(self, name: str, variables: Any, user: User | None) -> None:
-        request = Request(
-            name,
-            name[0].isupper(),
-            variables,
-            self._status,
-            user.name if user else None,
-            time.time(),
-        )
+        who = user.name if user else None
+        request = Request(name, name[0].isupper(), variables, self._status, who, time.time())
         self.server.owner.faults.note(request)
 
     def _meets(self, name: str) -> bool:
