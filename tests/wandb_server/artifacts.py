@@ -109,7 +109,11 @@ def project_node(project: Project) -> Node:
         "id": project.id,
         "internalId": identity("ProjectInternalId", project.number),
         "name": project.name,
-        "entity": {"__typename": "Entity", "name": project.entity},
+        "entity": {
+            "__typename": "Entity",
+            "id": identity("Entity", project.entity),
+            "name": project.entity,
+        },
     }
 
 
@@ -160,6 +164,16 @@ def type_node(state: State, project: Project, name: str) -> Node:
         "artifactCollections": collections,
         "artifactCollection": one,
     }
+
+
+def project_types(state: State, project: Project) -> Any:
+    """`artifactTypes`: the types of all that a project has."""
+    names = sorted({each.type for each in project.collections.values()})
+
+    def field(after: str | None = None, first: int | None = None, includeAll: bool = False) -> Node:
+        return connection(names, lambda name: type_node(state, project, name), after, first)
+
+    return field
 
 
 def chosen(found: list[Collection], filters: str | None) -> list[Collection]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from wandb_server import artifacts, runs
+from wandb_server import artifacts, registries, reports, runs, sweeps
 from wandb_server.faults import Faults
 from wandb_server.filters import chosen as runs_by
 from wandb_server.graphql import Node, Refused
@@ -54,6 +54,7 @@ def _queries(state: State, faults: Faults, user: User) -> Node:
         "model": project,
         "models": projects,
         "entity": lambda name: _entity(state, name),
+        "organization": lambda name: registries.organization(state, name),
         "artifact": lambda id: artifacts.node(state, artifacts.find(state, id)),
         "artifactCollection": lambda id: _collection(state, id),
         "clientIDMapping": lambda clientID: {"serverID": state.clients.get(clientID)},
@@ -99,16 +100,11 @@ def _artifacts_of(state: State, project: Project) -> Node:
         found = project.collections.get(name)
         return artifacts.collection_node(state, found) if found else None
 
-    def types(after: str | None = None, first: int | None = None, includeAll: bool = False) -> Node:
-        return connection(
-            names, lambda name: artifacts.type_node(state, project, name), after, first
-        )
-
     def kind(name: str) -> Node | None:
         return artifacts.type_node(state, project, name) if name in names else None
 
     return {
-        "artifactTypes": types,
+        "artifactTypes": artifacts.project_types(state, project),
         "artifactType": kind,
         "artifactCollections": collections,
         "artifactCollection": collection,
@@ -174,6 +170,18 @@ def _project(state: State, faults: Faults, user: User, project: Project) -> Node
         found = project.runs.get(name)
         return runs.node(state, found, user) if found else None
 
+    def show_sweep(found: Any) -> Node:
+        return sweeps.node(state, found, user)
+
+    def sweep(sweepName: str) -> Node | None:
+        found = project.sweeps.get(sweepName)
+        return show_sweep(found) if found else None
+
+    def all_sweeps(
+        filters: str | None = None, after: str | None = None, first: int | None = None
+    ) -> Node:
+        return connection(list(project.sweeps.values()), show_sweep, after, first)
+
     return {
         "__typename": "Project",
         "id": project.id,
@@ -192,6 +200,10 @@ def _project(state: State, faults: Faults, user: User, project: Project) -> Node
         "runs": all_runs,
         "run": run,
         "bucket": run,
+        "allViews": partial(reports.of_project, project),
+        "sweep": sweep,
+        "sweeps": all_sweeps,
+        "totalSweeps": len(project.sweeps),
         **_artifacts_of(state, project),
     }
 
@@ -200,6 +212,14 @@ def _mutations(state: State, user: User) -> Node:
     def upsert_bucket(**given: Any) -> Node:
         run, made = runs.upsert(state, user, given)
         return {"bucket": runs.node(state, run, user), "inserted": made}
+
+    def upsert_model(**given: Any) -> Node:
+        made = state.project(given.get("entityName"), given["name"], user) is None
+        project = state.make_project(given.get("entityName"), given["name"], user)
+        project.description = given.get("description") or project.description
+        project.access = given.get("access") or project.access
+        shown = registries.node(state, project, artifacts.project_types(state, project))
+        return {"project": shown, "model": shown, "inserted": made}
 
     def create_files(entityName: str, projectName: str, runName: str, files: list[str]) -> Node:
         return runs.create_files(state, state.run(entityName, projectName, runName, user), files)
@@ -219,6 +239,12 @@ def _mutations(state: State, user: User) -> Node:
         "deleteAliases": _input(partial(artifacts.change_aliases, state, False)),
         "updateArtifact": _input(partial(artifacts.update, state)),
         "deleteArtifact": _input(partial(artifacts.remove, state)),
+        "upsertSweep": _input(partial(sweeps.upsert, state, user)),
+        "createAgent": _input(partial(sweeps.create_agent, state, user)),
+        "agentHeartbeat": _input(partial(sweeps.heartbeat, state, user)),
+        "upsertView": _input(partial(reports.upsert, state, user)),
+        "notifyScriptableRunAlert": _input(partial(reports.alert, state, user)),
+        "upsertModel": _input(upsert_model),
         "stopRun": _input(lambda id: _stop(state, user, id)),
     }
 
