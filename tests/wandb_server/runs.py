@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import mimetypes
+from functools import partial
 from typing import Any
 
 from wandb_server import artifacts, history
@@ -148,6 +149,7 @@ def _console_line(at: int, text: str) -> Node:
 def node(state: State, run: Run, user: User) -> Node:
     """A run as documents see it."""
     project = run.project
+    show = partial(artifacts.node, state)
 
     def files(
         after: str | None = None,
@@ -174,11 +176,11 @@ def node(state: State, run: Run, user: User) -> Node:
         found = found[-last:] if last else found
         return connection(found, lambda item: _console_line(*item), after, first)
 
-    def linked(chosen: list[Any]) -> Any:
-        def field(after: str | None = None, first: int | None = None) -> Node:
-            return connection(chosen, lambda each: artifacts.node(state, each), after, first)
+    def outputs(after: str | None = None, first: int | None = None) -> Node:
+        return connection(artifacts.logged(state, run), show, after, first)
 
-        return field
+    def inputs(after: str | None = None, first: int | None = None) -> Node:
+        return connection(run.used, show, after, first)
 
     def wandb_config(keys: list[str]) -> str:
         own = run.config.get("_wandb", {}).get("value", {})
@@ -227,8 +229,8 @@ def node(state: State, run: Run, user: User) -> Node:
         "fileCount": sum(file.size is not None for file in run.files.values()),
         "files": files,
         "logLines": lines,
-        "outputArtifacts": linked(artifacts.logged(state, run)),
-        "inputArtifacts": linked(run.used),
+        "outputArtifacts": outputs,
+        "inputArtifacts": inputs,
     }
 
 

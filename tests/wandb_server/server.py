@@ -39,6 +39,8 @@ class Server:
         self.errors: list[str] = []
         """Tracebacks of the server itself: nothing that a test should meet."""
         self.state = State(Storage(folder))
+        self.down = threading.Event()
+        """Set while the server does not run, for tests that start it again after a kill."""
         self._http: _Listener | None = None
         self._port = 0
         self.user = self.add_user("tester", KEY, "team", "tester")
@@ -94,6 +96,7 @@ class Server:
         self.state.storage.base = self.address
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
+        self.down.clear()
 
     def stop(self) -> None:
         """Takes no more connections and breaks those that are open; a no-op where it is down."""
@@ -106,6 +109,7 @@ class Server:
         http.break_off()
         self._thread.join()
         self.faults.released = threading.Event()
+        self.down.set()
 
 
 @contextmanager
@@ -158,8 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def parse_request(self) -> bool:
         self._read: bytes | None = None
-        self._status: int | None = None
-        self._lost = False
+        self._lost = self._noted = False
+        self._asked: tuple[str, dict[str, Any], str | None] = ("Unreadable", {}, None)
         return super().parse_request()
 
     def do_POST(self) -> None:
@@ -199,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise Refused("user is not logged in", 401)
 
     def _reply(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self._status = status
+        self._note(status)  # before the answer: who has it finds the request in the log
         self.send_response(status)
         headers = {"Content_Type": "application/json", "Content_Length": str(len(body))} | headers
         for name, value in headers.items():
@@ -213,18 +217,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _guarded(self, name: str, act: Any) -> None:
         """Carries a request out that is no GraphQL, with its faults, and notes it."""
+        self._asked = (name, {"path": self.path}, None)
         try:
             if not self._meets(name):
                 act(self._body())
         except Refused as error:
             self._json(error.status, {"error": str(error)})
         finally:
-            self._note(name, {"path": self.path}, None)
+            self._note(None)
 
-    def _note(self, name: str, variables: Any, user: User | None) -> None:
-        who = user.name if user else None
-        request = Request(name, name[0].isupper(), variables, self._status, who, time.time())
-        self.server.owner.faults.note(request)
+    def _note(self, status: int | None) -> None:
+        if not self._noted:
+            name, variables, user = self._asked
+            kind = name[0].isupper()
+            request = Request(name, kind, variables, status, user, time.time())
+            self.server.owner.faults.note(request)
+            self._noted = True
 
     def _meets(self, name: str) -> bool:
         """Whether a fault ends the request here."""
@@ -254,14 +262,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_graphql(self) -> None:
         owner = self.server.owner
-        name, user = "Unreadable", None
-        given: dict[str, Any] = {}
         try:
             request = json.loads(self._body())
             given = request.get("variables") or {}
             document = graphql.read(request["query"])
-            name = document.name
-            name = name[:1].upper() + name[1:]
+            name = document.name[:1].upper() + document.name[1:]
+            self._asked = (name, given, None)
             if self._meets(name):
                 return
             allowed, headers = owner.faults.take()
@@ -270,6 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(429, _errors("rate limit exceeded"), **headers)
                 return
             user = self._user()
+            self._asked = (name, given, user.name)
             with owner.state.lock:
                 root = operations.root(owner.state, owner.faults, user)
                 data = graphql.execute(document, given, root)
@@ -277,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as error:
             self._json(error.status, _errors(str(error)))
         finally:
-            self._note(name, given, user)
+            self._note(None)
 
     def _stream(self, body: bytes) -> None:
         user, owner = self._user(), self.server.owner

@@ -148,13 +148,5 @@ def node(state: State, sweep: Sweep, user: User) -> Node:
         "runCount": len(sweep.runs),
         "runCountExpected": len(list(_grid(config))),
         "runs": its_runs,
-        "project": lambda: {
-            "__typename": "Project",
-            "id": sweep.project.id,
-            "name": sweep.project.name,
-            "entity": {
-                "id": identity("Entity", sweep.project.entity),
-                "name": sweep.project.entity,
-            },
-        },
+        "project": lambda: artifacts.project_node(sweep.project),
     }

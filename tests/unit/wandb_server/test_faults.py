@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import urllib.error
-from pathlib import Path
 
 import pytest
 from unit.wandb_server.test_pages import ask
@@ -70,24 +69,23 @@ def test_a_lost_answer_doubles_no_rows(server: Server) -> None:
     assert len(server.run("team/p/r1").history) == 20
 
 
-def test_a_server_killed_in_an_upload_comes_back(server: Server, tmp_path: Path) -> None:
+def test_a_server_killed_in_an_upload_comes_back(server: Server) -> None:
     script(server, LOG.replace("wandb.init(", 'wandb.init(mode="offline", '))
     [folder] = (server.folder / "client/dir/wandb").glob("offline-run-*")
     server.faults.fail("upload", "kill")
-    again = threading.Timer(2, server.start)
-    killed = threading.Event()
-    stop = server.stop
 
-    def noted() -> None:
-        stop()
-        if not killed.is_set():
-            killed.set()
-            again.start()
+    def start_again() -> None:
+        server.down.wait(60)
+        time.sleep(1)
+        server.start()
 
-    server.stop = noted  # type: ignore[method-assign]
+    again = threading.Thread(target=start_again)
+    again.start()
     sync(server, folder)
-    server.stop = stop  # type: ignore[method-assign]
-    assert killed.is_set()
+    again.join()
+    assert [request.operation for request in server.faults.requests if request.status is None] == [
+        "upload"
+    ]
     run = server.run("team/p/r1")
     assert len(run.history) == 20
     assert run.state == "finished"
