@@ -1,8 +1,9 @@
-"""Examines an installation: versions, extras, and whether named stores can be read."""
+"""Examines an installation: versions, optional packages, and whether named stores can be read."""
 
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -12,6 +13,9 @@ from trackbridge.errors import BridgeError, without_secrets
 from trackbridge.registry import load, open_reader, targets
 
 CORE = ("pyarrow", "numpy", "pandas", "adbc-driver-sqlite", "protobuf", "fsspec", "joblib")
+OPTIONAL = re.compile(r"(?P<package>[\w.-]+).*extra == ['\"](?P<extra>[\w-]+)['\"]")
+COLLECTIONS = ("all", "dev")
+"""Extras that only gather those of others, and what developers need."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +37,24 @@ def _installation() -> Iterator[Finding]:
     for name in ("trackbridge", *CORE):
         found = _version(name)
         yield Finding(name, found is not None, found or "missing: reinstall trackbridge")
-    for extra in _extras():
-        found = _version(extra)
+    for package, extra in _optional():
+        found = _version(package)
         yield Finding(
-            extra,
+            package,
             True if found else None,
-            found or f'not installed; needed for some targets: pip install "trackbridge[{extra}]"',
+            found or f'not installed; needed for some stores: pip install "trackbridge[{extra}]"',
         )
 
 
-def _extras() -> list[str]:
-    """Extras that are named after the package that they bring."""
+def _optional() -> list[tuple[str, str]]:
+    """Packages that only some stores need, with the extras that bring them."""
     try:
         needed = requires("trackbridge") or []
     except PackageNotFoundError:  # a checkout that is not installed
         needed = []
-    return sorted(
-        {
-            name
-            for line in needed
-            if "extra ==" in line
-            for name in [line.split(";")[0].strip().split(">")[0].split("[")[0].strip()]
-            if f'extra == "{name}"' in line or f"extra == '{name}'" in line
-        }
-    )
+    found = (OPTIONAL.match(line) for line in needed)
+    pairs = [(each["package"], each["extra"]) for each in found if each]
+    return sorted(pair for pair in pairs if pair[1] not in COLLECTIONS)
 
 
 def _version(name: str) -> str | None:

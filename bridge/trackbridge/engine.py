@@ -300,7 +300,9 @@ class _Job:
             except (NotFoundError, IntegrityError):  # nothing that could be anybody's work
                 continue
             if model.totals(_label(there)) != self._known[str(there.key)].digests:
-                self.losses.add("edits of runs in the target undone", "/".join(there.ref))
+                self.losses.add(
+                    "edits of runs in the target undone", "/".join(there.ref), kept=False
+                )
 
     def _is_old(self, receipt: Receipt, info: RunInfo) -> bool:
         """Whether the run has changed since, or more of its files are wanted than were then."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOSSES = {
     True: "not shown natively by the target (kept beside each run, restored on the way back):",
-    False: "not moved:",
+    False: "not moved, or not kept as it was:",
 }
 """What is said of losses, by whether they are kept."""
 

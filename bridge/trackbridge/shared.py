@@ -218,13 +218,19 @@ def move(
         for table, named in wanted.items():
             foreign = {} if bare else _foreign(named, before[table], file.ours(table))
             gone = file.gone(table, before[table]) & named.keys()
+            if table == "model_versions":  # nor new ones of a model that is not there any more
+                models = file.gone("models", before["models"])
+                gone |= {name for name in named if name[:1] in models}
             ours = [r for name, r in named.items() if name not in foreign and name not in gone]
             shown = fit_rows(table, ours, writer.capabilities, losses)
             losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
             losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
             edited, other = file.replaced(table, before[table], shown)
-            losses.add(f"edits of {table} in the target undone", _words(edited), len(edited))
-            losses.add(f"{table} brought before, now as in this source", _words(other), len(other))
+            for kind, names_of in (
+                (f"edits of {table} in the target undone", edited),
+                (f"{table} brought before, now as in this source", other),
+            ):
+                losses.add(kind, _words(names_of), len(names_of), kept=False)
             natives = foreign | {_name(table, row): row for row in shown}
             file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
             states[table] = {_name(table, row): _state(table, row) for row in shown}

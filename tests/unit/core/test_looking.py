@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from unit.core.samples import POOR, points, sample
 from unit.core.stores import NOTHING_CHANGES, seed, stores
 
 import trackbridge
+from trackbridge import doctor
 from trackbridge.doctor import examine
 from trackbridge.errors import NotFoundError
 from trackbridge.show import summarize
@@ -83,6 +85,24 @@ def test_doctor_checks_what_it_is_asked_to(home: str) -> None:
     assert findings[f"memory:{home}"].what == "2 runs can be listed"
     assert findings["memory:nothing"].good is False
     assert "does not exist" in findings["memory:nothing"].what
+
+
+def test_doctor_tells_which_packages_stores_need_and_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = doctor.version
+
+    def without(name: str) -> str:
+        if name == "psycopg2-binary":
+            raise PackageNotFoundError
+        return known(name)
+
+    monkeypatch.setattr("trackbridge.doctor.version", without)
+    findings = {finding.name: finding for finding in examine([])}
+    assert {"mlflow", "wandb", "adbc-driver-postgresql", "pymysql"} <= findings.keys()
+    assert not {"pytest", "ruff", "trackbridge[all]"} & findings.keys()
+    assert findings["psycopg2-binary"].good is None
+    assert 'pip install "trackbridge[postgres]"' in findings["psycopg2-binary"].what
 
 
 def test_doctor_names_an_adapter_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from unit.core.samples import POOR, moment, sample
@@ -273,6 +274,21 @@ def test_a_row_that_was_renamed_in_the_target_is_not_made_again() -> None:
         report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
         assert {"models removed or renamed in the target"} <= {loss.kind for loss in report.losses}
         assert list(named) == [("renamed",)]
+
+
+def test_a_new_version_of_a_model_that_was_removed_in_the_target_is_not_made_there() -> None:
+    with_versions = replace(POOR, holds={**POOR.holds, "model_versions": ("name", "version")})
+    with stores(NOTHING_CHANGES, with_versions) as (home, away):
+        seed(home, [sample()], {"models": [{"name": "m"}, {"name": "n"}]})
+        assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
+        del memory.STORES[away].shared["models"]["m",]
+        new = [{"name": name, "version": "1"} for name in "mn"]
+        seed(home, [], {"model_versions": new})
+        report = trackbridge.migrate(f"memory:{home}", f"memory:{away}")
+        assert ("model_versions removed or renamed in the target", 1, "m 1") in {
+            (loss.kind, loss.count, loss.example) for loss in report.losses
+        }
+        assert [row["name"] for row in native(away, "model_versions")] == ["n"]
 
 
 def test_what_an_adapter_does_not_read_is_named_and_nothing_is_claimed_of_it() -> None:
