@@ -13,8 +13,12 @@ def migrated(origins: Sequence[str], target: str, log: Callable[[], object]) -> 
     stop, failures = threading.Event(), []
 
     def live() -> None:
-        while not stop.is_set():
-            log()
+        try:
+            while not stop.is_set():
+                log()
+        except BaseException as error:
+            failures.append(error)
+            raise
 
     def move(origin: str) -> None:
         try:

@@ -17,6 +17,7 @@ from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     PARENT,
     PENDING_TAG,
+    RUN_NAME,
     milliseconds,
     unpacked,
 )
@@ -143,6 +144,7 @@ class Writing:
         tags = {
             row["key"]: self._told(ref, row["key"], row["value"] or "")
             for row in self._by_run["tags"].get(ref, ())
+            if row["key"] != RUN_NAME  # the server made it of the name; four sessions would nest
         }
         pairs(self._server, run.native_id, params, tags)
         datasets = [_dataset(row) for row in self._by_run["inputs"].get(ref, ())]
