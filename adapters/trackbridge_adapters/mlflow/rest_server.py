@@ -34,12 +34,12 @@ Json = dict[str, Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-READING, WRITING = 16, 4
+READING, WRITING = 16, 6
 """Requests that are under way at a time.
 
 One that writes takes two of the 15 connections to its database that a worker of a server has (by
-SQLAlchemy's default), the second while it holds the first: with 15 under way none would end. With
-six, two migrations and a live client did not get on with a server of one worker.
+SQLAlchemy's default), the second while it holds the first: with 15 under way none would end. So
+two migrations leave room for others on a server of one worker.
 """
 EXHAUSTED = "QueuePool limit"
 """What a worker says, as if the request were wrong, when no connection came free in 30 seconds."""
