@@ -15,9 +15,11 @@ from trackbridge.errors import BridgeError, IntegrityError, TransientError
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import deliver, store
 from trackbridge.testing.samples import simple
+from trackbridge_adapters.mlflow import rest_store
 from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, KEY_TAG, PARENT, PENDING_TAG
 from trackbridge_adapters.mlflow.rest_ids import ID_TAG
 from trackbridge_adapters.mlflow.rest_runs import Writing
+from trackbridge_adapters.mlflow.rest_server import Server
 from trackbridge_adapters.mlflow.rest_write import RestWriter
 
 
@@ -212,3 +214,13 @@ def test_leaving_without_commit_sends_nothing(address: str, project: str) -> Non
     with writer.open([run.key]) as sink:
         deliver(writer, sink, [run])
     assert MlflowClient(address).get_experiment_by_name(project) is None
+
+
+def test_the_run_that_holds_the_files_of_the_store_does_not_look_as_if_it_ran(
+    address: str,
+) -> None:
+    rest_store.make(Server(address))
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name(rest_store.NAME)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED" and run.info.end_time >= run.info.start_time
