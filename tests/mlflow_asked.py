@@ -156,7 +156,11 @@ def items(client: MlflowClient) -> dict[str, Any]:
     found = {}
     for trace in client.search_traces(locations=where):
         found[trace.info.trace_id] = client.get_trace(trace.info.trace_id).to_dict()
-        found[trace.info.trace_id]["info"]["tags"].pop("mlflow.artifactLocation")
+        info = found[trace.info.trace_id]["info"]
+        info["tags"].pop("mlflow.artifactLocation")
+        where_it_is = info["trace_location"]["mlflow_experiment"]
+        number = where_it_is.pop("experiment_id")  # which a target may give anew
+        where_it_is["name"] = client.get_experiment(number).name
     datasets = {
         data.name: (data.tags, data.schema, data.profile, [r.to_dict() for r in data.records])
         for data in client.search_datasets()
