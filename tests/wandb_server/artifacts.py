@@ -10,6 +10,7 @@ import base64
 import json
 import mimetypes
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from wandb_server.filters import meets
@@ -87,6 +88,11 @@ def blob(entity: str, digest: str) -> str:
     return f"wandb_artifacts/{entity}/{digest}"
 
 
+def place(artifact: Artifact, digest: str) -> str:
+    """Where the bytes of one of its files lie, whose digest is as in a manifest (base64)."""
+    return blob(artifact.sequence.project.entity, base64.b64decode(digest).hex())
+
+
 def logged(state: State, run: Run) -> list[Artifact]:
     """Versions that a run made and that are whole (inferred: pending ones are not listed)."""
     found = state.artifacts.values()
@@ -139,36 +145,44 @@ def _short(collection: Collection) -> Node:
     }
 
 
-def type_node(state: State, project: Project, name: str) -> Node:
-    def collections(
+def collections_of(state: State, project: Project, type: str | None = None) -> Node:
+    """The fields that give the collections of a project, all or of one type, and one of them."""
+
+    def every(
         after: str | None = None,
         first: int | None = None,
         filters: str | None = None,
         order: str | None = None,
     ) -> Node:
-        found = [each for each in project.collections.values() if each.type == name]
-        return connection(
-            chosen(found, filters), lambda each: collection_node(state, each), after, first
-        )
+        found = [each for each in project.collections.values() if type in (None, each.type)]
+        show = partial(collection_node, state)
+        return connection(chosen(found, filters), show, after, first)
 
     def one(name: str) -> Node | None:
         found = project.collections.get(name)
         return collection_node(state, found) if found else None
 
-    return {
+    return {"artifactCollections": every, "artifactCollection": one}
+
+
+def type_node(state: State, project: Project, name: str) -> Node:
+    return collections_of(state, project, name) | {
         "__typename": "ArtifactType",
         "id": identity("ArtifactType", project.number, name),
         "name": name,
         "description": None,
         "createdAt": project.created_at,
-        "artifactCollections": collections,
-        "artifactCollection": one,
     }
 
 
+def types(project: Project) -> list[str]:
+    """The types of all that a project has."""
+    return sorted({each.type for each in project.collections.values()})
+
+
 def project_types(state: State, project: Project) -> Any:
-    """`artifactTypes`: the types of all that a project has."""
-    names = sorted({each.type for each in project.collections.values()})
+    """`artifactTypes`."""
+    names = types(project)
 
     def field(after: str | None = None, first: int | None = None, includeAll: bool = False) -> Node:
         return connection(names, lambda name: type_node(state, project, name), after, first)
@@ -256,9 +270,11 @@ def _files(
 
 
 def _file(state: State, artifact: Artifact, name: str, entry: Node) -> Node:
-    entity = artifact.sequence.project.entity
     reference = entry.get("ref")
-    key = blob(entity, reference or base64.b64decode(entry["digest"]).hex())
+    if reference:
+        key = blob(artifact.sequence.project.entity, reference)
+    else:
+        key = place(artifact, entry["digest"])
     return {
         "__typename": "File",
         "id": identity("File", artifact.number, name),
@@ -390,8 +406,7 @@ def create_files(state: State, artifactFiles: list[Node], **_: Any) -> Node:
 
     def show(spec: Node) -> Node:
         artifact = find(state, spec["artifactID"])
-        digest = base64.b64decode(spec.get("digest") or spec["md5"]).hex()  # md5: before 0.31
-        key = blob(artifact.sequence.project.entity, digest)
+        key = place(artifact, spec.get("digest") or spec["md5"])  # md5: before 0.31
         return {
             "__typename": "File",
             "id": identity("File", artifact.number, spec["name"]),

@@ -71,7 +71,6 @@ def _collection(state: State, found: str) -> Node | None:
 
 def _artifacts_of(state: State, project: Project) -> Node:
     """What a project has of artifacts."""
-    names = sorted({each.type for each in project.collections.values()})
 
     def member(name: str) -> Any:
         name, _, alias = name.partition(":")
@@ -86,28 +85,13 @@ def _artifacts_of(state: State, project: Project) -> Node:
         found = member(name)
         return artifacts.node(state, found.artifact) if found else None
 
-    def collections(
-        after: str | None = None,
-        first: int | None = None,
-        filters: str | None = None,
-        order: str | None = None,
-    ) -> Node:
-        found = artifacts.chosen(list(project.collections.values()), filters)
-        show = lambda each: artifacts.collection_node(state, each)  # noqa: E731
-        return connection(found, show, after, first)
-
-    def collection(name: str) -> Node | None:
-        found = project.collections.get(name)
-        return artifacts.collection_node(state, found) if found else None
-
     def kind(name: str) -> Node | None:
-        return artifacts.type_node(state, project, name) if name in names else None
+        known = name in artifacts.types(project)
+        return artifacts.type_node(state, project, name) if known else None
 
-    return {
+    return artifacts.collections_of(state, project) | {
         "artifactTypes": artifacts.project_types(state, project),
         "artifactType": kind,
-        "artifactCollections": collections,
-        "artifactCollection": collection,
         "artifactCollectionMembership": membership,
         "artifact": artifact,
     }

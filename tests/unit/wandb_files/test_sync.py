@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.wandb_files.server import Received, Server
+import wandb_server
 from unit.wandb_files.stores import FIXTURES, expected_runs, open_store, read, refs
+from wandb_server import Server, client
+from wandb_server.artifacts import entries, place
 
 from trackbridge.adapter import Query, RunKey
 from trackbridge.testing import samples
@@ -22,25 +22,36 @@ from trackbridge_adapters.wandb import ADAPTER
 wandb = pytest.importorskip("wandb")
 
 
+class Received:
+    """What a server has of the one run that was synced to it."""
+
+    def __init__(self, server: Server) -> None:
+        [run] = (run for each in server.state.projects.values() for run in each.runs.values())
+        self.run, self.exit_code = run, run.exit_code
+        self.operations: dict[str, list[Any]] = defaultdict(list)
+        for request in server.faults.requests:
+            self.operations[request.operation].append(request.variables)
+        self.files = {
+            path
+            for artifact in server.state.artifacts.values()
+            for path, entry in entries(server.state, artifact).items()
+            if "ref" not in entry and server.state.storage.has(place(artifact, entry["digest"]))
+        }
+        """Paths in artifacts whose bytes have arrived."""
+
+    def history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.run.history]
+
+    def system(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.run.events]
+
+
 def sync(folder: Path, home: Path) -> Received:
     """Runs `wandb sync` on a run folder against a server of our own."""
-    home.mkdir(exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    with Server() as server:
-        settings = {
-            "HOME": str(home),
-            "WANDB_BASE_URL": server.base,
-            "WANDB_API_KEY": "0" * 40,
-            "WANDB_ERROR_REPORTING": "false",
-            "DO_NOT_TRACK": "true",
-        }
-        command = [sys.executable, "-m", "wandb", "sync", str(folder)]
-        done = subprocess.run(
-            command, env={**kept, **settings}, cwd=home, capture_output=True, text=True, timeout=90
-        )
-        assert done.returncode == 0, done.stderr
-        assert "Finished syncing" in done.stdout + done.stderr
-        return server.received
+    with wandb_server.started(home) as server:
+        server.add_entity("example")
+        assert "Finished syncing" in client.sync(server, folder)
+        return Received(server)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +83,7 @@ def test_history_arrives_row_by_row(written: Path, tmp_path: Path) -> None:
     assert received.operations["UpsertBucket"][0]["name"] == "history01"
     assert received.operations["UpsertBucket"][0]["entity"] == "example"
     assert received.exit_code == 0
-    summary = json.loads(received.lines["wandb-summary.json"][-1])
-    assert summary["best"] == {"loss": 0.25, "step": 1000}
+    assert received.run.summary["best"] == {"loss": 0.25, "step": 1000}
 
 
 def test_config_arrives_with_its_types(written: Path, tmp_path: Path) -> None:
@@ -95,8 +105,7 @@ def test_artifacts_arrive_with_their_bytes(written: Path, tmp_path: Path) -> Non
     made = received.operations["CreateArtifact"]
     assert {call["input"]["digest"] for call in made} == {artifact["digest"] for artifact in given}
     assert len(received.operations["CommitArtifact"]) == len(given)
-    names = {name.split("/", 2)[2] for name in received.uploads if name.startswith("artifact/")}
-    assert names == {path for artifact in given for path in artifact["files"]}
+    assert received.files == {path for artifact in given for path in artifact["files"]}
     assert sorted(written.glob("artifacts/staging/*/*")) == staged
 
 
@@ -105,7 +114,7 @@ def test_a_failed_run_and_its_console_and_alerts_arrive(written: Path, tmp_path:
     assert sync(failed, tmp_path / "home").exit_code == 1
     [console] = written.glob("*-console01")
     received = sync(console, tmp_path / "home")
-    assert any("plain line" in line for line in received.lines["output.log"])
+    assert any("plain line" in line for line in received.run.console.values())
     alerts = received.operations["NotifyScriptableRunAlert"]
     assert [alert["title"] for alert in alerts] == [
         a["title"] for a in expected("console")["alerts"]
@@ -138,7 +147,7 @@ def test_a_run_from_elsewhere_arrives_whole(tmp_path: Path) -> None:
     )
     keys = {row["key"] for row in run.tables["metrics"] if not row.get("system")}
     assert keys <= {key for row in received.history() for key in row}
-    assert json.loads(received.lines["wandb-summary.json"][-1]).keys() >= keys
+    assert received.run.summary.keys() >= keys
     artifact = f"run-{run.key.run_id}-mlflow-artifacts"
     assert artifact in {
         call["input"]["artifactCollectionName"] for call in received.operations["CreateArtifact"]
