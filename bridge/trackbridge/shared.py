@@ -203,12 +203,11 @@ def move(
     """
     wanted = {table: rows[table] for table in sorted(tables)}
     file = _file(writer)
-    if not file.has_begun(wanted) and not lacking(
-        wanted, _read(writer, Query(), there, Losses(), file)
-    ):
+    now = _read(writer, Query(), there, Losses(), file)
+    if not file.has_begun(wanted) and not lacking(wanted, now):
         return []
     losses = Losses()
-    names = {**renamed(writer), **{label: key.project for label, key in origins.placed.items()}}
+    names = {**file.renamed, **{label: key.project for label, key in origins.placed.items()}}
     before = _native(writer, Query(), there, Losses(), names)
     bare = holds_everything(writer.capabilities)
     states: States = {}
@@ -237,7 +236,7 @@ def move(
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
         if not bare:
-            file.begun |= {(table, name) for table, named in states.items() for name in named}
+            file.begin(states)
         if file:
             file.put(sink)
         sink.commit()
@@ -293,42 +292,45 @@ def _by_table() -> dict[str, dict[Name, Any]]:
     return {table: {} for table in SHARED}
 
 
+def _names_by_table() -> dict[str, set[Name]]:
+    return {table: set() for table in SHARED}
+
+
 @dataclass
 class _File:
     """The file of the store: rows that it does not show, and the names that we have written.
 
     A row is kept with the digest of the native row that stands in its place. `written` has what
-    users may change of a row, as it was when we wrote it, if that is known. `begun` are tables and
-    names of rows of which a process was about to write, and may have written, a new state.
-    `renamed` are projects that were given another name on the way -> the one at their birth.
+    users may change of a row, as it was when we wrote it, if that is known. `begun` are names of
+    rows of which a process was about to write, and may have written, a new state. `renamed` are
+    projects that were given another name on the way -> the one at their birth.
     """
 
     kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
     written: dict[str, dict[Name, str | None]] = field(default_factory=_by_table)
-    begun: set[tuple[str, Name]] = field(default_factory=set)
+    begun: dict[str, set[Name]] = field(default_factory=_names_by_table)
     renamed: dict[str, str] = field(default_factory=dict)
 
     def ours(self, table: str) -> set[Name]:
         """Names of rows that are ours if they are there."""
-        return self.written[table].keys() | {name for of, name in self.begun if of == table}
+        return self.written[table].keys() | self.begun[table]
 
-    def gone(self, table: str, there: Collection[Name]) -> set[Name]:
+    def gone(self, table: str, there: Iterable[Name]) -> set[Name]:
         """Names of rows that were there once and are not any more."""
-        return {
-            name
-            for name in self.written[table]
-            if name not in there and (table, name) not in self.begun
-        }
+        return self.written[table].keys() - there - self.begun[table]
 
-    def has_begun(self, tables: Collection[str]) -> bool:
-        return any(table in tables for table, _ in self.begun)
+    def has_begun(self, tables: Iterable[str]) -> bool:
+        return any(self.begun[table] for table in tables)
+
+    def begin(self, states: States) -> None:
+        for table, named in states.items():
+            self.begun[table] |= named.keys()
 
     def end(self, states: States) -> None:
         """What was begun of these tables is written; states of what others began are unknown."""
-        ended = {(table, name) for table, name in self.begun if table in states}
-        for table, name in ended:
-            self.written[table][name] = states[table].get(name)
-        self.begun -= ended
+        for table, named in states.items():
+            self.written[table] |= {name: named.get(name) for name in self.begun[table]}
+            self.begun[table].clear()
 
     def put(self, sink: Sink) -> None:
         sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(self.dumps()))
@@ -345,12 +347,14 @@ class _File:
             name = _name(table, row)
             now = _state(table, there[name]) if name in there else None
             if now not in (None, _state(table, row)):
-                known = None if (table, name) in self.begun else self.written[table].get(name)
+                known = None if name in self.begun[table] else self.written[table].get(name)
                 found[known in (None, now)].append(name)
         return found
 
     def __bool__(self) -> bool:
-        return any((*self.kept.values(), *self.written.values(), self.begun, self.renamed))
+        return any(
+            (*self.kept.values(), *self.written.values(), *self.begun.values(), self.renamed)
+        )
 
     def keep(self, table: str, named: Mapping[Name, Row], natives: Mapping[Name, str]) -> None:
         """Keep the rows that are not what the store shows under their names."""
@@ -371,8 +375,9 @@ class _File:
             if named
         }
         document = {"format": FORMAT, "rows": rows, "written": written}
-        if self.begun:
-            document["begun"] = [[table, *name] for table, name in sorted(self.begun)]
+        begun = {table: sorted(names) for table, names in self.begun.items() if names}
+        if begun:
+            document["begun"] = begun
         if self.renamed:
             document["renamed"] = self.renamed
         return json.dumps(document, sort_keys=True).encode()
@@ -394,7 +399,8 @@ def _file(reader: Reader) -> _File:
             width = len(NAMED_BY[table])
             for entry in entries:
                 file.written[table][tuple(entry[:width])] = next(iter(entry[width:]), None)
-        file.begun.update((table, tuple(name)) for table, *name in document.get("begun", []))
+        for table, names in document.get("begun", {}).items():
+            file.begun[table] |= {tuple(name) for name in names}
         file.renamed.update(document.get("renamed", {}))
     except NotFoundError:
         return file

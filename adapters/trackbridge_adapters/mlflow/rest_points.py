@@ -146,9 +146,10 @@ class _Reading:
             return Answer([], again=series)
         parts = [(run, list(some)) for run, some in groupby(listed, itemgetter("run_id"))]
         by_run = dict(parts[:-1])
-        in_order = len(by_run) == len(parts) - 1
+        if len(by_run) != len(parts) - 1:  # its runs are mixed
+            return Answer([], again=series)
         pages = [_parsed(one, by_run.get(one.native_id, [])) for one in series]
-        good = [page for page in pages if in_order and _is_whole(page)]
+        good = [page for page in pages if _is_whole(page)]
         known = {page.series.ref for page in good}
         return Answer(good, again=[one for one in series if one.ref not in known])
 
