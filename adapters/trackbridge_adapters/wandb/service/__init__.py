@@ -1,0 +1,1 @@
+"""The W&B service, in the cloud or self-hosted."""
