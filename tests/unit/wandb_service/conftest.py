@@ -28,7 +28,8 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    pytest.importorskip("graphql")
+    for needed in ("graphql", "pyarrow"):
+        pytest.importorskip(needed)
     from wandb_server import started
 
     with started(tmp_path / "server") as server:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ProxyError, RequestException, SSLError
 
 from trackbridge.errors import (
     BridgeError,
@@ -142,6 +144,34 @@ def test_a_refused_request_carries_the_wish_of_the_server(wire: Wire, server: An
     assert error.retry_after == 7
 
 
+def test_a_refused_request_makes_all_wires_of_the_server_pause(wire: Wire, server: Any) -> None:
+    server.faults.fail("Viewer", status=429, headers={"Retry-After": "30"})
+    failure(lambda: wire.ask(VIEWER, {}))
+    waits: list[float] = []
+
+    class SleptError(Exception):
+        pass
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        raise SleptError
+
+    other = Wire(wire.login)
+    other._pace._sleep = sleep
+    with pytest.raises(SleptError):
+        other.ask(VIEWER, {})
+    assert 0 < waits[0] <= 30
+    assert other.requests == 0
+
+
+def test_files_are_not_paced(wire: Wire, server: Any) -> None:
+    server.faults.fail("Viewer", status=429, headers={"Retry-After": "30"})
+    failure(lambda: wire.ask(VIEWER, {}))
+    wire._pace._sleep = lambda seconds: pytest.fail(f"slept {seconds} s")
+    wire.put(server.state.storage.url("k", "PUT"), io.BytesIO(b"content"), [])
+    assert wire.open(server.state.storage.url("k")).read() == b"content"
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_states_that_may_pass_are_transient(wire: Wire, server: Any, status: int) -> None:
     server.faults.fail("Viewer", status=status)
@@ -170,6 +200,41 @@ def test_a_server_that_does_not_run_is_transient(wire: Wire, server: Any) -> Non
     error = failure(lambda: wire.ask(VIEWER, {}))
     assert isinstance(error, TransientError)
     assert "nothing answers there" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "said"),
+    [
+        (ConfigError, SSLError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "REQUESTS_CA_BUNDLE"),
+        (ConfigError, SSLError("[SSL: WRONG_VERSION_NUMBER]"), "does not speak https"),
+        (TransientError, SSLError("EOF occurred in violation of protocol"), "broke off"),
+        (TransientError, ProxyError(f"http://user:{SECRET}@proxy"), "HTTPS_PROXY"),
+        (ConfigError, ProxyError("Tunnel failed: 407 Proxy Authentication"), "asks who you are"),
+        (
+            ConfigError,
+            RequestException("[Errno -2] Name or service not known"),
+            "no host is called",
+        ),
+        (TransientError, RequestException("Temporary failure in name resolution"), "broke off"),
+    ],
+)
+def test_what_keeps_a_request_from_its_server_is_told(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, kind: type, cause: Exception, said: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise cause
+
+    monkeypatch.setattr(HTTPAdapter, "send", fail)
+    error = failure(lambda: wire.ask(VIEWER, {}))
+    assert type(error) is kind
+    assert said in str(error)
+
+
+def test_a_missing_file_of_certificates_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    error = failure(lambda: Wire(Login("https://127.0.0.1:1", SECRET)).ask(VIEWER, {}))
+    assert type(error) is ConfigError
+    assert "/nowhere/ca.pem" in str(error)
 
 
 def test_a_truncated_answer_is_transient(canned: Make) -> None:

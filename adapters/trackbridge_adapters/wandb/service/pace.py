@@ -20,11 +20,11 @@ import platformdirs
 
 LONGEST = 600.0
 """Seconds that nobody waits longer than, whatever a server or a file says."""
-PATIENCE = 2.0
+PATIENCE = 10.0
 """Seconds after which a worker that cannot have the lock goes on by itself."""
-_POLL = 0.005
-_FIRST_GAP, _LAST_GAP, _QUICKER = 0.5, 0.02, 0.95
-_FORM = struct.Struct("<4d")
+_POLL, _SOON = 0.005, 0.0001
+_FIRST_GAP, _LEAST_GAP, _LARGEST_GAP, _QUICKER = 0.5, 0.02, 60.0, 0.95
+_FORM = struct.Struct("<5d")
 
 
 @dataclass
@@ -32,14 +32,24 @@ class _State:
     """What all workers of a host know; times are in seconds since the epoch.
 
     Of the bucket: `taken` is how many tokens of it are gone, as of `at`. Of the gate, which is
-    closed while `until` is not 0: until when nobody goes, and the `gap` after which one more
-    may try.
+    open where `until` is 0: until when nobody goes, from when on the next one may (`turn`), and
+    the `gap` between him and the one after him.
     """
 
     taken: float = 0.0
     at: float = 0.0
     until: float = 0.0
+    turn: float = 0.0
     gap: float = 0.0
+
+    def opens(self, now: float) -> float | None:
+        """When the gate lets somebody through; None where it is open.
+
+        It is so too where what is said of it cannot be, or is old: the worker that was to open
+        it may be no more.
+        """
+        then = max(self.until, self.turn)
+        return then if self.until and abs(then - now) <= LONGEST else None
 
 
 class Pace:
@@ -72,7 +82,9 @@ class Pace:
 
         Where a refusal or the headers say that nothing is left, all workers pause; then one
         after the other goes, until an answer says that there is enough again. An answer that
-        does not say lets them go a little quicker each time.
+        does not say lets them go a little quicker each time. How much is left says nothing else:
+        W&B gives it on a scale from 0 to 1000 (docs.wandb.ai, "Rate limit exceeded on metric
+        logging").
         """
         now = self._clock()
         asked = wish(headers, status, now)
@@ -81,50 +93,51 @@ class Pace:
         if refused or left == 0:
             pause = asked if refused else _number(headers, "ratelimit-reset")
             self._pause(now, pause, refused)
-        elif status < 500 and self._read().until:
+        elif status < 500 and self._read().opens(now):
             self._ease(left)
         return asked
 
     def _take(self) -> float:
         """Takes a token and gives 0, else the seconds after which to ask again."""
-        if not self._per_second and not self._read().until:
+        if not self._per_second and not self._read().opens(self._clock()):
             return 0.0
         with self._shared() as state:
             now = self._clock()
-            if 0 < state.until - now <= LONGEST:
-                return state.until - now
-            if delay := self._refill(state, now):
-                return delay
-            state.taken += 1 if self._per_second else 0
-            if state.until:
-                state.until = now + state.gap
+            opens = state.opens(now)
+            if opens and opens - now > _SOON:
+                return opens - now
+            if self._per_second:
+                if delay := self._refill(state, now, self._per_second):
+                    return delay
+                state.taken += 1
+            if opens:
+                state.turn = now + min(state.gap, _LARGEST_GAP)
             return 0.0
 
-    def _refill(self, state: _State, now: float) -> float:
+    def _refill(self, state: _State, now: float, rate: float) -> float:
         """Brings the bucket up to now; the seconds until there is a token in it."""
-        if not self._per_second:
-            return 0.0
-        size = max(1.0, self._per_second)  # a second's worth may go at once
+        size = max(1.0, rate)  # a second's worth may go at once
         passed = max(0.0, now - state.at)
-        state.taken = min(max(0.0, state.taken - passed * self._per_second), size)
+        state.taken = min(max(0.0, state.taken - passed * rate), size + 1)
         state.at = now
-        lacking = state.taken + 1 - size
-        return min(lacking / self._per_second, LONGEST) if lacking > 1e-9 else 0.0
+        delay = min((state.taken + 1 - size) / rate, LONGEST)
+        return delay if delay > _SOON else 0.0
 
     def _pause(self, now: float, pause: float | None, refused: bool) -> None:
         with self._shared() as state:
-            open_before = not now < state.until <= now + LONGEST
-            if refused and open_before:  # of several that are refused at once, the first counts
+            if not state.opens(now):
+                state.until = state.turn = state.gap = 0.0
+            if refused and state.until <= now:  # of several refused at once, the first counts
                 state.gap *= 2
-            state.gap = min(max(state.gap, _FIRST_GAP), LONGEST)
+            state.gap = min(max(state.gap, _FIRST_GAP), _LARGEST_GAP)
             ends = now + min(state.gap if pause is None else pause, LONGEST)
-            state.until = ends if open_before else max(state.until, ends)
+            state.until = max(state.until, ends)
 
     def _ease(self, left: float | None) -> None:
         with self._shared() as state:
             state.gap *= _QUICKER
-            if left or state.gap < _LAST_GAP:
-                state.until = state.gap = 0.0
+            if left or state.gap < _LEAST_GAP:
+                state.until = state.turn = state.gap = 0.0
 
     def _read(self) -> _State:
         """Without the lock: it is one read of a few bytes that were written as one."""

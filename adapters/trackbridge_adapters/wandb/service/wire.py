@@ -33,7 +33,7 @@ from trackbridge_adapters.wandb.service.pace import Pace, wish
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
-"""How long a server may be silent; wandb's own files wait as long (0.31)."""
+"""How long a server may be silent."""
 CONNECTIONS = 16
 """Kept open to a host; more may be used at a time."""
 BLOCK = 1 << 18
@@ -73,11 +73,11 @@ class Wire:
         return self._sent
 
     def ask(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """The data that a GraphQL document of one operation gives.
+        """The data that a GraphQL document of one operation gives; waits until it may go.
 
         Raises `TooMuchError` where less may be asked for, `LackingError` where the server's
-        schema has no such thing, other `RefusedError`s where it gives another reason;
-        `NotFoundError`, `ConfigError` and `TransientError` as always.
+        schema has no such thing, other `RefusedError`s where it gives another reason. An answer
+        with errors beside its data is an error.
         """
         self._pace.wait()
         with self._counting:
@@ -265,10 +265,8 @@ class _Body:
     def read(self, size: int) -> bytes:
         try:
             block = self._data.read(min(size, self._left))
-        except OSError as error:  # not one of the connection
-            raise IntegrityError(
-                f"a file to be uploaded cannot be read ({error.strerror or error})"
-            ) from error
+        except (OSError, ValueError) as error:  # not one of the connection
+            raise IntegrityError(f"a file to be uploaded cannot be read ({error})") from error
         if self._left and not block:
             raise IntegrityError("a file to be uploaded is shorter than it was")
         self._left -= len(block)
@@ -310,6 +308,8 @@ def _unreachable(place: str, error: OSError | ValueError) -> BridgeError:
             " that is), or it does not speak https"
         )
     if isinstance(error, requests.exceptions.ProxyError):
+        if " 407 " in reason:
+            return ConfigError(f"{place}: the proxy on the way asks who you are; see HTTPS_PROXY")
         return TransientError(f"{place}: the proxy on the way to it fails; see HTTPS_PROXY")
     if _UNKNOWN_HOST.search(reason) and "Temporary" not in reason:
         host = urlsplit(place).hostname
