@@ -4,5 +4,6 @@ BUILTIN = {
     "archive": "trackbridge_adapters.archive:ADAPTER",
     "memory": "trackbridge_adapters.memory:ADAPTER",
     "mlflow": "trackbridge_adapters.mlflow:ADAPTER",
+    "wandb": "trackbridge_adapters.wandb.service:ADAPTER",
     "wandb-files": "trackbridge_adapters.wandb:ADAPTER",
 }

@@ -74,12 +74,12 @@ def _entries(manifest: Any, owner: str, staging: Staging, damage: list[str]) -> 
     try:
         with gzip.open(place, "rt", encoding="utf-8") as lines:
             for line in lines:
-                yield _entry_of_json(json.loads(line))
+                yield entry_of_json(json.loads(line))
     except (OSError, EOFError, ValueError) as error:
         damage.append(f"artifact {owner}: the manifest {path} is damaged: {error}")
 
 
-def _entry_of_json(fields: dict[str, Any]) -> Any:
+def entry_of_json(fields: dict[str, Any]) -> Any:
     entry = CLASSES["ArtifactManifestEntry"](
         path=fields["path"],
         digest=fields.get("digest") or "",

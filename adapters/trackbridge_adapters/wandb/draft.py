@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import os
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -45,18 +46,19 @@ class Draft:
         self._out = out
         self._left = f"{HIDDEN}{mark(ref)}-*"
         name = f"{HIDDEN}{mark(ref)}-{secrets.token_hex(4)}"
-        self._folder = out / name
+        self.folder = out / name
         self._staging = out / STAGING / name
         self._staged_at = staging_of(out, ref)
-        self._rows: dict[str, list[Row]] = defaultdict(list)
-        self._streams: dict[str, list[pa.RecordBatch]] = defaultdict(list)
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self.streams: dict[str, list[pa.RecordBatch]] = defaultdict(list)
         self._staged: dict[tuple[str, str], Staged] = {}
+        self._numbers = itertools.count()  # threads may put files at a time
 
     def write(self, table: str, data: pa.RecordBatch) -> None:
         if table in STREAMS:
-            self._streams[table].append(data)
+            self.streams[table].append(data)
         else:
-            self._rows[table] += data.to_pylist()
+            self.rows[table] += data.to_pylist()
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
         if not is_inside(file.path):
@@ -64,37 +66,37 @@ class Draft:
                 f"run {self.ref.run_id}: the file {file.path!r} would lie outside of its run; "
                 "rename it at the source"
             )
-        place = self._staging if file.owner else self._folder / runfiles.FOLDER
+        place = self._staging if file.owner else self.folder / runfiles.FOLDER
         place.mkdir(parents=True, exist_ok=True)
         if not file.owner:
             copy(data, place / file.path)
             return
-        number = f"{len(self._staged):06d}"
+        number = f"{next(self._numbers):06d}"
         size, digest = copy(data, self._staging / number)
         self._staged[file.owner, file.path] = Staged(self._staged_at / number, size, digest)
 
     def complete(self) -> None:
         """Write the `.wandb` file, and everything to disk."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / runfiles.FOLDER).mkdir(exist_ok=True)
-        if len(self._rows["runs"]) != 1:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / runfiles.FOLDER).mkdir(exist_ok=True)
+        if len(self.rows["runs"]) != 1:
             raise IntegrityError(f"run {self.ref.run_id}: it has no row in runs")
-        with (self._folder / self._file_name).open("wb") as stream:
+        with (self.folder / self._file_name).open("wb") as stream:
             writer = RecordWriter(stream)
             for record in self._records():
                 writer.write(record.SerializeToString())
             stream.flush()
             os.fsync(stream.fileno())
-        for folder in (self._folder, self._staging):
+        for folder in (self.folder, self._staging):
             for path in [folder, *folder.rglob("*")] if folder.is_dir() else ():
                 if path.is_dir():
                     sync(path)
 
-    def place(self, old: list[Path]) -> None:
-        """Put the folder in its place; `old` ones of this run go."""
+    def place(self, old: list[Path]) -> Path:
+        """Put the folder in its place, which is given; `old` ones of this run go."""
         target = self._target([path.name for path in old])
         aside = [
-            path.rename(path.with_name(f"{self._folder.name}-{n}")) for n, path in enumerate(old)
+            path.rename(path.with_name(f"{self.folder.name}-{n}")) for n, path in enumerate(old)
         ]
         old_staging = self._staging.with_name(f"{self._staging.name}-old")
         if self._staged_at.exists():
@@ -102,9 +104,10 @@ class Draft:
         if self._staging.exists():
             self._staging.rename(self._staged_at)
             sync(self._staged_at.parent)
-        self._folder.rename(target)
+        self.folder.rename(target)
         for path in [*aside, old_staging]:
             shutil.rmtree(path, ignore_errors=True)
+        return target
 
     def sweep(self) -> None:
         """Remove what writers left of this run that were killed."""
@@ -113,7 +116,7 @@ class Draft:
                 shutil.rmtree(path, ignore_errors=True)
 
     def discard(self) -> None:
-        for path in (self._folder, self._staging):
+        for path in (self.folder, self._staging):
             shutil.rmtree(path, ignore_errors=True)
 
     @property
@@ -122,7 +125,7 @@ class Draft:
 
     def _target(self, old: list[str]) -> Path:
         """The folder's name as wandb makes it; where it is another run's, marked by the project."""
-        started: datetime | None = self._rows["runs"][0]["started"]
+        started: datetime | None = self.rows["runs"][0]["started"]
         time = (started or datetime.fromtimestamp(0, timezone.utc)).strftime("%Y%m%d_%H%M%S")
         name = f"offline-run-{time}-{self.ref.run_id}"
         taken = {path.name.lower() for path in self._out.iterdir()} - {n.lower() for n in old}
@@ -131,26 +134,38 @@ class Draft:
         return self._out / name
 
     def _records(self) -> Iterator[Any]:
-        points = calls.table_of("metrics", self._streams["metrics"])
+        artifacts = list(self._artifacts())
+        points = calls.table_of("metrics", self.streams["metrics"])
         system = points.column("system").fill_null(False)
         own = calls.Calls(
-            points.filter(pc.invert(system)), calls.table_of("series", self._streams["series"])
+            points.filter(pc.invert(system)), calls.table_of("series", self.streams["series"])
         )
         flat = self.key.kind != "wandb" or calls.flat_needed(own.names)
-        special = encode.extra_of(self._rows["runs"][0]).get("special_names", {})
-        yield from encode.opening(self.key, self.ref, self._rows, flat=flat)
+        special = encode.extra_of(self.rows["runs"][0]).get("special_names", {})
+        told = self._told(artifacts)
+        yield from encode.opening(self.key, self.ref, self.rows, flat=flat, told=told)
         yield self._files()
-        yield from calls.history(own, None if flat else names.checked(special))
+        yield from self._history(own, None if flat else names.checked(special))
         yield from calls.stats(points.filter(system))
-        yield from calls.output(calls.table_of("logs", self._streams["logs"]))
+        yield from self._console()
         if self.key.kind != "wandb":
             yield _last_values(own)
-        yield from encode.closing(self._rows, self._artifacts())
+        yield from encode.closing(self.rows, artifacts)
+
+    def _told(self, artifacts: list[Any]) -> dict[str, Any]:
+        """What is to stand in our entry in the config besides."""
+        return {}
+
+    def _history(self, own: calls.Calls, special: Mapping[str, names.Path] | None) -> Iterator[Any]:
+        yield from calls.history(own, special)
+
+    def _console(self) -> Iterator[Any]:
+        yield from calls.output(calls.table_of("logs", self.streams["logs"]))
 
     def _files(self) -> Any:
         """What wandb is to upload; a fact of our making."""
         record = Record(uuid=ORIGIN)
-        root = self._folder / runfiles.FOLDER
+        root = self.folder / runfiles.FOLDER
         for path in sorted(p for p in root.rglob("*") if p.is_file()):
             name = path.relative_to(root).as_posix()
             kind = MEDIA if name.startswith("media/") else 0
@@ -160,9 +175,9 @@ class Draft:
         return record
 
     def _artifacts(self) -> Iterator[Any]:
-        for row in self._rows["artifacts"]:
+        for row in self.rows["artifacts"]:
             owner = f"{row['collection']}:{row['version']}"
-            entries = [self._entry(file) for file in self._rows["files"] if file["owner"] == owner]
+            entries = [self._entry(file) for file in self.rows["files"] if file["owner"] == owner]
             digest = encode.manifest_digest(entries)
             yield encode.artifact(self.key, self.ref, row, entries, digest)
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import json_format
@@ -32,13 +33,23 @@ SLOT = "trackbridge"
 MOST_SECONDS = 2**31 - 1
 
 
-def opening(key: RunKey, ref: RunRef, tables: Tables, *, flat: bool) -> Iterator[Any]:
-    """The records that come before the points; `flat`: keys of points are no nested keys."""
+def opening(
+    key: RunKey,
+    ref: RunRef,
+    tables: Tables,
+    *,
+    flat: bool,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Any]:
+    """The records that come before the points; `flat`: keys of points are no nested keys.
+
+    `told` is what is to stand in our entry in the config besides.
+    """
     [row] = tables["runs"]
     extra = extra_of(row)
     if "version" in extra:
         yield _filled("header", {"version_info": extra["version"]})
-    yield _run(key, ref, row, extra, tables, flat=flat)
+    yield _run(key, ref, row, extra, tables, {**_entry(key, row, extra, flat=flat), **told})
     if "environment" in extra:
         yield _filled("environment", extra["environment"])
     if "saved" in extra:
@@ -138,7 +149,12 @@ def _filled(kind: str, fields: dict[str, Any]) -> Any:
 
 
 def _run(
-    key: RunKey, ref: RunRef, row: Row, extra: dict[str, Any], tables: Tables, *, flat: bool
+    key: RunKey,
+    ref: RunRef,
+    row: Row,
+    extra: dict[str, Any],
+    tables: Tables,
+    entry: Mapping[str, Any],
 ) -> Any:
     record = Record()
     record.control.mailbox_slot = SLOT
@@ -165,7 +181,7 @@ def _run(
     tree = tree_of(tables.get("params", ()))
     if INTERNAL in extra:
         tree[INTERNAL] = jsontext.parse(json.dumps(extra[INTERNAL]))
-    tree[ORIGIN] = jsontext.parse(json.dumps(_entry(key, row, extra, flat=flat)))
+    tree[ORIGIN] = jsontext.parse(json.dumps(entry))
     for name, node in tree.items():
         run.config.update.add(key=name, value_json=jsontext.dump(node))
     return record

@@ -129,6 +129,7 @@ class PointDecoder:
     """Gathers the log calls of one run, or its samples of the system; gives batches.
 
     `names_given` are those of the run's keys; without them keys are names already, maybe reserved.
+    `first` is the ordinal of the first call.
     """
 
     def __init__(
@@ -138,12 +139,13 @@ class PointDecoder:
         *,
         system: bool,
         names_given: names.Given | None = None,
+        first: int = 0,
     ) -> None:
         self._ref = ref
         self._damage = damage
         self._system = system
         self._given = names_given
-        self._first = 0  # ordinal of the first call that is gathered
+        self._first = first
         self._clear()
 
     def _clear(self) -> None:

@@ -43,7 +43,10 @@ ARTIFACT_EXTRA = (
     "incremental_beta1",
 )
 """Fields of the artifact record that are kept in `extra`."""
-POLICY = {"storage_policy": "wandb-storage-policy-v1", "config": {"storageLayout": "V2"}}
+POLICY: dict[str, Any] = {
+    "storage_policy": "wandb-storage-policy-v1",
+    "config": {"storageLayout": "V2"},
+}
 """What a manifest says of its storage unless it is special (wandb 0.10 to 0.31)."""
 
 

@@ -26,6 +26,7 @@ FOR_ADAPTERS = {
     "fit_paths",
     "fit_text",
     "losses",
+    "prefetch",
     "schema",
 }
 """Modules of the core that an adapter may use; the rest are steps of a job that it is part of."""

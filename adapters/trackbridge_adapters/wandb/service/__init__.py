@@ -1,1 +1,95 @@
 """The W&B service, in the cloud or self-hosted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from trackbridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Writer
+    from trackbridge_adapters.wandb.service.reader import Service
+    from trackbridge_adapters.wandb.service.wire import Wire
+
+CLOUD = re.compile(r"https?://([\w-]+\.)*wandb\.(ai|io)(/|$)")
+OPTIONS = ("max_rps",)
+
+
+class Location(NamedTuple):
+    """What an address names: a server (None: the one that is logged in to), and what on it."""
+
+    server: str | None
+    entity: str
+    project: str
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """`entity/project`, `entity`, or the same behind a server's address."""
+        server, path = None, text
+        if "://" in text:
+            url = urlsplit(text)
+            server, path = f"{url.scheme}://{url.netloc}", url.path
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        if not all(parts) or len(parts) > 2:
+            raise ConfigError(
+                f"wandb:{text}: names no project; write wandb:ENTITY/PROJECT, or wandb:ENTITY for "
+                "all of its projects, if need be behind the address of your server "
+                "(wandb:https://HOST/ENTITY/PROJECT)"
+            )
+        return cls(server, parts[0], parts[1] if len(parts) > 1 else "")
+
+
+class ServiceAdapter:
+    name = "wandb"
+
+    def recognizes(self, location: str) -> bool:
+        return CLOUD.match(location) is not None
+
+    def suggests(self, location: str) -> bool:
+        return False
+
+    def reader(self, location: str, options: Mapping[str, str]) -> Service:
+        from trackbridge_adapters.wandb.service.reader import Service
+
+        where = Location.parse(location)
+        return Service(
+            f"wandb:{location}", _wire(where, location, options), where.entity, where.project
+        )
+
+    def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        from trackbridge_adapters.wandb.service.writer import WritableService
+
+        where = Location.parse(location)
+        wire = _wire(where, location, options)
+        return WritableService(f"wandb:{location}", wire, where.entity, where.project)
+
+
+def _wire(where: Location, location: str, options: Mapping[str, str]) -> Wire:
+    try:
+        from trackbridge_adapters.wandb.service.login import find_login
+        from trackbridge_adapters.wandb.service.wire import Wire
+    except ImportError as error:
+        raise ConfigError(
+            f"wandb:{location}: needs the package {error.name}; pip install 'trackbridge[wandb]'"
+        ) from error
+    for name in sorted(set(options) - set(OPTIONS)):
+        raise ConfigError(f"wandb: has no option {name!r}; it knows {', '.join(OPTIONS)}")
+    return Wire(find_login(where.server), _rate(options.get("max_rps")))
+
+
+def _rate(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise ConfigError(f"--max-rps {text}: give requests a second, more than 0, e.g. 0.8")
+    return rate
+
+
+ADAPTER = ServiceAdapter()

@@ -1,0 +1,93 @@
+"""What is changed on a server by ourselves, beside what the client uploads.
+
+Documents as the client has them (wandb 0.31: wandb/sdk/artifacts/_generated, wandb-core).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trackbridge_adapters.wandb.service.pages import ARTIFACT, MORE, PAGE, Node, Place
+from trackbridge_adapters.wandb.service.wire import Wire
+
+ADD_ALIASES = """
+mutation TrackbridgeAddAliases($input: AddAliasesInput!) {
+  addAliases(input: $input) { success }
+}"""
+
+USE_ARTIFACT = """
+mutation TrackbridgeUseArtifact($input: UseArtifactInput!) {
+  useArtifact(input: $input) { artifact { id } }
+}"""
+
+CHANGE_RUN = """
+mutation TrackbridgeChangeRun($input: UpsertBucketInput!) {
+  upsertBucket(input: $input) { bucket { id } inserted }
+}"""
+
+DELETE_RUN = """
+mutation TrackbridgeDeleteRun($input: DeleteRunInput!) {
+  deleteRun(input: $input) { clientMutationId }
+}"""
+
+CREATE_FILES = """
+mutation TrackbridgeCreateRunFiles($input: CreateRunFilesInput!) {
+  createRunFiles(input: $input) { runID uploadHeaders files { name uploadUrl } }
+}"""
+
+VERSIONS = f"""
+query TrackbridgeVersions(
+  $entity: String!, $project: String!, $collection: String!, $after: String, $first: Int
+) {{
+  project(name: $project, entityName: $entity) {{
+    artifactCollection(name: $collection) {{
+      artifacts(after: $after, first: $first) {{ {ARTIFACT} {MORE} }}
+    }}
+  }}
+}}"""
+
+
+def add_aliases(wire: Wire, place: Place, artifact: str, collection: str, names: list[str]) -> None:
+    where = {"entityName": place.entity, "projectName": place.project}
+    aliases = [{**where, "artifactCollectionName": collection, "alias": name} for name in names]
+    wire.ask(ADD_ALIASES, {"input": {"artifactID": artifact, "aliases": aliases}})
+
+
+def use_artifact(wire: Wire, place: Place, run: str, artifact: str) -> None:
+    """Notes a version as an input of a run."""
+    where = {"entityName": place.entity, "projectName": place.project, "runName": run}
+    wire.ask(USE_ARTIFACT, {"input": {**where, "artifactID": artifact}})
+
+
+def change_run(wire: Wire, place: Place, run: str, **fields: Any) -> None:
+    """Sets fields of a run, which is made where it is not there."""
+    where = {"entityName": place.entity, "modelName": place.project, "name": run}
+    wire.ask(CHANGE_RUN, {"input": {**where, **fields}})
+
+
+def delete_run(wire: Wire, node: Node) -> None:
+    """Artifacts that the run logged stay."""
+    wire.ask(DELETE_RUN, {"input": {"id": node["id"], "deleteArtifacts": False}})
+
+
+def put_file(wire: Wire, place: Place, run: str, name: str, data: Any) -> None:
+    where = {"entityName": place.entity, "projectName": place.project, "runName": run}
+    found = wire.ask(CREATE_FILES, {"input": {**where, "files": [name]}})["createRunFiles"]
+    wire.put(found["files"][0]["uploadUrl"], data, found["uploadHeaders"] or ())
+
+
+def versions(wire: Wire, place: Place, collection: str) -> Iterator[Node]:
+    """Versions of a collection, none where there is no such one."""
+    variables: dict[str, Any] = {**place._asdict(), "collection": collection, "first": PAGE}
+    after = None
+    while True:
+        found = wire.ask(VERSIONS, {**variables, "after": after})["project"]
+        there = (found or {}).get("artifactCollection")
+        if there is None:
+            return
+        page = there["artifacts"]
+        yield from (edge["node"] for edge in page["edges"])
+        if not page["pageInfo"]["hasNextPage"]:
+            return
+        after = page["pageInfo"]["endCursor"]

@@ -1,0 +1,116 @@
+"""A run on its way to a server: a run folder that says in its config what the server cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from trackbridge.adapter import SIDECAR, Batch, Row, RunKey, RunRef
+from trackbridge.digest import Digests
+from trackbridge_adapters.wandb import calls, draft, names, runfiles
+from trackbridge_adapters.wandb.records import Record
+from trackbridge_adapters.wandb.service.node import TEXTS, TIMES, RunNode
+from trackbridge_adapters.wandb.service.reader import CONSOLE
+
+STDOUT = 1
+
+
+class Draft(draft.Draft):
+    """Rows of the history that the server has already are not written: the client appends rows.
+
+    Samples of the system and console lines it writes from the first one on (measured, 0.31).
+    """
+
+    def __init__(self, out: Path, key: RunKey, ref: RunRef) -> None:
+        super().__init__(out, key, ref)
+        self._origin = ref.run_id
+        self._known = 0
+
+    @property
+    def name(self) -> str:
+        """The run's id on the server."""
+        return self.ref.run_id
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.ref = self.ref._replace(run_id=name)
+
+    def go_on(self, run: RunNode) -> None:
+        """Write only what is not there: a sidecar that is no longer needed becomes empty."""
+        self.name, self._known = run.name, run.lines
+        place = self.folder / runfiles.FOLDER / SIDECAR
+        if run.file(SIDECAR) and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+
+    def fields(self) -> dict[str, Any]:
+        """What has to be set of a run that is there: the client leaves alone what is empty."""
+        [row] = self.rows["runs"]
+        return {
+            "displayName": row["name"],
+            "notes": row.get("notes") or "",
+            "groupName": row.get("group") or "",
+            "jobType": row.get("job_type") or "",
+            "tags": [tag["key"] for tag in self.rows["tags"]],
+        }
+
+    @property
+    def paths(self) -> set[str]:
+        """Files of the run itself."""
+        return {row["path"] for row in self.rows["files"] if not row.get("owner")}
+
+    def points(self, calls_first: int) -> Digests:
+        """Of its first log calls."""
+        found = Digests()
+        for table in ("metrics", "series"):
+            for data in self.streams[table]:
+                first = pc.less(data.column("row"), calls_first)  # null for the system's
+                found.add(Batch(table, data.filter(first)))
+        return found
+
+    @property
+    def collections(self) -> set[str]:
+        return {row["collection"] for row in self.rows["artifacts"]}
+
+    def _told(self, artifacts: list[Any]) -> dict[str, Any]:
+        [row] = self.rows["runs"]
+        told = {name: row[name] for name in TEXTS if row.get(name)}
+        told |= {name: row[name].isoformat() for name in TIMES if row.get(name)}
+        if self.name != self._origin:
+            told["id"] = self._origin
+        if artifacts:
+            told["artifacts"] = [_entry(record.artifact) for record in artifacts]
+        if self.key.kind != "wandb":  # the client is told last values too, which are not its own
+            told["summary"] = [_path(row) for row in self.rows["summary"]]
+        return told
+
+    def _history(self, own: calls.Calls, special: Mapping[str, names.Path] | None) -> Iterator[Any]:
+        yield from islice(super()._history(own, special), self._known, None)
+
+    def _console(self) -> Iterator[Any]:
+        """What was shown on the console, line by line, so that the server's pages show it."""
+        place = self.folder / runfiles.FOLDER / CONSOLE
+        if not place.is_file():
+            return
+        with place.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            for line in lines:
+                record = Record()
+                record.output_raw.output_type = STDOUT
+                record.output_raw.line = line
+                yield record
+
+
+def _path(row: Row) -> list[str]:
+    path: list[str] = json.loads(row["path"]) if row.get("path") else [row["key"]]
+    return path
+
+
+def _entry(record: Any) -> dict[str, Any]:
+    """By what a version that the run logged is found again, and what may change of it there."""
+    entry = {"collection": record.name, "digest": record.digest, "aliases": list(record.aliases)}
+    return {**entry, "direction": "used"} if record.use_after_commit else entry

@@ -1,0 +1,254 @@
+"""Histories as the server exports them, in Parquet files: wide rows into points, column by column.
+
+Which columns there are is inferred (no real server was within reach): `_step`, `_timestamp`, and
+one for each key, of its own type where all its values have one, else of JSON texts. Objects may be
+structs or columns with dots in their names; both are read alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trackbridge.adapter import Batch, RunRef
+from trackbridge.schema import BATCH_ROWS, CODE, TABLES, TIME
+from trackbridge_adapters.wandb import jsontext, names
+from trackbridge_adapters.wandb.points import EXACT, kind_of
+from trackbridge_adapters.wandb.service.canonical import UNSPELLED, dumped
+
+Path = tuple[str, ...]
+Index = npt.NDArray[np.int64]
+TYPE = "_type"
+
+
+class Leaf(NamedTuple):
+    """A column that is no struct, with its nested key."""
+
+    path: Path
+    values: pa.Array
+
+
+class Rows(NamedTuple):
+    """Columns that all points of some rows share."""
+
+    labels: list[pa.Array]
+    step: pa.Array
+    time: pa.Array
+    row: pa.Array
+
+    def at(self, index: Index | None) -> Rows:
+        """The same of some rows, or of all."""
+        if index is None:
+            return self
+        places = pa.array(index)
+        labels = [label.slice(0, len(index)) for label in self.labels]
+        return Rows(labels, *(column.take(places) for column in self[1:]))
+
+
+class Export:
+    """The exported history of one run; `given` are the names of its keys (see `names.Given`).
+
+    `mixed` are keys whose values are of several types, so that their texts are JSON.
+    """
+
+    def __init__(self, ref: RunRef, given: names.Given | None, mixed: Collection[str]) -> None:
+        self.rows = 0
+        """How many rows were read."""
+        self.last_step: int | None = None
+        self._ref, self._given, self._mixed = ref, given, mixed
+
+    def read(self, file: pa.NativeFile) -> Iterator[Batch]:
+        """The points of one Parquet file, which follows on those that were read before."""
+        with pq.ParquetFile(file, pre_buffer=True) as parquet:
+            for data in parquet.iter_batches(BATCH_ROWS):
+                yield from self._melted(data)
+
+    def _melted(self, data: pa.RecordBatch) -> Iterator[Batch]:
+        leaves = {leaf.path: leaf.values for leaf in _leaves(data)}
+        rows = self._rows(data.num_rows, leaves.pop(("_step",)), leaves.pop(("_timestamp",), None))
+        whole = _typed_prefixes(leaves)
+        for path, values in leaves.items():
+            if not any(_within(path, prefix) for prefix in whole):
+                yield from self._column(path, values, rows)
+        for prefix in whole:
+            yield from self._objects(prefix, leaves, rows)
+        self.rows += data.num_rows
+        if data.num_rows:
+            self.last_step = rows.step[-1].as_py()
+
+    def _rows(self, count: int, step: pa.Array, seconds: pa.Array | None) -> Rows:
+        labels = [_constant(text, count) for text in self._ref]
+        row = pa.array(np.arange(self.rows, self.rows + count))
+        return Rows(labels, step.cast(pa.int64()), _times(count, seconds), row)
+
+    def _column(self, path: Path, values: pa.Array, rows: Rows) -> Iterator[Batch]:
+        kind = values.type
+        if values.null_count == len(values):
+            return
+        index = None if not values.null_count else np.flatnonzero(values.is_valid())
+        if index is not None:
+            values = values.drop_null()
+        if pa.types.is_floating(kind):
+            yield self._metrics(path, values.cast(pa.float64()), rows.at(index))
+        elif pa.types.is_integer(kind):
+            yield from self._integers(path, values, index, rows)
+        else:
+            yield from self._others(path, values.to_pylist(), index, rows)
+
+    def _metrics(self, path: Path, values: pa.Array, rows: Rows) -> Batch:
+        key = _constant(self._name(path), len(values))
+        system = pa.repeat(pa.scalar(False), len(values))
+        columns = [*rows.labels, key, rows.step, rows.time, rows.row, values, system]
+        return Batch("metrics", pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"]))
+
+    def _integers(
+        self, path: Path, values: pa.Array, index: Index | None, rows: Rows
+    ) -> Iterator[Batch]:
+        numbers = values.cast(pa.float64(), safe=False)
+        if pc.max(pc.abs(numbers)).as_py() < EXACT:
+            yield self._metrics(path, numbers, rows.at(index))
+            return
+        exact = np.array(pc.equal(numbers.cast(values.type, safe=False), values))
+        at = np.arange(len(rows.step)) if index is None else index
+        if exact.any():
+            yield self._metrics(path, numbers.filter(pa.array(exact)), rows.at(at[exact]))
+        texts = [str(value) for value in values.filter(pa.array(~exact)).to_pylist()]
+        yield from self._series(path, texts, at[~exact], rows)
+
+    def _others(
+        self, path: Path, values: list[Any], index: Index | None, rows: Rows
+    ) -> Iterator[Batch]:
+        """Texts, truth values and lists, among which there may be numbers."""
+        at = np.arange(len(values)) if index is None else index
+        loose = ".".join(path) in self._mixed
+        texts = [_text(value, loose) for value in values]
+        yield from self._told(path, texts, at, rows)
+
+    def _told(self, path: Path, texts: list[str], at: Index, rows: Rows) -> Iterator[Batch]:
+        """JSON texts as the points that they are: numbers, objects of several keys, others."""
+        numbers: list[tuple[int, float]] = []
+        series: list[tuple[int, str]] = []
+        spread: dict[Path, list[tuple[int, str]]] = {}
+        for place, text in zip(at.tolist(), texts):
+            value = jsontext.load(text)
+            kind, _ = kind_of(text)
+            if value is None:
+                continue
+            if kind is not None:
+                series.append((place, dumped(value)))
+            elif isinstance(value, dict):
+                for key, part in value.items():
+                    spread.setdefault((*path, key), []).append((place, json.dumps(part)))
+            else:
+                numbers.append((place, float(value)))
+        if numbers:
+            some = np.array([place for place, _ in numbers])
+            yield self._metrics(path, pa.array([n for _, n in numbers]), rows.at(some))
+        if series:
+            some = np.array([place for place, _ in series])
+            yield from self._series(path, [text for _, text in series], some, rows)
+        for inner, parts in spread.items():
+            some = np.array([place for place, _ in parts])
+            yield from self._told(inner, [text for _, text in parts], some, rows)
+
+    def _objects(self, prefix: str, leaves: Mapping[Path, pa.Array], rows: Rows) -> Iterator[Batch]:
+        """Objects whose parts are columns: with a type they are one point, else several."""
+        found: dict[int, dict[str, Any]] = {}
+        for path, values in leaves.items():
+            inner = _within(path, prefix)
+            for place in np.flatnonzero(values.is_valid()).tolist() if inner else ():
+                _put(found.setdefault(place, {}), inner, values[place].as_py())
+        at = np.array(sorted(found), np.int64)
+        texts = [json.dumps(found[place]) for place in at.tolist()]
+        yield from self._told((prefix,), texts, at, rows)
+
+    def _series(self, path: Path, texts: list[str], at: Index, rows: Rows) -> Iterator[Batch]:
+        if not texts:
+            return
+        some = rows.at(at)
+        kinds = [kind_of(text) for text in texts]
+        name = self._name(path)
+        columns = [
+            *(label.cast(pa.string()) for label in some.labels),
+            pa.array([name] * len(texts), pa.string()),
+            *(some.step, some.time, some.row),
+            pa.array([kind for kind, _ in kinds], pa.string()),
+            pa.array(texts, pa.string()),
+            pa.array([place for _, place in kinds], pa.string()),
+        ]
+        yield Batch("series", pa.RecordBatch.from_arrays(columns, schema=TABLES["series"]))
+
+    def _name(self, path: Path) -> str:
+        if self._given is None:
+            return names.unreserve(".".join(path))
+        return self._given.of(path)
+
+
+def _leaves(data: pa.RecordBatch) -> Iterator[Leaf]:
+    for name, column in zip(data.schema.names, data.columns):
+        yield from _leaves_of((name,), column)
+
+
+def _leaves_of(path: Path, column: pa.Array) -> Iterator[Leaf]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not pa.types.is_struct(column.type):
+        yield Leaf(path, column)
+        return
+    for field, part in zip(column.type, column.flatten()):
+        yield from _leaves_of((*path, field.name), part)
+
+
+def _typed_prefixes(leaves: Collection[Path]) -> list[str]:
+    """Names of objects with a type, the outermost ones, whether they are structs or have dots."""
+    named = map(".".join, leaves)
+    found = sorted(name.removesuffix(f".{TYPE}") for name in named if name.endswith(f".{TYPE}"))
+    return [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+
+
+def _within(path: Path, prefix: str) -> Path:
+    """The rest of a key that begins like a name; empty for any other."""
+    name = ".".join(path)
+    if not name.startswith(f"{prefix}."):
+        return ()
+    rest = name[len(prefix) + 1 :]
+    return tuple(rest.split(".")) if len(path) == 1 else path[-rest.count(".") - 1 :]
+
+
+def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
+
+
+def _text(value: Any, loose: bool) -> str:
+    """A value as JSON; texts of a column with several types are JSON already."""
+    if isinstance(value, str):
+        if loose:
+            try:
+                jsontext.load(value)
+            except ValueError:
+                return jsontext.quote(value)
+            return value
+        quoted = jsontext.quote(value)
+        return UNSPELLED.get(quoted, quoted)
+    return json.dumps(value, default=str)
+
+
+def _times(count: int, seconds: pa.Array | None) -> pa.Array:
+    if seconds is None:
+        return pa.nulls(count, TIME)
+    micros = np.rint(seconds.cast(pa.float64()).fill_null(0).to_numpy() * 1e6).astype(np.int64)
+    return pa.array(micros, mask=np.array(seconds.is_null())).cast(TIME)
+
+
+def _constant(text: str, count: int) -> pa.Array:
+    indices = pa.array(np.zeros(count, np.int32))
+    return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string())).cast(CODE)

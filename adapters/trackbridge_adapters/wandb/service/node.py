@@ -1,0 +1,437 @@
+"""A run as the server tells of it, and the small tables that are made of that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunInfo, RunKey, RunRef
+from trackbridge.errors import IntegrityError
+from trackbridge_adapters.wandb import jsontext, names, tables
+from trackbridge_adapters.wandb.artifacts import Version, entry_of_json, is_inside
+from trackbridge_adapters.wandb.facts import INTERNAL
+from trackbridge_adapters.wandb.jsontext import Node as Json
+from trackbridge_adapters.wandb.jsontext import Tree
+from trackbridge_adapters.wandb.records import CLASSES
+from trackbridge_adapters.wandb.service.canonical import canonical, canonical_tree
+from trackbridge_adapters.wandb.service.pages import Node, Place
+
+STATES = {
+    "finished": "finished",
+    "failed": "failed",
+    "crashed": "crashed",
+    "killed": "killed",
+    "running": "running",
+    "preempting": "running",
+    "preempted": "crashed",
+    "pending": "scheduled",
+}
+"""State of a run (wandb 0.31, `Run.state`) -> status."""
+TIMES = ("started", "ended")
+TEXTS = ("user", "program", "host", "git_remote", "git_commit", "python")
+UNPLACED = TIMES + TEXTS
+"""Columns of `runs` for which a server has no place that we could write to: our entry has them."""
+REWRITTEN = ("config.yaml", "output.log", "wandb-summary.json")
+"""Files that the client writes itself, over those of the run (measured, `wandb sync` of 0.31)."""
+
+
+class RunNode:
+    """One run: what a page tells of it, taken apart."""
+
+    def __init__(self, place: Place, node: Node) -> None:
+        self.place, self.node = place, node
+        self.name: str = node["name"]
+        """Its id on the server, which is another one than in `ref` once the run was replaced."""
+        self.damage: list[str] = []
+        self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
+        self.summary = self._tree("summaryMetrics")
+        self.origin = _origin(self.config)
+        self.ref = RunRef(str(place), str(self.origin.get("id", self.name)))
+
+    @property
+    def carried(self) -> bool:
+        return bool(self.origin)
+
+    @property
+    def key(self) -> RunKey:
+        if self.carried:
+            return RunKey.parse(self.origin["run_key"])
+        return RunKey("wandb", "", *self.ref)
+
+    @property
+    def given(self) -> names.Given | None:
+        """Names of its keys; None where they are names already."""
+        if self.origin.get("keys") == "flat":
+            return None
+        try:
+            return names.Given(names.checked(self.origin.get("special_names", {})))
+        except ValueError:
+            return names.Given({})
+
+    @property
+    def lines(self) -> int:
+        """Rows of its history."""
+        return int(self.node["historyLineCount"] or 0)
+
+    @property
+    def samples(self) -> int:
+        """Rows of its system metrics."""
+        return int(self.node["eventsLineCount"] or 0)
+
+    @property
+    def console_lines(self) -> int:
+        return int(self.node["logLineCount"] or 0)
+
+    @property
+    def exported(self) -> list[str]:
+        """Addresses of its history in Parquet files."""
+        return list((self.node["parquetHistory"] or {}).get("parquetUrls") or ())
+
+    @property
+    def live(self) -> int:
+        """Rows of its history that are in no Parquet file, or may be in none."""
+        if not self.exported:
+            return self.lines
+        return len((self.node["parquetHistory"] or {}).get("liveData") or ())
+
+    @property
+    def first(self) -> int:
+        """A step that none of its live rows is before."""
+        if not self.exported:
+            return 0
+        live = (self.node["parquetHistory"] or {}).get("liveData") or ()
+        steps = [row.get("_step") for row in live if isinstance(row, dict)]
+        return min((step for step in steps if isinstance(step, int)), default=0)
+
+    @property
+    def beyond(self) -> int:
+        """A step that all of its own are below."""
+        last = (self.node["historyKeys"] or {}).get("lastStep")
+        if last is None:
+            told = self.summary.get("_step")
+            last = int(told) if isinstance(told, str) and told.isdigit() else None
+        return max(self.lines, 1 if last is None else int(last) + 1)
+
+    @property
+    def kinds(self) -> dict[str, dict[str, int]]:
+        """Of each key, how many values of which type its history has."""
+        keys = (self.node["historyKeys"] or {}).get("keys") or {}
+        return {
+            key: {count["type"]: int(count["count"]) for count in told.get("typeCounts") or ()}
+            for key, told in keys.items()
+        }
+
+    def info(self) -> RunInfo:
+        files = self.files()
+        of_artifacts = sum(int(node["size"] or 0) for node in self.node["outputArtifacts"])
+        kinds = self.kinds
+        of_tracker = {"_step", "_timestamp"}
+        points = sum(sum(kinds[key].values()) for key in kinds.keys() - of_tracker)
+        row = self.run_row("")
+        return RunInfo(
+            ref=self.ref,
+            key=self.key,
+            fingerprint=self._fingerprint(),
+            name=row["name"],
+            status=row["status"],
+            started=row["started"],
+            points=points or self.lines,
+            estimated=True,
+            files=len(files),
+            size=sum(file["size"] or 0 for file in files) + of_artifacts,
+            carried=self.carried,
+        )
+
+    def _fingerprint(self) -> str:
+        """Of all that a page tells but addresses, which are signed anew each time."""
+        node = {
+            **self.node,
+            "parquetHistory": None,
+            "files": [{**file, "directUrl": None} for file in self.node["files"]],
+        }
+        for name in ("outputArtifacts", "inputArtifacts"):
+            node[name] = [{**each, "currentManifest": None} for each in self.node[name]]
+        return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()
+
+    def run_row(self, source: str) -> Row:
+        """The row of `runs`, but for its `extra`."""
+        node, own = self.node, self._environment()
+        told = {name: own.get(name) for name in TEXTS}
+        started, ended = moment(node["createdAt"]), None
+        status = STATES.get(node["state"] or "", node["state"])
+        if status not in ("running", "scheduled"):
+            ended = moment(node["heartbeatAt"])
+        if self.carried:
+            started, ended = (moment(self.origin.get(name)) for name in TIMES)
+            told = {name: self.origin.get(name) for name in TEXTS}
+        return {
+            "name": node["displayName"] or None,
+            "status": status,
+            "started": started,
+            "ended": ended,
+            "group": node["group"] or None,
+            "job_type": node["jobType"] or None,
+            "sweep_id": node["sweepName"] or None,
+            "notes": node["notes"] or None,
+            "source": source,
+            "deleted": False,
+            **told,
+        }
+
+    def _environment(self) -> Row:
+        """What the tracker's own entries say of machine and program."""
+        node, internal = self.node, _plain(self.config.get(INTERNAL, {}))
+        entries = internal.get("e")
+        told: dict[str, Any] = {}
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            told |= entry if isinstance(entry, dict) else {}
+        git = told.get("git") or {}
+        user = node["user"] or {}
+        return {
+            "user": user.get("username") or user.get("name"),
+            "program": told.get("program"),
+            "host": told.get("host"),
+            "git_remote": git.get("remote"),
+            "git_commit": git.get("commit") or node["commit"],
+            "python": told.get("python") or internal.get("python_version"),
+        }
+
+    def extra(self) -> dict[str, Any]:
+        """Native fields that have no column; none of a run that was brought there."""
+        if self.carried:
+            return {}
+        return {
+            "id": self.node["id"],
+            "created": self.node["createdAt"],
+            "heartbeat": self.node["heartbeatAt"],
+            "state": None if self.node["state"] in ("finished", "failed") else self.node["state"],
+            "_wandb": _plain(self.config.get(INTERNAL)),
+            "summary_wandb": _plain(self.summary.get(INTERNAL)),
+        }
+
+    def small_tables(self) -> dict[str, list[Row]]:
+        """Tables that need no further request: `runs` without extra, no files of artifacts."""
+        return {
+            "params": list(self._params()),
+            "summary": list(self._summary_rows()),
+            "tags": [{"key": tag} for tag in dict.fromkeys(self.node["tags"] or ())],
+            "metric_defs": list(tables.metric_rows(self._metrics())),
+            "inputs": [_input(node) for node in self.node["inputArtifacts"]],
+        }
+
+    def _params(self) -> Iterator[Row]:
+        hidden = {INTERNAL, ORIGIN} if self.carried else {INTERNAL}
+        for row in tables.leaf_rows({k: v for k, v in self.config.items() if k not in hidden}):
+            if not self.carried or row["type"] != "object":  # which the client drops
+                yield row
+
+    def _summary_rows(self) -> Iterator[Row]:
+        """What the client has derived from the history of a run that we wrote is not its own."""
+        own = self.origin.get("summary")
+        for row in tables.leaf_rows({k: v for k, v in self.summary.items() if k != INTERNAL}):
+            path = json.loads(row["path"]) if row["path"] else [row["key"]]
+            if path != ["_step"] if own is None and self.carried else own is None or path in own:
+                yield row
+
+    def _metrics(self) -> Iterator[Any]:
+        """Records as the client has packed them: dicts by field number (wandb 0.31, `_wandb.m`)."""
+        packed = list(_plain(self.config.get(INTERNAL, {})).get("m") or ())
+        for entry in packed:
+            record = CLASSES["MetricRecord"]()
+            record.name, record.glob_name = entry.get("1", ""), entry.get("2", "")
+            record.step_metric = entry.get("4", "")
+            index = entry.get("5")
+            if index and 0 < index <= len(packed):
+                record.step_metric = packed[index - 1].get("1", "")
+            for name, field in (("6", record.options), ("7", record.summary)):
+                numbers = {f.number: f.name for f in field.DESCRIPTOR.fields}
+                for number in entry.get(name) or ():
+                    if number in numbers:
+                        setattr(field, numbers[number], True)
+            record.goal = entry.get("8", 0)
+            if record.glob_name or record.options.defined:  # others are axes, added for their sake
+                yield record
+
+    def files(self) -> list[Row]:
+        """Files of the run itself, by their places."""
+        found = []
+        for file in sorted(self.node["files"], key=lambda file: str(file["name"])):
+            path = file["name"]
+            if self.carried and path in (SIDECAR, *REWRITTEN):
+                continue
+            if not is_inside(path):
+                self.damage.append(f"the file {path!r} leads out of the run")
+                continue
+            found.append({"owner": "", "path": path, "size": file["sizeBytes"]})
+        return found
+
+    def file(self, path: str) -> Node | None:
+        return next((file for file in self.node["files"] if file["name"] == path), None)
+
+    def versions(self) -> list[tuple[Version, Node]]:
+        """Artifacts that the run logged, without their entries, each with its node.
+
+        A run that we wrote says itself which it has: what others logged before it has one version
+        on the server, made by another run.
+        """
+        nodes = self.node["outputArtifacts"]
+        if not self.carried:
+            there = (node for node in nodes if node["state"] == "COMMITTED")
+            return [(_version(node, node["versionIndex"] or 0), node) for node in there]
+        known = {identity(node): node for node in [*nodes, *self.node["inputArtifacts"]]}
+        found, counts = [], dict[str, int]()
+        for told in self.origin.get("artifacts", ()):
+            collection = told["collection"]
+            number = counts.get(collection, 0)
+            counts[collection] = number + 1
+            node = known.get((collection, told["digest"]))
+            if node is not None:
+                found.append((_told_version(node, number, told), node))
+        return found
+
+    def config_with(self, told: Mapping[str, Any]) -> str:
+        """The config as JSON, with further fields in our own entry."""
+        config: dict[str, Any] = json.loads(self.node["config"])
+        config[ORIGIN]["value"] = {**config[ORIGIN]["value"], **told}
+        return json.dumps(config)
+
+    def _tree(self, field: str) -> Tree:
+        try:
+            node = jsontext.parse(self.node[field] or "{}")
+        except ValueError:
+            node = ""
+        if not isinstance(node, dict):
+            self.damage.append(f"{field}: is no JSON object")
+            return {}
+        return canonical_tree(node)
+
+
+def entries_of(manifest: bytes, owner: str, damage: list[str]) -> tuple[list[Any], Node]:
+    """The entries of a manifest, and how its files are stored."""
+    try:
+        document: dict[str, Any] = json.loads(manifest)
+        found = [entry_of_json({**e, "path": p}) for p, e in document["contents"].items()]
+        config = dict(document.get("storagePolicyConfig") or {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"artifact {owner}: its manifest cannot be read: {error}") from error
+    for entry in found:
+        if not is_inside(entry.path):
+            damage.append(f"artifact {owner}: {entry.path!r} leads out of it")
+    return [entry for entry in found if is_inside(entry.path)], config
+
+
+def _version(node: Node, number: int) -> Version:
+    sequence = node["artifactSequence"]
+    record = CLASSES["ArtifactRecord"](
+        name=sequence["name"],
+        type=(node["artifactType"] or {}).get("name") or "",
+        digest=node["digest"] or "",
+        description=node["description"] or "",
+        metadata=_metadata(node["metadata"]),
+        aliases=sorted(_aliases(node)),
+        tags=[tag["name"] for tag in node["tags"] or ()],
+    )
+    record.manifest.storage_policy = tables.POLICY["storage_policy"]
+    for name, value in tables.POLICY["config"].items():
+        record.manifest.storage_policy_config.add(key=name, value_json=json.dumps(value))
+    return Version(record, number, [])
+
+
+def said(node: Node, name: str) -> str:
+    """What a version says of itself, its description or metadata."""
+    record = _version(node, 0).record
+    return str(canonical(record.metadata) if name == "metadata" else record.description)
+
+
+def _told_version(node: Node, number: int, told: Mapping[str, Any]) -> Version:
+    """A version as a run that we wrote logged it: aliases move on from version to version."""
+    version = _version(node, number)
+    record = version.record
+    record.use_after_commit = told.get("direction") == "used"
+    record.digest = ""
+    record.metadata = canonical(record.metadata)
+    for name in ("description", "metadata"):
+        if name in told:  # on the server is another one, which logged the same files before
+            setattr(record, name, told[name])
+    del record.aliases[:]
+    record.aliases.extend(sorted(told.get("aliases", ())))
+    return version
+
+
+def _aliases(node: Node) -> Iterator[str]:
+    own = _place(node["artifactSequence"])
+    for alias in node["aliases"] or ():
+        if _place(alias["artifactCollection"]) == own:
+            yield alias["alias"]
+
+
+def _place(collection: Node) -> tuple[str, str, str]:
+    project = collection.get("project") or {}
+    entity = (project.get("entity") or {}).get("name", "")
+    return entity, project.get("name", ""), collection["name"]
+
+
+def artifact_place(node: Node) -> tuple[str, str, str]:
+    """Entity, project and collection that a version was logged to."""
+    return _place(node["artifactSequence"])
+
+
+def identity(node: Node) -> tuple[str, str]:
+    """Collection and digest, by which a version is the same."""
+    return node["artifactSequence"]["name"], node["digest"]
+
+
+def _input(node: Node) -> Row:
+    *place, collection = artifact_place(node)
+    name = f"{collection}:v{node['versionIndex'] or 0}"
+    return {
+        "name": name,
+        "kind": (node["artifactType"] or {}).get("name"),
+        "digest": node["digest"],
+        "source": "/".join([*place, name]),
+        "extra": tables.compact({"id": node["id"]}),
+    }
+
+
+def _metadata(found: Any) -> str:
+    """Metadata is a JSON text; some servers give it as the object itself (inferred)."""
+    if found in (None, "", "{}", {}):
+        return ""
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _value_of(entry: Json) -> Json:
+    """Entries of a config are objects with a value and a description."""
+    return entry["value"] if isinstance(entry, dict) and "value" in entry else entry
+
+
+def _origin(config: Tree) -> dict[str, Any]:
+    """Our own entry; empty for a run that was not brought there."""
+    entry = _plain(config.get(ORIGIN))
+    try:
+        if isinstance(entry, dict) and RunKey.parse(str(entry.get("run_key"))):
+            return entry
+    except IntegrityError:  # an entry of the run's own that only looks like ours
+        pass
+    return {}
+
+
+def _plain(node: Json | None) -> Any:
+    return {} if node is None else jsontext.load(jsontext.dump(node))
+
+
+def moment(text: Any) -> datetime | None:
+    """Times as the service and our entries write them: ISO 8601, UTC where they do not say."""
+    if not isinstance(text, str) or not text:
+        return None
+    text = re.sub(r"(\.\d{6})\d+", r"\1", text.removesuffix("Z"))
+    text = re.sub(r"\.(\d{1,5})(?!\d)", lambda m: "." + m[1].ljust(6, "0"), text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -1,0 +1,74 @@
+"""Uploads run folders with the real client: `wandb sync`, which takes several at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from trackbridge.errors import ConfigError, TransientError
+from trackbridge_adapters.wandb.service.login import Login
+
+ENVIRONMENT = {
+    "WANDB_SILENT": "false",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_PROGRAM": "",  # else the client's own is shown as the run's (measured, 0.31)
+    "WANDB_DISABLE_GIT": "true",
+    **{
+        f"WANDB_X_{what}_RETRY_{limit}": value
+        for what in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
+        for limit, value in (("MAX", "8"), ("WAIT_MIN_SECONDS", "1"), ("WAIT_MAX_SECONDS", "20"))
+    },
+}
+"""Whole chunks are tried again by ourselves, so the client need not do it for twenty minutes."""
+PLACES = ("CACHE", "DATA", "ARTIFACT")
+KEPT = re.compile(r"WANDB_(CONFIG_DIR|INSECURE_.*|X_.*HEADERS)")
+"""Variables of the client that are the user's to set; others would change what is uploaded."""
+
+
+def upload(lanes: Iterable[Sequence[Path]], login: Login) -> None:
+    """Uploads folders: those of a lane one after the other, lanes side by side.
+
+    The client's exit code tells nothing (measured, 0.31): a run was read to its end if there is a
+    mark beside its file. Raises `TransientError` for those that were not. What became of the rest
+    on the server is found out by reading it.
+    """
+    for folders in zip_longest(*lanes):
+        _sync([folder for folder in folders if folder is not None], login)
+
+
+def _sync(folders: Sequence[Path], login: Login) -> None:
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
+    done = subprocess.run(
+        command,
+        env=_environment(login, folders[0].parent),
+        cwd=folders[0].parent,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    said = (done.stdout + done.stderr).replace(login.key, "***")
+    if "No module named wandb" in said:
+        raise ConfigError("uploading needs the package wandb; pip install 'trackbridge[wandb]'")
+    left = [folder.name for folder in folders if not any(folder.glob("*.synced"))]
+    if left:
+        errors = [line.strip() for line in said.splitlines() if "ERROR" in line]
+        reason = errors[0] if errors else said.strip().rpartition("\n")[2] or "it says nothing"
+        raise TransientError(
+            f"{login.base_url}: `wandb sync` did not upload {left[0]}"
+            f"{f' and {len(left) - 1} more' if len(left) > 1 else ''}: {reason[:300]}"
+        )
+
+
+def _environment(login: Login, out: Path) -> dict[str, str]:
+    """With all that the client writes, copies of artifacts and logs, in the folder of the runs."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("WANDB_") or KEPT.fullmatch(n)}
+    places = {f"WANDB_{what}_DIR": str(out / f"client-{what.lower()}") for what in PLACES}
+    server = {"WANDB_BASE_URL": login.base_url, "WANDB_API_KEY": login.key}
+    return {**kept, **ENVIRONMENT, **places, **server}

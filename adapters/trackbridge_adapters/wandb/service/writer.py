@@ -1,0 +1,263 @@
+"""Writes runs to a W&B server: run folders, which the real client uploads."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunKey, RunRef
+from trackbridge.columns import split
+from trackbridge.digest import Digests
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.fit_text import fit_name
+from trackbridge_adapters.wandb.service import changes
+from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.node import RunNode, identity, said
+from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations
+from trackbridge_adapters.wandb.service.present import present
+from trackbridge_adapters.wandb.service.reader import (
+    HIDDEN,
+    WRITTEN,
+    Service,
+    of_any_generation,
+    parts,
+)
+from trackbridge_adapters.wandb.service.upload import upload
+from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
+
+NOTE = "Kept by Trackbridge: what this server does not show of the projects brought to it."
+
+
+class WritableService(Service):
+    """A project on a W&B server, or all projects of an entity, for reading and for writing."""
+
+    capabilities = WRITTEN
+
+    @property
+    def advice(self) -> str:
+        return ""
+
+    def target(self, key: RunKey) -> RunRef:
+        own = key.kind == "wandb" and not key.instance
+        entity, slash, rest = key.label.partition("/")
+        label = rest if slash and (own or entity == self._entity) else key.label
+        project = self._project or fit_name(label, PROJECT)
+        place = str(Place(self._entity, project))
+        born = key.project.rpartition("/")[2]
+        verbatim = RUN_ID if own and born in (project, label) else UNIQUE
+        if not key.instance and verbatim.fullmatch(key.run_id) and key.run_id != HIDDEN:
+            return RunRef(place, key.run_id)
+        mark = hashlib.sha256(str(key).encode()).hexdigest()[:8]
+        return RunRef(place, f"{fit_name(key.run_id, SAFE_ID)}-{mark}")
+
+    def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+        return present(key, self.target(key), tables)
+
+    def open(self, keys: Sequence[RunKey]) -> Sink:
+        runs = {key: self.target(key) for key in keys}
+        return Sink(self, runs, self._written_before(runs))
+
+    def runs(self, refs: Sequence[RunRef]) -> Iterator[RunNode]:
+        """Those of some runs that are there, in all of their generations, the latest last."""
+        for place in sorted({ref.project for ref in refs}):
+            names = [ref.run_id for ref in refs if ref.project == place]
+            for part in parts(names, PAGE):
+                yield from self._runs(Place.of(place), of_any_generation(part))
+
+    def put_shared(self, path: str, data: BinaryIO) -> None:
+        """Store a file that belongs to no run."""
+        place = self._store_place
+        fields = {"displayName": HIDDEN, "notes": NOTE, "state": "finished"}
+        changes.change_run(self.wire, place, HIDDEN, **fields)
+        changes.put_file(self.wire, place, HIDDEN, path, data)
+
+    def _written_before(self, runs: Mapping[RunKey, RunRef]) -> dict[RunRef, list[RunNode]]:
+        """Generations of the runs that earlier calls made; others' runs are in the way."""
+        found: dict[RunRef, list[RunNode]] = {ref: [] for ref in runs.values()}
+        keys = {ref: key for key, ref in runs.items()}
+        for run in self.runs(list(keys)):
+            if run.ref not in keys:
+                continue
+            if not run.carried or run.key != keys[run.ref]:
+                what = f"is run {run.key}" if run.carried else "was not written by Trackbridge"
+                raise IntegrityError(
+                    f"{self.address}: run {run.ref.run_id} in {run.ref.project} {what}; "
+                    "choose another project"
+                )
+            found[run.ref].append(run)
+        return found
+
+    def points(self, run: RunNode) -> Digests:
+        """Of the log calls that the server has of a run."""
+        found = Digests()
+        for batch in self._read(run.place, [run], {"metrics", "series"}):
+            found.add(Batch(batch.table, batch.data.filter(batch.data.column("row").is_valid())))
+        return found
+
+    def _check_any(self, places: Collection[Place]) -> None:
+        """None need be there: they are made with their first runs."""
+
+    def _runs(self, place: Place, filters: Mapping[str, Any]) -> Iterator[RunNode]:
+        """None where there is no such project: it is made with its first run."""
+        found = super()._runs(place, filters)
+        try:
+            first = next(found, None)
+        except NotFoundError:
+            return
+        if first is not None:
+            yield first
+            yield from found
+
+
+class Sink:
+    """A chunk of runs: folders on this machine until it is committed."""
+
+    def __init__(
+        self,
+        writer: WritableService,
+        runs: Mapping[RunKey, RunRef],
+        there: Mapping[RunRef, list[RunNode]],
+    ) -> None:
+        self._writer, self._runs, self._there = writer, runs, there
+        self._out = Path(tempfile.mkdtemp(prefix="trackbridge-"))
+        self._drafts = {ref: Draft(self._out, key, ref) for key, ref in runs.items()}
+        self._shared: dict[str, Path] = {}
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self._out, ignore_errors=True)
+
+    def write(self, batch: Batch) -> None:
+        for ref, part in split(batch.data):
+            self._drafts[ref].write(batch.table, part)
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        if file.run != STORE:
+            self._drafts[file.run].put_file(file, data)
+            return
+        place = self._out / f"shared-{len(self._shared)}"
+        with place.open("wb") as out:
+            shutil.copyfileobj(data, out)
+        self._shared[file.path] = place
+
+    def commit(self) -> Mapping[RunKey, RunRef]:
+        folders: dict[RunRef, Path] = {}
+        for ref, draft in self._drafts.items():
+            self._prepare(ref, draft)
+            draft.complete()
+            folders[ref] = draft.place([])
+        upload([[folders[ref] for ref in lane] for lane in self._lanes()], self._writer.wire.login)
+        self._settle()
+        for ref, draft in self._drafts.items():
+            for run in self._there[ref]:
+                if run.name != draft.name:
+                    changes.delete_run(self._writer.wire, run.node)
+        for path, copy in self._shared.items():
+            with copy.open("rb") as data:
+                self._writer.put_shared(path, data)
+        return dict(self._runs)
+
+    def _prepare(self, ref: RunRef, draft: Draft) -> None:
+        """Lets a run go on from what is there, if that is its beginning; else it is made anew."""
+        there = self._there[ref]
+        if there and self._begins(there[-1], draft):
+            draft.go_on(there[-1])
+            fields = draft.fields()
+            changes.change_run(self._writer.wire, there[-1].place, draft.name, **fields)
+        elif there:
+            names = generations(ref.run_id)
+            later = names[names.index(there[-1].name) + 1 :]
+            if not later:
+                raise IntegrityError(
+                    f"{self._writer.address}: run {ref.run_id} was replaced too often; "
+                    "take another project"
+                )
+            draft.name = later[0]
+
+    def _begins(self, run: RunNode, draft: Draft) -> bool:
+        """Whether a run that is there is the beginning of one that is to be written."""
+        if {file["path"] for file in run.files()} - draft.paths:
+            return False
+        return self._writer.points(run)[run.ref] == draft.points(run.lines)[run.ref]
+
+    def _lanes(self) -> list[list[RunRef]]:
+        """Runs that share a collection go one after the other: versions keep their order."""
+        lanes: list[tuple[set[str], list[RunRef]]] = []
+        for ref in sorted(self._drafts, key=self._began):
+            wanted = {f"{ref.project}:{name}" for name in self._drafts[ref].collections}
+            joined = [lane for lane in lanes if lane[0] & wanted]
+            lanes = [lane for lane in lanes if not lane[0] & wanted]
+            names = wanted.union(*(lane[0] for lane in joined))
+            lanes.append((names, [*(ref for lane in joined for ref in lane[1]), ref]))
+        return [refs for _, refs in lanes]
+
+    def _began(self, ref: RunRef) -> tuple[Any, ...]:
+        """Runs in the order in which they began; those of one moment as they were given."""
+        started = self._drafts[ref].rows["runs"][0].get("started")
+        return (started is not None, started) if started else (False,)
+
+    def _settle(self) -> None:
+        """What the client does not do of artifacts, once all runs are there.
+
+        A version whose files another run has logged before is that other run's: this one uses it,
+        and what it says otherwise of it is noted. Aliases go to whom the last run gave them.
+        """
+        refs = [ref for ref, draft in self._drafts.items() if draft.rows["artifacts"]]
+        names = {draft.name for draft in self._drafts.values()}
+        runs = {run.ref: run for run in self._writer.runs(refs) if run.name in names}
+        last: dict[tuple[Place, str, str], Node] = {}
+        for ref in sorted(runs, key=self._began):
+            run = runs[ref]
+            known = self._known(run)
+            self._note_others(run, known)
+            for told in run.origin.get("artifacts", ()):
+                node = known.get((told["collection"], told["digest"]))
+                if node is not None:
+                    last |= {(run.place, told["collection"], a): node for a in told["aliases"]}
+        for (place, collection, alias), node in last.items():
+            if alias not in {each["alias"] for each in node.get("aliases") or ()}:
+                changes.add_aliases(self._writer.wire, place, node["id"], collection, [alias])
+
+    def _known(self, run: RunNode) -> dict[tuple[str, str], Node]:
+        """The versions that a run has, after those that others made are noted as its inputs."""
+        nodes = [*run.node["outputArtifacts"], *run.node["inputArtifacts"]]
+        known = {identity(node): node for node in nodes}
+        wire = self._writer.wire
+        for told in run.origin.get("artifacts", ()):
+            place = (told["collection"], told["digest"])
+            if place in known:
+                continue
+            for node in changes.versions(wire, run.place, told["collection"]):
+                if node["digest"] == told["digest"] and node["state"] == "COMMITTED":
+                    changes.use_artifact(wire, run.place, run.name, node["id"])
+                    known[place] = node
+        return known
+
+    def _note_others(self, run: RunNode, known: Mapping[tuple[str, str], Node]) -> None:
+        """Notes what a version of another run says otherwise than the run's own would."""
+        rows = self._drafts[run.ref].rows["artifacts"]
+        noted = False
+        entries = run.origin.get("artifacts", ())
+        for told, row in zip(entries, rows):
+            node = known.get((told["collection"], told["digest"]))
+            if node is None:
+                continue
+            for name in ("description", "metadata"):
+                if (row.get(name) or "") != said(node, name):
+                    told[name] = row.get(name) or ""
+                    noted = True
+        if noted:
+            config = run.config_with({"artifacts": entries})
+            changes.change_run(self._writer.wire, run.place, run.name, config=config)
