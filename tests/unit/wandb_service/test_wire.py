@@ -35,6 +35,12 @@ SIGNED = "/bucket/file?X-Amz-Signature=5ec2e7"
 Make = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused request is an error at once, but where a test says otherwise."""
+    monkeypatch.setattr(wires, "REFUSALS", 1)
+
+
 @pytest.fixture
 def wire(server: Any) -> Wire:
     server.user.key = SECRET
@@ -91,6 +97,15 @@ def test_a_document_without_a_name_is_sent_without_one(canned: Make) -> None:
     made = canned(b'{"data": {}}')
     Wire(made.login).ask("{ x }", {})
     assert b"operationName" not in made.requests[0]
+
+
+def test_a_request_that_came_too_early_is_sent_again(
+    wire: Wire, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "REFUSALS", 4)
+    server.faults.fail("Viewer", status=429, headers={"Retry-After": "0"}, times=3)
+    assert wire.ask(VIEWER, {})["viewer"]["username"] == "tester"
+    assert wire.requests == server.faults.counts()["Viewer"] == 4
 
 
 def test_requests_are_counted_refused_ones_too(wire: Wire, server: Any) -> None:

@@ -37,6 +37,11 @@ ANSWER_SECONDS = 120.0
 CONNECTIONS = 16
 """Kept open to a host; more may be used at a time."""
 BLOCK = 1 << 18
+REFUSALS = 12
+"""So often a request is sent that came too early; the pace makes that some minutes.
+
+It was not carried out, and whoever asks for hundreds of pages must not begin anew for one of them.
+"""
 
 _NAME = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 _UNKNOWN_HOST = re.compile(r"NameResolution|getaddrinfo|[Nn]ame or service not known|nodename nor")
@@ -79,21 +84,15 @@ class Wire:
         schema has no such thing, other `RefusedError`s where it gives another reason. An answer
         with errors beside its data is an error.
         """
-        self._pace.wait()
-        with self._counting:
-            self._sent += 1
         body: dict[str, Any] = {"query": document, "variables": dict(variables)}
         if named := _NAME.search(document):
             body["operationName"] = named[1]
-        response = self._send(
-            "POST",
-            f"{self.login.base_url}/graphql",
-            data=json.dumps(body, allow_nan=False).encode(),
-            headers={"Content-Type": "application/json"},
-            allow_redirects=False,
-        )
+        content = json.dumps(body, allow_nan=False).encode()
+        for _ in range(REFUSALS):
+            response, retry_after = self._post(content)
+            if response.status_code != 429:
+                break
         status, headers = response.status_code, response.headers
-        retry_after = self._pace.heed(headers, status)
         if response.is_redirect:
             raise ConfigError(
                 f"{self.login.base_url}: sends us on to {_place(headers['location'])}; if that is"
@@ -101,6 +100,20 @@ class Wire:
             )
         kind = headers.get("Content-Type", "")
         return answers.data(self.login, status, kind, response.content, retry_after)
+
+    def _post(self, content: bytes) -> tuple[Response, float | None]:
+        """The answer to one request, sent when it may go; with the server's wish if it refused."""
+        self._pace.wait()
+        with self._counting:
+            self._sent += 1
+        response = self._send(
+            "POST",
+            f"{self.login.base_url}/graphql",
+            data=content,
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+        )
+        return response, self._pace.heed(response.headers, response.status_code)
 
     def open(self, url: str) -> BinaryIO:
         """The bytes of a file; an address without a host is one of the server.
