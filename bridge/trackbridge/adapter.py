@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote, unquote
 
 from trackbridge.errors import IntegrityError
@@ -383,6 +383,20 @@ class ItemStore(Reader, Protocol):
         ...
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """A reader or writer whose server counts requests (API calls) and may limit them."""
+
+    @property
+    def calls_per_second(self) -> float:
+        """How many may be sent a second, cautiously where nobody has said."""
+        ...
+
+    def calls(self, runs: Sequence[RunInfo]) -> int:
+        """About how many moving these runs takes: out of a reader, into a writer and back."""
+        ...
+
+
 class Sink(Protocol):
     """A chunk of runs being written. Leaving the context without `commit` undoes everything."""
 
@@ -459,9 +473,9 @@ class Adapter(Protocol):
 
     `name` is the scheme of its addresses (`name:location`). Importing the module that holds it
     must be cheap: client libraries are imported when a store is opened. `options` are the
-    adapter's own, by name (the command line knows `artifact_root`); an unknown one is a
-    `ConfigError`. Errors of the system (a full disk, missing rights) become `ConfigError` or
-    `BridgeError` too, with the way out.
+    adapter's own, by name (the command line knows `artifact_root`, and gives `max_rps` to adapters
+    that have it in an attribute `options`); an unknown one is a `ConfigError`. Errors of the system
+    (a full disk, missing rights) become `ConfigError` or `BridgeError` too, with the way out.
     """
 
     name: str

@@ -130,6 +130,16 @@ def _placement(command: Command) -> Command:
     )
 
 
+def _politeness(command: Command) -> Command:
+    return click.option(
+        "--max-rps",
+        type=click.FloatRange(0, min_open=True),
+        metavar="N",
+        help="At most so many API calls a second to a server that limits them, by all workers of "
+        "this machine together, e.g. 0.8.",
+    )(command)
+
+
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
     """A command with options, which help shows in this order."""
     for option in reversed(options):
@@ -168,7 +178,7 @@ def _movement(command: Command) -> Command:
         ),
         click.option("--dry-run", is_flag=True, help="Only say what would be done, like `plan`."),
     )
-    return _selection(_placement(_strictness(command)))
+    return _selection(_placement(_strictness(_politeness(command))))
 
 
 @main.command()
@@ -207,14 +217,16 @@ def import_(archive: str, target: str, **options: Any) -> None:
 @click.argument("target")
 @_selection
 @_placement
+@_politeness
 @_json
-def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
+def plan(source: str, target: str, as_json: bool, max_rps: float | None, **options: Any) -> None:
     """Say what migrating SOURCE to TARGET would move, and what TARGET could not show.
 
     Reads everything but the files' contents; writes nothing. Give it the options that `migrate` is
     to get.
     """
-    _plan(source, target, as_json, _wishes(**options))
+    limits = _limits(max_rps, source, target)
+    _plan(source, target, as_json, {**_wishes(**options), **limits})
 
 
 @main.command()
@@ -223,8 +235,16 @@ def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
 @_selection
 @_placement
 @_strictness
+@_politeness
 @_json
-def verify(source: str, target: str, as_json: bool, strict: bool, **options: Any) -> None:
+def verify(
+    source: str,
+    target: str,
+    as_json: bool,
+    strict: bool,
+    max_rps: float | None,
+    **options: Any,
+) -> None:
     """Compare every run of SOURCE with its copy in TARGET, value by value.
 
     The exit code is 0 only if every run is there and equal. Give it the options that `migrate` got:
@@ -233,7 +253,7 @@ def verify(source: str, target: str, as_json: bool, strict: bool, **options: Any
     from trackbridge.compare import verify as compare
     from trackbridge.progress import Bars
 
-    wishes = _wishes(**options)
+    wishes = {**_wishes(**options), **_limits(max_rps, source, target)}
     with Bars("verify") as bars:
         result = compare(source, target, **wishes, progress=bars)
     print_comparison(result, without_secrets(target), as_json)
@@ -298,18 +318,20 @@ def _migrate(
     dry_run: bool,
     strict: bool,
     artifact_root: str | None,
+    max_rps: float | None,
     **options: Any,
 ) -> None:
     from trackbridge.engine import migrate as move
     from trackbridge.progress import Bars
 
-    wishes = _wishes(**options)
+    wishes = {**_wishes(**options), **_limits(max_rps, source, target)}
     if dry_run:
         _plan(source, target, as_json, wishes)
         return
-    root = {"artifact_root": artifact_root} if artifact_root else {}
+    if artifact_root:
+        wishes["target_options"] |= {"artifact_root": artifact_root}
     with Bars("migrate") as bars:
-        report = move(source, target, **wishes, workers=workers, target_options=root, progress=bars)
+        report = move(source, target, **wishes, workers=workers, progress=bars)
     print_report(report, without_secrets(target), as_json)
     doubts = _too_much(strict, damaged=report.damage, gone=report.gone)
     sys.exit(0 if report.verified and not doubts else 1)
@@ -352,6 +374,18 @@ def _wishes(
         "renames": parse_renames(renames),
         "files": FileChoice(artifacts, limit),
     }
+
+
+def _limits(max_rps: float | None, source: str, target: str) -> dict[str, dict[str, str]]:
+    """Options of both stores that say how often they may be asked."""
+    from trackbridge.registry import taking
+
+    limits: list[dict[str, str]] = [{}, {}]
+    if max_rps is not None:
+        limits = [taking("max_rps", str(max_rps), address) for address in (source, target)]
+        if not any(limits):
+            raise ConfigError("--max-rps: neither store is a server that counts its API calls")
+    return {"source_options": limits[0], "target_options": limits[1]}
 
 
 def _archive(address: str) -> str:

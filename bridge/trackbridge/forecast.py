@@ -9,7 +9,7 @@ from functools import partial
 import pyarrow as pa
 
 from trackbridge import items, shared
-from trackbridge.adapter import Batch, Query, Row, RunRef
+from trackbridge.adapter import Batch, Metered, Query, Row, RunRef
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence
 from trackbridge.errors import NotFoundError
@@ -42,6 +42,8 @@ class Forecast:
     estimate_seconds: float
     items: dict[str, int] = field(default_factory=dict)
     """How many items would be moved, by kind."""
+    api_calls: int = 0
+    """Requests to servers that count them, about."""
 
 
 def forecast(
@@ -53,10 +55,12 @@ def forecast(
     renames: Mapping[str, str] = NO_RENAMES,
     files: FileChoice = WHOLE,
     source_options: Mapping[str, str] = NO_OPTIONS,
+    target_options: Mapping[str, str] = NO_OPTIONS,
     progress: Progress | None = None,
 ) -> Forecast:
     """Translate every run without writing it; files are counted, not read."""
-    reader, writer = open_reader(source, source_options), open_writer(target)
+    reader = open_reader(source, source_options)
+    writer = open_writer(target, target_options)
     progress = progress or Silence()
     meant = persist(lambda: chosen(reader, query, where))
     check_renames(renames, meant.runs, writer)
@@ -103,7 +107,19 @@ def forecast(
         + len(runs) / RUNS_PER_SECOND
         + size / BYTES_PER_SECOND
     )
-    return Forecast(len(runs), points, count, size, losses.list(), round(seconds, 1), found)
+    metered = [store for store in (reader, writer) if isinstance(store, Metered)]
+    calls = [(store.calls(meant.runs), store.calls_per_second) for store in metered]
+    seconds = max(seconds, sum(number / rate for number, rate in calls))
+    return Forecast(
+        runs=len(runs),
+        points=points,
+        files=count,
+        size=size,
+        losses=losses.list(),
+        estimate_seconds=round(seconds, 1),
+        items=found,
+        api_calls=sum(number for number, _ in calls),
+    )
 
 
 def _is_lost(overlay: Overlay, row: Row) -> bool:

@@ -46,6 +46,8 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         f"{found.runs} runs, {found.points:,} points, {found.files} files, {_size(found.size)}; "
         f"about {_duration(found.estimate_seconds)}"
     )
+    if found.api_calls:
+        click.echo(f"about {found.api_calls:,} API calls")
     for kind, number in found.items.items():
         click.echo(f"{number:,} {_words(kind)}")
     _print_losses(found.losses)

@@ -99,6 +99,12 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
 
 
+def taking(option: str, value: str, address: str) -> dict[str, str]:
+    """An option for the store at an address, if its adapter says that it knows it."""
+    adapter, _ = resolve_target(address)
+    return {option: value} if option in getattr(adapter, "options", ()) else {}
+
+
 def identity(address: str) -> str:
     """The same text for every spelling of a store's place: links, `..` and the scheme resolved.
 

@@ -44,6 +44,7 @@ class Location(NamedTuple):
 
 class ServiceAdapter:
     name = "wandb"
+    options = OPTIONS
 
     def recognizes(self, location: str) -> bool:
         return CLOUD.match(location) is not None
@@ -55,16 +56,14 @@ class ServiceAdapter:
         from trackbridge_adapters.wandb.service.reader import Service
 
         where = Location.parse(location)
-        return Service(
-            f"wandb:{location}", _wire(where, location, options), where.entity, where.project
-        )
+        return Service(_wire(where, location, options), where.entity, where.project)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
         from trackbridge_adapters.wandb.service.writer import WritableService
 
         where = Location.parse(location)
         wire = _wire(where, location, options)
-        return WritableService(f"wandb:{location}", wire, where.entity, where.project)
+        return WritableService(wire, where.entity, where.project)
 
 
 def _wire(where: Location, location: str, options: Mapping[str, str]) -> Wire:

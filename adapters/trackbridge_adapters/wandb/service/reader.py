@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timezone
 from itertools import islice
+from math import ceil
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -37,9 +38,11 @@ from trackbridge_adapters.wandb.service.exports import Export
 from trackbridge_adapters.wandb.service.files import checked, entry_path
 from trackbridge_adapters.wandb.service.node import RunNode, artifact_place, entries_of, moment
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Pages, Place, generations, named
-from trackbridge_adapters.wandb.service.streams import Streams, fetched
+from trackbridge_adapters.wandb.service.streams import LINES, Streams, fetched
 from trackbridge_adapters.wandb.service.wire import Wire
 
+CALLS_PER_SECOND = 1.0
+"""What is reckoned with where no limit is given: plans allow 50 to 200 a minute."""
 TOGETHER = 8
 """Exports and manifests that are fetched at a time."""
 LARGE = 8 * 1024**2
@@ -130,19 +133,33 @@ class Service:
 
     capabilities = CAPABILITIES
 
-    def __init__(self, address: str, wire: Wire, entity: str, project: str) -> None:
-        self.address = address
+    def __init__(self, wire: Wire, entity: str, project: str) -> None:
+        place = "/".join(filter(None, (entity, project)))
+        self.address = f"wandb:{wire.login.base_url}/{place}"
         self.wire = wire
         self._pages = Pages(wire)
         self._entity, self._project = entity, project
         self._contents: dict[RunRef, Contents] = {}
+        self._lines: dict[RunRef, int] = {}
+
+    @property
+    def calls_per_second(self) -> float:
+        return self.wire.per_second or CALLS_PER_SECOND
+
+    def calls(self, runs: Sequence[RunInfo]) -> int:
+        """For the listing, and for reading; lines of streams are known of runs that were listed."""
+        lines = sum(self._lines.get(info.ref, 0) for info in runs)
+        lists = sum(info.files // PAGE for info in runs)
+        return 2 * ceil(len(runs) / PAGE) + ceil(lines / LINES) + lists
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         self._contents.clear()
         found: dict[RunRef, RunInfo] = {}
         for place in self._places(query):
             for filters in _filters(query):
-                found |= {run.ref: run.info() for run in self._runs(place, filters)}
+                for run in self._runs(place, filters):
+                    found[run.ref] = run.info()
+                    self._lines[run.ref] = run.live + run.samples + run.console_lines
         for info in found.values():
             if not query.since or (info.started and info.started >= query.since):
                 yield info

@@ -60,14 +60,14 @@ class Wire:
 
     def __init__(self, login: Login, per_second: float | None = None) -> None:
         self.login = login
-        self._per_second = per_second
+        self.per_second = per_second
         self._pace = Pace(urlsplit(login.base_url).netloc, per_second)
         self._session = _Session(login)
         self._sent = 0
         self._counting = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Wire], tuple[Login, float | None]]:
-        return type(self), (self.login, self._per_second)
+        return type(self), (self.login, self.per_second)
 
     def __repr__(self) -> str:
         return f"Wire({self.login.base_url!r})"

@@ -6,11 +6,12 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunKey, RunRef
+from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunInfo, RunKey, RunRef
 from trackbridge.columns import split
 from trackbridge.digest import Digests
 from trackbridge.errors import IntegrityError, NotFoundError
@@ -33,6 +34,10 @@ from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 NOTE = "Kept by Trackbridge: what this server does not show of the projects brought to it."
 
 
+CALLS_OF_A_RUN = 4
+"""Two to make and change it, one for its files, one for what it logs besides."""
+
+
 class WritableService(Service):
     """A project on a W&B server, or all projects of an entity, for reading and for writing."""
 
@@ -41,6 +46,10 @@ class WritableService(Service):
     @property
     def advice(self) -> str:
         return ""
+
+    def calls(self, runs: Sequence[RunInfo]) -> int:
+        """What the client sends for each run (measured, 0.31), and for reading it back."""
+        return CALLS_OF_A_RUN * len(runs) + 3 * ceil(len(runs) / PAGE)
 
     def target(self, key: RunKey) -> RunRef:
         own = key.kind == "wandb" and not key.instance
