@@ -243,8 +243,10 @@ def _order_versions(key: RunKey, shown: Presentation) -> None:
     counts: dict[str, int] = defaultdict(int)
     owners: dict[str, str] = {}
     for index, row in enumerate(rows):
-        name = row["collection"] or ""
-        collection = name if key.kind == "wandb" else fit_name(name, NAME)
+        collection = row["collection"] or ""
+        if key.kind != "wandb":
+            row = {**row, "kind": row.get("kind") or "artifact"}
+            collection = fit_name(_typed_name(key, collection, row["kind"]), NAME)
         version = f"v{counts[collection]}"
         counts[collection] += 1
         owners[_owner(row)] = f"{collection}:{version}"
@@ -253,6 +255,12 @@ def _order_versions(key: RunKey, shown: Presentation) -> None:
             rows[index].update(digest=None, extra=None)
     shown.tables["artifacts"] = rows
     _rename_owners(shown, owners)
+
+
+def _typed_name(key: RunKey, name: str, kind: str) -> str:
+    """A collection of a project has one type: elsewhere one name may be that of several kinds."""
+    own = kind == "dataset" or name.startswith(f"run-{key.run_id}")
+    return name if own else f"{name}-{kind}"
 
 
 def _ordinal(version: str | None) -> tuple[int, str]:

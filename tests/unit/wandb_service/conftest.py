@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SECRET = "f00dfeed" * 5
 """An API key that no message may show."""
 
+CONTRACT = "tests/unit/wandb_service/test_contract.py"
+
 
 @pytest.fixture(autouse=True)
 def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,3 +99,11 @@ def canned() -> Iterator[Callable[..., Canned]]:
     yield make
     for server in made:
         server.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uploads each example by itself takes minutes: test_round_trips.py has the short form."""
+    for item in items:
+        if item.nodeid.startswith(CONTRACT) and "test_any_run" in item.name:
+            item.add_marker(pytest.mark.nightly)

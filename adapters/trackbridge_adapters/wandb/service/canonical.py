@@ -1,7 +1,7 @@
 """Values in the one spelling that does not change on their way through a server.
 
 A client and a server written in Go and JavaScript spell numbers anew (1.0 as 1, 1e-05 as 0.00001),
-sort the keys of objects and may drop those that are null, and write what JSON lacks as a text.
+sort the keys of objects and drop empty ones, and write what JSON lacks as a text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def _canonical_node(node: Node) -> Node:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items() if part is not None}
+        parts = {key: _plain(part) for key, part in value.items()}
+        return {key: part for key, part in parts.items() if part is not None and part != {}}
     if isinstance(value, list):
         return [_plain(part) for part in value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):

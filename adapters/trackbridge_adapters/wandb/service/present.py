@@ -6,7 +6,7 @@ empty objects are dropped, and some files are written over by the client's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trackbridge.adapter import Presentation, Row, RunKey, RunRef
@@ -30,7 +30,7 @@ def present(key: RunKey, ref: RunRef, given: Mapping[str, list[Row]]) -> Present
     found["params"] = [row for row in _spelled(found["params"]) if row["type"] != "object"]
     found["summary"] = list(_summary(found["summary"]))
     found["series"] = list(_series(found["series"]))
-    found["metric_defs"] = [_metric(row) for row in found["metric_defs"] if row["key"]]
+    found["metric_defs"] = list(_metrics(found["metric_defs"]))
     found["artifacts"] = [_artifact(row) for row in found["artifacts"]]
     _set_aside(shown)
     found["files"] = [_file(row) for row in found["files"]]
@@ -80,10 +80,13 @@ def _series(rows: Iterable[Row]) -> Iterator[Row]:
             yield {**row, "value": text, "kind": kind, "path": path}
 
 
-def _metric(row: Row) -> Row:
-    """The client tells of most aggregates, and of nothing else that has no column."""
-    told = [name for name in (row["summary"] or "").split(",") if name not in UNTOLD]
-    return {**row, "summary": ",".join(told) or None, "extra": None}
+def _metrics(rows: Sequence[Row]) -> Iterator[Row]:
+    """The client tells of most aggregates, and of no pattern that is also the name of a metric."""
+    names = {row["key"] for row in rows if not row["glob"]} | {row["x_axis"] for row in rows}
+    for row in rows:
+        if row["key"] and not (row["glob"] and row["key"] in names):
+            told = [name for name in (row["summary"] or "").split(",") if name not in UNTOLD]
+            yield {**row, "summary": ",".join(told) or None, "extra": None}
 
 
 def _artifact(row: Row) -> Row:

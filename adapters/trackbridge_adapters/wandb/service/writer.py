@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,8 @@ from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 NOTE = "Kept by Trackbridge: what this server does not show of the projects brought to it."
 
 
+NAME = replace(PROJECT, reserved=(".",))
+"""Of projects, which are parts of addresses here."""
 CALLS_OF_A_RUN = 4
 """Two to make and change it, one for its files, one for what it logs besides."""
 
@@ -55,7 +58,7 @@ class WritableService(Service):
         own = key.kind == "wandb" and not key.instance
         entity, slash, rest = key.label.partition("/")
         label = rest if slash and (own or entity == self._entity) else key.label
-        project = self._project or fit_name(label, PROJECT)
+        project = self._project or fit_name(label, NAME)
         place = str(Place(self._entity, project))
         born = key.project.rpartition("/")[2]
         verbatim = RUN_ID if own and born in (project, label) else UNIQUE
