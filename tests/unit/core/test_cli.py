@@ -67,7 +67,7 @@ MIGRATED = {
     "gone": None,
 }
 PLANNED = {
-    **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds")),
+    **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds", "api_calls")),
     "losses": LOSSES,
     "items": {},
 }
