@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -28,7 +29,9 @@ def history(
     """Points of rows, of which the first one is the run's log call number `first`."""
     decoder = PointDecoder(ref, damage, system=False, names_given=given, first=first)
     for number, line in enumerate(lines, first):
-        row = _row(line, f"history line {number}", damage)
+        row: Mapping[str, Node] = _numbers(line)
+        if not row:
+            row = _row(line, f"history line {number}", damage)
         texts = [jsontext.dump(node) for node in row.values()]
         if decoder.add(list(row), texts, None, None, len(line)):
             yield from _settled(decoder)
@@ -47,6 +50,26 @@ def samples(ref: RunRef, lines: Iterable[str], damage: list[str]) -> Iterator[Ba
         if decoder.add(keys, texts, None, time, len(line)):
             yield from _settled(decoder)
     yield from _settled(decoder)
+
+
+class _Number(str):
+    """A number as it is spelled."""
+
+    __slots__ = ()
+
+
+_decode = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number).decode
+
+
+def _numbers(line: str) -> Mapping[str, str]:
+    """A row of nothing but numbers, which most are; nothing for any other."""
+    try:
+        row = _decode(line)
+    except ValueError:
+        return {}
+    if type(row) is dict and {type(value) for value in row.values()} == {_Number}:
+        return row
+    return {}
 
 
 def _row(line: str, where: str, damage: list[str]) -> Tree:
