@@ -35,6 +35,8 @@ TIMES = ("started", "ended")
 TEXTS = ("user", "program", "host", "git_remote", "git_commit", "python")
 UNPLACED = TIMES + TEXTS
 """Columns of `runs` for which a server has no place that we could write to: our entry has them."""
+UNCOUNTED = {"eventsLineCount": "system metrics", "logLineCount": "console lines"}
+"""Fields that old servers lack, and what can then not be read whole."""
 REWRITTEN = ("config.yaml", "output.log", "wandb-summary.json")
 """Files that the client writes itself, over those of the run (measured, `wandb sync` of 0.31)."""
 
@@ -50,6 +52,9 @@ class RunNode:
         self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
         self.summary = self._tree("summaryMetrics")
         self.origin = _origin(self.config)
+        for field, what in UNCOUNTED.items():
+            if field not in node and not self.origin:
+                self.damage.append(f"{what}: this server does not count them; they are left out")
         self.ref = RunRef(str(place), str(self.origin.get("id", self.name)))
 
     @property
@@ -80,30 +85,30 @@ class RunNode:
     @property
     def samples(self) -> int:
         """Rows of its system metrics."""
-        return int(self.node["eventsLineCount"] or 0)
+        return int(self.node.get("eventsLineCount") or 0)
 
     @property
     def console_lines(self) -> int:
-        return int(self.node["logLineCount"] or 0)
+        return int(self.node.get("logLineCount") or 0)
 
     @property
     def exported(self) -> list[str]:
         """Addresses of its history in Parquet files."""
-        return list((self.node["parquetHistory"] or {}).get("parquetUrls") or ())
+        return list((self.node.get("parquetHistory") or {}).get("parquetUrls") or ())
 
     @property
     def live(self) -> int:
         """Rows of its history that are in no Parquet file, or may be in none."""
         if not self.exported:
             return self.lines
-        return len((self.node["parquetHistory"] or {}).get("liveData") or ())
+        return len((self.node.get("parquetHistory") or {}).get("liveData") or ())
 
     @property
     def first(self) -> int:
         """A step that none of its live rows is before."""
         if not self.exported:
             return 0
-        live = (self.node["parquetHistory"] or {}).get("liveData") or ()
+        live = (self.node.get("parquetHistory") or {}).get("liveData") or ()
         steps = [row.get("_step") for row in live if isinstance(row, dict)]
         return min((step for step in steps if isinstance(step, int)), default=0)
 

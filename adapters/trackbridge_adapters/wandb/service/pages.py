@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from trackbridge.errors import NotFoundError
-from trackbridge_adapters.wandb.service.answers import TooMuchError
+from trackbridge_adapters.wandb.service.answers import LackingError, TooMuchError
 
 Node = dict[str, Any]
 
@@ -23,13 +23,12 @@ MOST_GENERATIONS = 5
 NESTED = 50
 """Files or artifacts that come along with each run; longer lists cost requests of their own."""
 
-FILE = "edges { node { name sizeBytes md5 mimetype updatedAt directUrl } } "
+FILE = "edges { node { name sizeBytes md5 updatedAt directUrl } } "
 ARTIFACT = (
-    "edges { node { id versionIndex digest description metadata state size createdAt "
-    "ttlDurationSeconds artifactType { name } tags { name } "
+    "edges { node { id versionIndex digest description metadata state size "
+    "artifactType { name } tags { name } "
     "artifactSequence { name project { name entity { name } } } "
     "aliases { alias artifactCollection { name project { name entity { name } } } } "
-    "createdBy { __typename ... on Run { name project { name entity { name } } } } "
     "currentManifest { file { directUrl } } } } "
 )
 MORE = "pageInfo { endCursor hasNextPage }"
@@ -37,13 +36,20 @@ MORE = "pageInfo { endCursor hasNextPage }"
 RUN = f"""
 fragment TrackbridgeRun on Run {{
   id name displayName state createdAt heartbeatAt notes group jobType sweepName commit tags
-  config summaryMetrics historyKeys historyLineCount eventsLineCount logLineCount fileCount
+  config summaryMetrics historyKeys historyLineCount eventsLineCount logLineCount
   user {{ name username }}
   files(first: {NESTED}) {{ {FILE} {MORE} }}
   parquetHistory(liveKeys: ["_step"]) {{ parquetUrls liveData }}
   outputArtifacts(first: {NESTED}) {{ {ARTIFACT} {MORE} }}
   inputArtifacts(first: {NESTED}) {{ {ARTIFACT} {MORE} }}
 }}"""
+
+NEW = {
+    "parquetHistory": 'parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }',
+    "eventsLineCount": "eventsLineCount",
+    "logLineCount": "logLineCount",
+}
+"""Fields of a run that servers of some years ago may lack, as they are asked for."""
 
 RUNS = f"""
 query TrackbridgeRuns(
@@ -143,6 +149,8 @@ class Pages:
     """Reads connections page by page; remembers how many runs the server gives at once."""
 
     def __init__(self, wire: Asking) -> None:
+        self.lacking: set[str] = set()
+        """Fields of runs that the server turned out not to have."""
         self._wire = wire
         self._first = PAGE
 
@@ -162,10 +170,27 @@ class Pages:
         def connection(data: Node) -> Node:
             return dict(_there(data["project"], str(place))["runs"])
 
-        for node in self._connection(RUNS, variables, connection, str(place)):
+        for node in self._of_any_server(variables, connection, str(place)):
             for name in LISTS:
                 node[name] = list(self._whole(place, node, name))
             yield node
+
+    def _of_any_server(
+        self, variables: Mapping[str, Any], connection: Callable[[Node], Node], what: str
+    ) -> Iterator[Node]:
+        """Runs, without the fields that the server lacks; nothing was given before it says so."""
+        while True:
+            document = RUNS
+            for name in self.lacking:
+                document = document.replace(NEW[name], "")
+            try:
+                yield from self._connection(document, variables, connection, what)
+                return
+            except LackingError as error:
+                found = {name for name in NEW.keys() - self.lacking if name in str(error)}
+                if not found:
+                    raise
+                self.lacking |= found
 
     def streams(
         self, place: Place, names: Collection[str], wanted: Collection[str], **most: int

@@ -1,0 +1,36 @@
+"""Servers of some years ago have no exports, and do not count samples and console lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb_server import Server, client, runs
+
+import trackbridge
+from trackbridge_adapters.wandb.service.pages import NEW
+
+LOGGED = """
+run = wandb.init(project="p", id="a")
+for step in range(5):
+    run.log({"loss": step})
+run.finish()
+"""
+
+
+def test_what_a_server_lacks_is_left_out_and_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client.script(server, LOGGED)
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    node = runs.node
+
+    def older(*given: Any) -> dict[str, Any]:
+        return {name: field for name, field in node(*given).items() if name not in NEW}
+
+    monkeypatch.setattr(runs, "node", older)
+    report = trackbridge.migrate(f"wandb:{server.address}/team/p", f"archive:{tmp_path}/archive")
+    assert report.verified
+    assert report.points == 10  # loss and _runtime
+    assert sum("does not count them" in text for text in report.damage) == 2
