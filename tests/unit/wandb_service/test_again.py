@@ -1,0 +1,118 @@
+"""Runs that are on the server already: they grow, are ended, or are replaced under a new id."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from wandb_server import Server
+
+import trackbridge
+from trackbridge.adapter import Query, RunKey
+from trackbridge.engine import Report
+from trackbridge.registry import open_writer
+from trackbridge.testing import samples
+from trackbridge.testing.made import MadeRun, deliver
+
+pytest.importorskip("wandb")
+NUMBERS = itertools.count()
+KEY = RunKey("wandb", "", "team/p", "abc")
+Migrate = Callable[[MadeRun], Report]
+
+
+def run_of(calls: int, **changes: Any) -> MadeRun:
+    """A run of W&B's with so many log calls."""
+    run = samples.long("abc", calls)
+    run.key = KEY
+    run.tables["tags"] = [{"key": "one"}, {"key": "two"}]
+    run.tables["runs"][0] |= {"notes": "something", "group": "g", "job_type": "train", **changes}
+    return run
+
+
+@pytest.fixture
+def migrate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Migrate:
+    """Brings a run, in the state that it is in, from one store to the server."""
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    source = f"memory:again-{next(NUMBERS)}"
+
+    def move(run: MadeRun) -> Report:
+        writer = open_writer(source)
+        with writer.open([run.key]) as sink:
+            deliver(writer, sink, [run])
+            sink.commit()
+        target = f"wandb:{server.address}/team/p"
+        report = trackbridge.migrate(source, target)
+        assert report.verified, report.failures
+        assert trackbridge.verify(source, target).holds
+        return report
+
+    return move
+
+
+def names(server: Server) -> list[str]:
+    return sorted(set(server.state.projects["team", "p"].runs) - {"trackbridge-store"})
+
+
+def test_a_run_that_has_grown_goes_on_where_it_was(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    before = list(server.run("team/p/abc").history)
+    report = migrate(run_of(9))
+    assert (report.updated, names(server)) == (1, ["abc"])
+    after = server.run("team/p/abc").history
+    assert after[:5] == before
+    assert len(after) == 9
+
+
+def test_columns_that_became_empty_are_empty(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    run = run_of(5, notes=None, group=None, job_type=None)
+    run.tables["tags"] = [{"key": "two"}]
+    migrate(run)
+    there = server.run("team/p/abc")
+    assert there.tags == ["two"]
+    assert [there.values.get(n) or None for n in ("notes", "groupName", "jobType")] == [None] * 3
+    assert len(there.history) == 5
+
+
+def test_a_run_of_which_half_arrived_is_ended(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(50))
+    there = server.run("team/p/abc")
+    del there.history[20:]
+    there.state, there.files = "running", {}
+    migrate(run_of(50, notes="another"))
+    assert names(server) == ["abc"]
+    assert len(there.history) == 50
+    assert there.state == "finished"
+
+
+def test_a_run_whose_past_is_another_one_gets_a_new_id(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    run = run_of(5)
+    run.tables["metrics"] = [{**p, "value": p["value"] + 1} for p in run.tables["metrics"]]
+    report = migrate(run)
+    assert (report.updated, names(server)) == (1, ["abc-r2"])
+    assert len(server.run("team/p/abc-r2").history) == 5
+    migrate(run_of(3))
+    assert names(server) == ["abc-r3"]
+    [info] = list(open_writer(f"wandb:{server.address}/team/p").list_runs(Query()))
+    assert info.ref.run_id == "abc"
+
+
+def test_files_that_are_gone_are_gone(server: Server, migrate: Migrate) -> None:
+    run = run_of(5)
+    run.add_file("", "more.txt", b"more")
+    migrate(run)
+    migrate(run_of(5))
+    assert names(server) == ["abc-r2"]
+    assert "more.txt" not in server.run("team/p/abc-r2").files
+
+
+def test_a_run_of_somebody_else_is_in_the_way(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    there = server.run("team/p/abc")
+    del there.config["trackbridge"]
+    with pytest.raises(AssertionError, match="was not written by Trackbridge"):
+        migrate(run_of(5))
+    assert names(server) == ["abc"]
