@@ -22,6 +22,7 @@ from pathlib import Path
 import databases
 import limits
 import rest
+import service
 import stores
 
 HERE = Path(__file__).resolve()
@@ -177,6 +178,7 @@ WORKS: dict[str, Callable[[Path], float]] = {
         *limits.ALL,
         *databases.ALL,
         *rest.ALL,
+        *service.ALL,
     )
 }
 
@@ -260,6 +262,14 @@ def report(work: Path, points: int, only: str) -> None:
             records,
         )
     rows += rest_rows(work, only, points)
+    if only in "service_exports service_upload":
+        with service.server(work):
+            exported = service.RUNS * service.ROWS * service.KEYS
+            against = [("read_parquet", exported), ("fetch_parquet", exported)]
+            row("W&B exports, points", "service_exports", against, exported)
+            logged = service.LOGGED_RUNS * service.LOGGED_ROWS
+            title, against = "to a W&B server, log calls", [("folders_and_sync", logged)]
+            row(title, "service_upload", against, logged)
     for title, arguments in (("--help", ["--help"]), ("ls", ["ls", f"{work}/points.db"])):
         if only in "start_up":
             rows.append((f"trackbridge {title}", f"{start_up(*arguments):.2f} s", "", ""))
