@@ -12,13 +12,19 @@ from typing import Any
 from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunInfo, RunKey, RunRef
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.wandb import jsontext, names, tables
-from trackbridge_adapters.wandb.artifacts import Version, entry_of_json, is_inside
+from trackbridge_adapters.wandb.artifacts import Version, is_inside
 from trackbridge_adapters.wandb.facts import INTERNAL
 from trackbridge_adapters.wandb.jsontext import Node as Json
 from trackbridge_adapters.wandb.jsontext import Tree
 from trackbridge_adapters.wandb.records import CLASSES
-from trackbridge_adapters.wandb.service.canonical import canonical, canonical_tree
+from trackbridge_adapters.wandb.service.canonical import canonical_tree
 from trackbridge_adapters.wandb.service.pages import Node, Place
+from trackbridge_adapters.wandb.service.versions import (
+    identity,
+    input_row,
+    told_version,
+    version_of,
+)
 
 STATES = {
     "finished": "finished",
@@ -225,7 +231,7 @@ class RunNode:
             "summary": list(self._summary_rows()),
             "tags": [{"key": tag} for tag in dict.fromkeys(self.node["tags"] or ())],
             "metric_defs": list(tables.metric_rows(self._metrics())),
-            "inputs": [_input(node) for node in self.node["inputArtifacts"]],
+            "inputs": [input_row(node) for node in self.node["inputArtifacts"]],
         }
 
     def _params(self) -> Iterator[Row]:
@@ -286,7 +292,7 @@ class RunNode:
         nodes = self.node["outputArtifacts"]
         if not self.carried:
             there = (node for node in nodes if node["state"] == "COMMITTED")
-            return [(_version(node, node["versionIndex"] or 0), node) for node in there]
+            return [(version_of(node, node["versionIndex"] or 0), node) for node in there]
         known = {identity(node): node for node in [*nodes, *self.node["inputArtifacts"]]}
         found, counts = [], dict[str, int]()
         for told in self.origin.get("artifacts", ()):
@@ -295,7 +301,7 @@ class RunNode:
             counts[collection] = number + 1
             node = known.get((collection, told["digest"]))
             if node is not None:
-                found.append((_told_version(node, number, told), node))
+                found.append((told_version(node, number, told), node))
         return found
 
     def config_with(self, told: Mapping[str, Any]) -> str:
@@ -313,100 +319,6 @@ class RunNode:
             self.damage.append(f"{field}: is no JSON object")
             return {}
         return canonical_tree(node)
-
-
-def entries_of(manifest: bytes, owner: str, damage: list[str]) -> tuple[list[Any], Node]:
-    """The entries of a manifest, and how its files are stored."""
-    try:
-        document: dict[str, Any] = json.loads(manifest)
-        found = [entry_of_json({**e, "path": p}) for p, e in document["contents"].items()]
-        config = dict(document.get("storagePolicyConfig") or {})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"artifact {owner}: its manifest cannot be read: {error}") from error
-    for entry in found:
-        if not is_inside(entry.path):
-            damage.append(f"artifact {owner}: {entry.path!r} leads out of it")
-    return [entry for entry in found if is_inside(entry.path)], config
-
-
-def _version(node: Node, number: int) -> Version:
-    sequence = node["artifactSequence"]
-    record = CLASSES["ArtifactRecord"](
-        name=sequence["name"],
-        type=(node["artifactType"] or {}).get("name") or "",
-        digest=node["digest"] or "",
-        description=node["description"] or "",
-        metadata=_metadata(node["metadata"]),
-        aliases=sorted(_aliases(node)),
-        tags=[tag["name"] for tag in node["tags"] or ()],
-    )
-    record.manifest.storage_policy = tables.POLICY["storage_policy"]
-    for name, value in tables.POLICY["config"].items():
-        record.manifest.storage_policy_config.add(key=name, value_json=json.dumps(value))
-    return Version(record, number, [])
-
-
-def said(node: Node, name: str) -> str:
-    """What a version says of itself, its description or metadata."""
-    record = _version(node, 0).record
-    return str(canonical(record.metadata) if name == "metadata" else record.description)
-
-
-def _told_version(node: Node, number: int, told: Mapping[str, Any]) -> Version:
-    """A version as a run that we wrote logged it: aliases move on from version to version."""
-    version = _version(node, number)
-    record = version.record
-    record.use_after_commit = told.get("direction") == "used"
-    record.digest = ""
-    record.metadata = canonical(record.metadata)
-    for name in ("description", "metadata"):
-        if name in told:  # on the server is another one, which logged the same files before
-            setattr(record, name, told[name])
-    del record.aliases[:]
-    record.aliases.extend(sorted(told.get("aliases", ())))
-    return version
-
-
-def _aliases(node: Node) -> Iterator[str]:
-    own = _place(node["artifactSequence"])
-    for alias in node["aliases"] or ():
-        if _place(alias["artifactCollection"]) == own:
-            yield alias["alias"]
-
-
-def _place(collection: Node) -> tuple[str, str, str]:
-    project = collection.get("project") or {}
-    entity = (project.get("entity") or {}).get("name", "")
-    return entity, project.get("name", ""), collection["name"]
-
-
-def artifact_place(node: Node) -> tuple[str, str, str]:
-    """Entity, project and collection that a version was logged to."""
-    return _place(node["artifactSequence"])
-
-
-def identity(node: Node) -> tuple[str, str]:
-    """Collection and digest, by which a version is the same."""
-    return node["artifactSequence"]["name"], node["digest"]
-
-
-def _input(node: Node) -> Row:
-    *place, collection = artifact_place(node)
-    name = f"{collection}:v{node['versionIndex'] or 0}"
-    return {
-        "name": name,
-        "kind": (node["artifactType"] or {}).get("name"),
-        "digest": node["digest"],
-        "source": "/".join([*place, name]),
-        "extra": tables.compact({"id": node["id"]}),
-    }
-
-
-def _metadata(found: Any) -> str:
-    """Metadata is a JSON text; some servers give it as the object itself (inferred)."""
-    if found in (None, "", "{}", {}):
-        return ""
-    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _value_of(entry: Json) -> Json:

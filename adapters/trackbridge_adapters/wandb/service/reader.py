@@ -36,9 +36,10 @@ from trackbridge_adapters.wandb.points import TIMES
 from trackbridge_adapters.wandb.service import live
 from trackbridge_adapters.wandb.service.exports import Export
 from trackbridge_adapters.wandb.service.files import checked, entry_path
-from trackbridge_adapters.wandb.service.node import RunNode, artifact_place, entries_of, moment
+from trackbridge_adapters.wandb.service.node import RunNode, moment
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Pages, Place, generations, named
 from trackbridge_adapters.wandb.service.streams import LINES, Streams, fetched
+from trackbridge_adapters.wandb.service.versions import artifact_place, entries_of
 from trackbridge_adapters.wandb.service.wire import Wire
 
 CALLS_PER_SECOND = 1.0

@@ -19,7 +19,7 @@ from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.draft import Draft
-from trackbridge_adapters.wandb.service.node import RunNode, identity, said
+from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import (
@@ -30,6 +30,7 @@ from trackbridge_adapters.wandb.service.reader import (
     parts,
 )
 from trackbridge_adapters.wandb.service.upload import upload
+from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
 NOTE = "Kept by Trackbridge: what this server does not show of the projects brought to it."
