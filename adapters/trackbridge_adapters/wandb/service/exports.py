@@ -81,14 +81,17 @@ class Rows:
 class Export:
     """The exported history of one run; `given` are the names of its keys (see `names.Given`).
 
-    `mixed` are keys whose values are of several types, so that their texts are JSON.
+    `mixed` are keys whose values are of several types, so that their texts are JSON; `exact` is
+    for those that are no numbers (see `canonical`).
     """
 
-    def __init__(self, ref: RunRef, given: names.Given | None, mixed: Collection[str]) -> None:
+    def __init__(
+        self, ref: RunRef, given: names.Given | None, mixed: Collection[str], *, exact: bool
+    ) -> None:
         self.rows = 0
         """How many rows were read."""
         self.last_step: int | None = None
-        self._ref, self._given, self._mixed = ref, given, mixed
+        self._ref, self._given, self._mixed, self._exact = ref, given, mixed, exact
 
     def read(self, file: pa.NativeFile) -> Iterator[Batch]:
         """The points of one Parquet file, which follows on those that were read before."""
@@ -102,9 +105,9 @@ class Export:
         leaves = {leaf.path: leaf.values for leaf in _leaves(data)}
         rows = self._rows(data.num_rows, leaves.pop(("_step",)), leaves.pop(("_timestamp",), None))
         whole = _typed_prefixes(leaves)
-        for path, values in leaves.items():
+        for path in sorted(leaves, key=len):  # as live rows, so that names are given alike
             if not any(_within(path, prefix) for prefix in whole):
-                yield from self._column(path, values, rows)
+                yield from self._column(path, leaves[path], rows)
         for prefix in whole:
             yield from self._objects(prefix, leaves, rows)
         self.rows += data.num_rows
@@ -171,7 +174,7 @@ class Export:
             if value is None:
                 continue
             if kind is not None:
-                series.append((place, dumped(value)))
+                series.append((place, dumped(value, self._exact)))
             elif isinstance(value, dict):
                 for key, part in value.items():
                     spread.setdefault((*path, key), []).append((place, json.dumps(part)))

@@ -25,6 +25,8 @@ def history(
     given: names.Given | None,
     damage: list[str],
     first: int = 0,
+    *,
+    exact: bool,
 ) -> Iterator[Batch]:
     """Points of rows, of which the first one is the run's log call number `first`."""
     decoder = PointDecoder(ref, damage, system=False, names_given=given, first=first)
@@ -34,8 +36,8 @@ def history(
             row = _row(line, f"history line {number}", damage)
         texts = [jsontext.dump(node) for node in row.values()]
         if decoder.add(list(row), texts, None, None, len(line)):
-            yield from _settled(decoder)
-    yield from _settled(decoder)
+            yield from _settled(decoder, exact)
+    yield from _settled(decoder, exact)
 
 
 def samples(ref: RunRef, lines: Iterable[str], damage: list[str]) -> Iterator[Batch]:
@@ -101,11 +103,12 @@ def _micros(text: Node | None) -> int | None:
         return None
 
 
-def _settled(decoder: PointDecoder) -> Iterator[Batch]:
+def _settled(decoder: PointDecoder, exact: bool = True) -> Iterator[Batch]:
     """What was gathered, values that are no numbers in their one spelling."""
     for batch in decoder.flush():
         if batch.table == "series" and batch.data.num_rows:
-            texts = map(canonical, batch.data.column("value").to_pylist())
+            values = batch.data.column("value").to_pylist()
+            texts = [canonical(text, exact) for text in values]
             at = batch.data.schema.get_field_index("value")
             spelled = batch.data.set_column(at, "value", pa.array(texts, pa.string()))
             batch = Batch("series", spelled)

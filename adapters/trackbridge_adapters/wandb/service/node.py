@@ -58,6 +58,8 @@ class RunNode:
         self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
         self.summary = self._tree("summaryMetrics")
         self.origin = _origin(self.config)
+        if self.carried:  # and compared with what was promised
+            self.config, self.summary = map(canonical_tree, (self.config, self.summary))
         for field, what in UNCOUNTED.items():
             if field not in node and not self.origin:
                 self.damage.append(f"{what}: this server does not count them; they are left out")
@@ -318,7 +320,7 @@ class RunNode:
         if not isinstance(node, dict):
             self.damage.append(f"{field}: is no JSON object")
             return {}
-        return canonical_tree(node)
+        return node
 
 
 def _value_of(entry: Json) -> Json:

@@ -255,7 +255,9 @@ class Service:
         with together(self._export, jobs, TOGETHER) as files:
             for (run, _), file in files:
                 mixed = {key for key, kinds in run.kinds.items() if set(kinds) != {"string"}}
-                export = read.setdefault(run.ref, Export(run.ref, run.given, mixed))
+                export = read.setdefault(
+                    run.ref, Export(run.ref, run.given, mixed, exact=not run.carried)
+                )
                 with file:
                     yield from self._decoded(export, file)
 
@@ -390,7 +392,7 @@ def _points(found: Streams, export: Export | None) -> Iterator[Batch]:
     run = found.run
     rows, last = (export.rows, export.last_step) if export else (0, None)
     lines = Counted(line for line in found.history if _is_after(line, last))
-    yield from live.history(run.ref, lines, run.given, run.damage, rows)
+    yield from live.history(run.ref, lines, run.given, run.damage, rows, exact=not run.carried)
     if rows + lines.count < run.lines:
         run.damage.append(
             f"history: the server counts {run.lines} rows and gives {rows + lines.count}"
