@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timezone
 from itertools import islice
@@ -142,6 +143,8 @@ class Service:
         self._entity, self._project = entity, project
         self._contents: dict[RunRef, Contents] = {}
         self._lines: dict[RunRef, int] = {}
+        self._sidecars: dict[RunRef, Node | None] = {}
+        """Of runs that were listed and brought here: a request for each would be too many."""
 
     @property
     def calls_per_second(self) -> float:
@@ -161,6 +164,8 @@ class Service:
                 for run in self._runs(place, filters):
                     found[run.ref] = run.info()
                     self._lines[run.ref] = run.live + run.samples + run.console_lines
+                    if run.carried:
+                        self._sidecars[run.ref] = run.file(SIDECAR)
         for info in found.values():
             if not query.since or (info.started and info.started >= query.since):
                 yield info
@@ -185,18 +190,27 @@ class Service:
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE:
             return self._open_shared(file.path)
-        contents = self._contents_of(file.run)
         what = f"{self.address}: run {file.run.run_id}: {'/'.join(filter(None, file[1:]))}"
-        if not file.owner:
-            node = contents.run.file(file.path)
-            if node is None or (file.path == SIDECAR and not node["sizeBytes"]):
+        if file[1:] == ("", SIDECAR) and file.run in self._sidecars:
+            node = self._sidecars[file.run]
+            if node is None or not node["sizeBytes"]:
                 raise NotFoundError(f"{what}: no such file")
-            return checked(self.wire.open(node["directUrl"]), what, node["sizeBytes"], node["md5"])
+            with suppress(NotFoundError):  # signed addresses expire
+                return self._open_own(node, what)
+        contents = self._contents_of(file.run)
+        if not file.owner:
+            return self._open_own(contents.run.file(file.path), what)
         found = contents.entries.get((file.owner, file.path))
         if found is None:
             raise NotFoundError(f"{what}: no such file")
         entry, url = found
         return checked(self.wire.open(url), what, entry.size, entry.digest)
+
+    def _open_own(self, node: Node | None, what: str) -> BinaryIO:
+        """A file of a run itself; one of ours without content counts as none."""
+        if node is None or (node["name"] == SIDECAR and not node["sizeBytes"]):
+            raise NotFoundError(f"{what}: no such file")
+        return checked(self.wire.open(node["directUrl"]), what, node["sizeBytes"], node["md5"])
 
     @property
     def _store_place(self) -> Place:
@@ -208,10 +222,7 @@ class Service:
         except NotFoundError:
             nodes = []
         file = RunNode(self._store_place, nodes[0]).file(path) if nodes else None
-        if file is None:
-            raise NotFoundError(f"{self.address}: has no file {path!r}")
-        what = f"{self.address}: {path}"
-        return checked(self.wire.open(file["directUrl"]), what, file["sizeBytes"], file["md5"])
+        return self._open_own(file, f"{self.address}: {path}")
 
     def _places(self, query: Query) -> list[Place]:
         places = [Place(self._entity, self._project)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trackbridge.errors import ConfigError, TransientError
 from trackbridge_adapters.wandb.service.login import Login
+from trackbridge_adapters.wandb.service.wire import Wire
 
 ENVIRONMENT = {
     "WANDB_SILENT": "false",
@@ -30,15 +31,31 @@ KEPT = re.compile(r"WANDB_(CONFIG_DIR|INSECURE_.*|X_.*HEADERS)")
 """Variables of the client that are the user's to set; others would change what is uploaded."""
 
 
-def upload(lanes: Iterable[Sequence[Path]], login: Login) -> None:
+CALLS_OF_A_RUN = 4
+"""Two to make and change it, one for its files, one for what it logs besides (measured, 0.31)."""
+BURST_SECONDS = 10
+"""Under a limit, so many runs are uploaded at a time as have their calls in these seconds."""
+
+
+def upload(lanes: Iterable[Sequence[Path]], wire: Wire) -> None:
     """Uploads folders: those of a lane one after the other, lanes side by side.
+
+    The client knows no limit but a server's refusal: under one of ours, what it will send is waited
+    for beforehand.
 
     The client's exit code tells nothing (measured, 0.31): a run was read to its end if there is a
     mark beside its file. Raises `TransientError` for those that were not. What became of the rest
     on the server is found out by reading it.
     """
     for folders in zip_longest(*lanes):
-        _sync([folder for folder in folders if folder is not None], login)
+        waiting = [folder for folder in folders if folder is not None]
+        limit = wire.per_second
+        size = len(waiting) if limit is None else int(limit * BURST_SECONDS / CALLS_OF_A_RUN)
+        while waiting:
+            part, waiting = waiting[: max(1, size)], waiting[max(1, size) :]
+            if limit is not None:
+                wire.expect(CALLS_OF_A_RUN * len(part))
+            _sync(part, wire.login)
 
 
 def _sync(folders: Sequence[Path], login: Login) -> None:

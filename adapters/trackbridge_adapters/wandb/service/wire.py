@@ -115,6 +115,11 @@ class Wire:
         )
         return response, self._pace.heed(response.headers, response.status_code)
 
+    def expect(self, calls: int) -> None:
+        """Waits until somebody else may send so many requests to the server."""
+        for _ in range(calls):
+            self._pace.wait()
+
     def open(self, url: str) -> BinaryIO:
         """The bytes of a file; an address without a host is one of the server.
 

@@ -29,7 +29,7 @@ from trackbridge_adapters.wandb.service.reader import (
     of_any_generation,
     parts,
 )
-from trackbridge_adapters.wandb.service.upload import upload
+from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, upload
 from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
@@ -38,8 +38,6 @@ NOTE = "Kept by Trackbridge: what this server does not show of the projects brou
 
 NAME = replace(PROJECT, reserved=(".",))
 """Of projects, which are parts of addresses here."""
-CALLS_OF_A_RUN = 4
-"""Two to make and change it, one for its files, one for what it logs besides."""
 
 
 class WritableService(Service):
@@ -52,7 +50,7 @@ class WritableService(Service):
         return ""
 
     def calls(self, runs: Sequence[RunInfo]) -> int:
-        """What the client sends for each run (measured, 0.31), and for reading it back."""
+        """What the client sends for each run, and for reading it back."""
         return CALLS_OF_A_RUN * len(runs) + 3 * ceil(len(runs) / PAGE)
 
     def target(self, key: RunKey) -> RunRef:
@@ -73,6 +71,8 @@ class WritableService(Service):
 
     def open(self, keys: Sequence[RunKey]) -> Sink:
         runs = {key: self.target(key) for key in keys}
+        for ref in runs.values():
+            self._sidecars.pop(ref, None)
         return Sink(self, runs, self._written_before(runs))
 
     def runs(self, refs: Sequence[RunRef]) -> Iterator[RunNode]:
@@ -171,7 +171,7 @@ class Sink:
             self._prepare(ref, draft)
             draft.complete()
             folders[ref] = draft.place([])
-        upload([[folders[ref] for ref in lane] for lane in self._lanes()], self._writer.wire.login)
+        upload([[folders[ref] for ref in lane] for lane in self._lanes()], self._writer.wire)
         self._settle()
         for ref, draft in self._drafts.items():
             for run in self._there[ref]:
