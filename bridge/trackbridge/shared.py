@@ -70,6 +70,9 @@ class Origins:
             self.projects[ref.project] = key._replace(run_id="")
             self.runs[ref.run_id] = key
         self.born_projects = {key.project: key for key in self.projects.values()}
+        kinds = {(key.kind, key.instance) for key in self.projects.values()}
+        self.kind = kinds.pop() if len(kinds) == 1 else ("", "")
+        """Of what stores they come, if all are of one: projects without runs do not say."""
         self.born_runs = {key.run_id: key for key in self.runs.values()}
 
     def project(self, native: str) -> str:
@@ -95,8 +98,8 @@ def read(reader: Reader, query: Query, origins: Origins, losses: Losses | None =
 
 
 def _read(reader: Reader, query: Query, origins: Origins, losses: Losses, file: _File) -> Rows:
-    rows = _native(reader, query, origins, losses, file.renamed)
-    wanted = {_label(native, origins, file.renamed) for native in query.projects}
+    rows = _native(reader, query, origins, losses, file)
+    wanted = {_label(native, origins, file) for native in query.projects}
     for table, kept in file.kept.items():
         for name, (row, instead_of) in kept.items():
             native = rows[table].get(name)
@@ -123,7 +126,7 @@ def read_for(
     file = _file(reader)
     renamed = file.renamed
     names = {
-        _label(native, origins, renamed): wanted
+        _label(native, origins, file): wanted
         for native in origins.projects
         if (wanted := named(native)) is not None
     }
@@ -151,7 +154,7 @@ def renamed(reader: Reader) -> Mapping[str, str]:
 def brought(reader: Reader, origins: Origins) -> dict[str, set[Name]]:
     """Names of rows that a store shows and that were brought there, by table."""
     file = _file(reader)
-    shown = _native(reader, Query(), origins, Losses(), file.renamed)
+    shown = _native(reader, Query(), origins, Losses(), file)
     every = holds_everything(reader.capabilities)  # then nobody else writes rows into it
     return {
         table: {name for name in rows if every or name in file.ours(table)}
@@ -159,18 +162,16 @@ def brought(reader: Reader, origins: Origins) -> dict[str, set[Name]]:
     }
 
 
-def _label(native: str, origins: Origins, renamed: Collection[str]) -> str:
-    return native if native in renamed else origins.project(native)
+def _label(native: str, origins: Origins, file: _File) -> str:
+    return native if native in file.renamed else file.homes.get(native) or origins.project(native)
 
 
-def _native(
-    reader: Reader, query: Query, origins: Origins, losses: Losses, renamed: Collection[str]
-) -> Rows:
+def _native(reader: Reader, query: Query, origins: Origins, losses: Losses, file: _File) -> Rows:
     rows: Rows = {table: {} for table in SHARED}
     for batch in reader.read_shared(query):
         for row in batch.data.to_pylist():
             if row.get("project") is not None:
-                row["project"] = _label(row["project"], origins, renamed)
+                row["project"] = _label(row["project"], origins, file)
             if row.get("run_id") is not None:
                 row["run_id"] = origins.run(row["run_id"])
             if batch.table == "projects":
@@ -207,21 +208,25 @@ def move(
     if not file.has_begun(wanted) and not lacking(wanted, now):
         return []
     losses = Losses()
-    names = {**file.renamed, **{label: key.project for label, key in origins.placed.items()}}
-    before = _native(writer, Query(), there, Losses(), names)
+    homes = _homes(wanted.get("projects", {}), origins, writer)
+    file.call(homes, origins)
+    before = _native(writer, Query(), there, Losses(), file)
     bare = holds_everything(writer.capabilities)
     states: States = {}
     with writer.open([]) as sink:
         file = _file(writer)  # now that nobody else writes, where the store has one writer
-        file.renamed |= names
+        file.call(homes, origins)
         for table, named in wanted.items():
             foreign = {} if bare else _foreign(named, before[table], file.ours(table))
             gone = file.gone(table, before[table]) & named.keys()
             if table == "model_versions":  # nor new ones of a model that is not there any more
                 models = file.gone("models", before["models"])
                 gone |= {name for name in named if name[:1] in models}
-            ours = [r for name, r in named.items() if name not in foreign and name not in gone]
+            unseen = file.unseen(homes) & named.keys() if table == "projects" else set()
+            others = {*foreign, *gone, *unseen}
+            ours = [row for name, row in named.items() if name not in others]
             shown = fit_rows(table, ours, writer.capabilities, losses)
+            losses.add(f"{table} not shown", _words(unseen), len(unseen))
             losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
             losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
             edited, other = file.replaced(table, before[table], shown)
@@ -247,6 +252,14 @@ def move(
             file.put(sink)
             sink.commit()
     return losses.list()
+
+
+def _homes(named: Mapping[Name, Row], origins: Origins, writer: Writer) -> dict[Name, str]:
+    """What projects are called in the target, if it shows any; those that have runs first."""
+    shown = sorted(named, key=lambda name: name[0] not in origins.born_projects)
+    if "projects" not in writer.capabilities.holds:
+        return {}
+    return {name: _labelled(named[name], origins, writer)["project"] for name in shown}
 
 
 def _foreign(
@@ -276,7 +289,8 @@ def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     """A row under the names that its project and run have in the target."""
     labelled = dict(row)
     if row.get("project") is not None:
-        born = origins.born_projects.get(row["project"], RunKey("", "", row["project"], ""))
+        bare = RunKey(*origins.kind, row["project"], "")
+        born = origins.born_projects.get(row["project"], bare)
         labelled["project"] = writer.target(origins.placed.get(row["project"], born)).project
     if row.get("run_id") in origins.born_runs:
         labelled["run_id"] = writer.target(origins.born_runs[row["run_id"]]).run_id
@@ -303,13 +317,26 @@ class _File:
     A row is kept with the digest of the native row that stands in its place. `written` has what
     users may change of a row, as it was when we wrote it, if that is known. `begun` are names of
     rows of which a process was about to write, and may have written, a new state. `renamed` are
-    projects that were given another name on the way -> the one at their birth.
+    projects that were given another name on the way -> the one at their birth. `homes` are names of
+    projects in the store -> those that rows have, where they differ: not all have runs to say so.
     """
 
     kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
     written: dict[str, dict[Name, str | None]] = field(default_factory=_by_table)
     begun: dict[str, set[Name]] = field(default_factory=_names_by_table)
     renamed: dict[str, str] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
+
+    def call(self, homes: Mapping[Name, str], origins: Origins) -> None:
+        """Take down what projects are called; of several in one place, the first is shown."""
+        self.renamed |= {label: key.project for label, key in origins.placed.items()}
+        for (name,), native in homes.items():
+            if name != native != homes.get((native,)):
+                self.homes.setdefault(native, name)
+
+    def unseen(self, homes: Mapping[Name, str]) -> set[Name]:
+        """Names of projects in whose place another one is shown."""
+        return {name for name, native in homes.items() if (self.homes.get(native, native),) != name}
 
     def ours(self, table: str) -> set[Name]:
         """Names of rows that are ours if they are there."""
@@ -353,7 +380,10 @@ class _File:
 
     def __bool__(self) -> bool:
         return any(
-            (*self.kept.values(), *self.written.values(), *self.begun.values(), self.renamed)
+            (
+                *(*self.kept.values(), *self.written.values(), *self.begun.values()),
+                *(self.renamed, self.homes),
+            )
         )
 
     def keep(self, table: str, named: Mapping[Name, Row], natives: Mapping[Name, str]) -> None:
@@ -380,6 +410,8 @@ class _File:
             document["begun"] = begun
         if self.renamed:
             document["renamed"] = self.renamed
+        if self.homes:
+            document["homes"] = self.homes
         return json.dumps(document, sort_keys=True).encode()
 
 
@@ -402,6 +434,7 @@ def _file(reader: Reader) -> _File:
         for table, names in document.get("begun", {}).items():
             file.begun[table] |= {tuple(name) for name in names}
         file.renamed.update(document.get("renamed", {}))
+        file.homes.update(document.get("homes", {}))
     except NotFoundError:
         return file
     except (ValueError, KeyError, TypeError) as error:

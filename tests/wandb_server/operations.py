@@ -132,6 +132,7 @@ def _entity(state: State, name: str) -> Node | None:
         "user": None,
         "isTeam": True,
         "xxhashDigestsEnabled": False,
+        **registries.fields(state, name),
     }
 
 
@@ -188,6 +189,7 @@ def _project(state: State, faults: Faults, user: User, project: Project) -> Node
         "sweep": sweep,
         "sweeps": all_sweeps,
         "totalSweeps": len(project.sweeps),
+        "triggers": [{"id": name} for name in project.automations],
         **_artifacts_of(state, project),
     }
 
@@ -200,7 +202,8 @@ def _mutations(state: State, user: User) -> Node:
     def upsert_model(**given: Any) -> Node:
         made = state.project(given.get("entityName"), given["name"], user) is None
         project = state.make_project(given.get("entityName"), given["name"], user)
-        project.description = given.get("description") or project.description
+        if given.get("description") is not None:
+            project.description = given["description"]
         project.access = given.get("access") or project.access
         shown = registries.node(state, project, artifacts.project_types(state, project))
         return {"project": shown, "model": shown, "inserted": made}

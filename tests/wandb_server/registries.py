@@ -1,4 +1,7 @@
-"""The registry: projects `wandb-registry-*` of an organization's entity, with what is linked."""
+"""Registries: projects `wandb-registry-*` of an organization's entity, with what is linked.
+
+Before there were any, portfolios lay in projects of teams, such as `model-registry`.
+"""
 
 from __future__ import annotations
 
@@ -48,19 +51,22 @@ def organization(state: State, name: str) -> Node | None:
             "name": entity,
             "entityType": "ORGANIZATION",
             "projects": partial(_projects, state, entity),
-            "artifactCollections": partial(_collections, state, entity),
-            "artifactMemberships": partial(_memberships, state, entity),
+            **fields(state, entity),
         },
+    }
+
+
+def fields(state: State, entity: str) -> Node:
+    """What an entity tells of the portfolios in its projects."""
+    return {
+        "artifactCollections": partial(_collections, state, entity),
+        "artifactMemberships": partial(_memberships, state, entity),
     }
 
 
 def _chosen(state: State, entity: str, filters: str | None) -> list[Project]:
     condition = json.loads(filters) if filters else {}
-    found = [
-        project
-        for (place, name), project in state.projects.items()
-        if place == entity and name.startswith("wandb-registry-")
-    ]
+    found = [project for (place, _), project in state.projects.items() if place == entity]
 
     def get(project: Project) -> Any:
         return {"name": project.name, "id": project.number}.get

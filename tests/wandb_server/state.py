@@ -86,6 +86,7 @@ class Project:
     sweeps: dict[str, Any] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     collections: dict[str, Any] = field(default_factory=dict)
+    automations: list[str] = field(default_factory=list)  # ids; tests put them there
 
     @property
     def id(self) -> str:

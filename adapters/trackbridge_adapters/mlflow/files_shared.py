@@ -96,6 +96,7 @@ def _model(path: Path) -> Row:
     kept = dict(folders.values(path.parent / "aliases", "", []))
     if isinstance(aliases, dict):
         kept = {**{str(k): str(v) for k, v in aliases.items()}, **kept}
+    called = _called(path.parent) if kept else {}
     tags = _tags(path.parent)
     hidden = tags.pop(EXTRA_TAG, None)
     return {
@@ -103,10 +104,20 @@ def _model(path: Path) -> Row:
         "created": micros(meta.get("creation_timestamp"), "", []),
         "updated": micros(meta.get("last_updated_timestamp"), "", []),
         "description": text(meta.get("description"), "", []),
-        "aliases": packed(kept),
+        "aliases": packed({alias: called.get(number, number) for alias, number in kept.items()}),
         "tags": packed(tags),
         "extra": read_extra({}, hidden),
     }
+
+
+def _called(model: Path) -> dict[str, str]:
+    """What versions are called that had to be given another number here."""
+    found = {}
+    for folder in folders.subfolders(model):
+        told = dict(folders.values(folder / "tags", "", [])).get(VERSION_TAG)
+        if told:
+            found[folder.name.removeprefix("version-")] = told
+    return found
 
 
 def _version(path: Path) -> Row:

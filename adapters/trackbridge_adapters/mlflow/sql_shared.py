@@ -118,9 +118,11 @@ def _projects(session: Session, labels: dict[str, str], meant: set[str]) -> Iter
 def _models(session: Session) -> Iterator[Row]:
     tags = _tags(session, "registered_model_tags", ["workspace", "name"])
     aliases: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
+    called = _called(session)
     columns = ["workspace", "name", "alias", "version"]
     for workspace, name, alias, version in session.select("registered_model_aliases", columns):
-        aliases[workspace, name][alias] = str(version)
+        number = called.get((workspace, name, version)) or str(version)
+        aliases[workspace, name][alias] = number
     for name, created, updated, description, workspace in session.select(
         "registered_models", MODEL, "ORDER BY name"
     ):
@@ -137,6 +139,14 @@ def _models(session: Session) -> Iterator[Row]:
             "tags": packed(own),
             "extra": read_extra(place(workspace, name), hidden),
         }
+
+
+def _called(session: Session) -> dict[tuple[Any, ...], str | None]:
+    """What versions are called that had to be given another number here."""
+    columns = ["workspace", "name", "version", "value"]
+    rest = f"""WHERE "key" = '{VERSION_TAG}'"""
+    rows = session.select("model_version_tags", columns, rest)
+    return {tuple(who): value for *who, value in rows}
 
 
 def _versions(session: Session) -> Iterator[Row]:

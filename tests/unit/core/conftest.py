@@ -13,9 +13,12 @@ from trackbridge import registry
 
 @pytest.fixture(scope="session", autouse=True)
 def _adapters() -> Iterator[None]:
-    """`shelf:` stores show runs in a way of their own, `faulty:` ones fail on demand."""
+    """`shelf:` stores show runs in a way of their own, `team:` and `one:` ones call projects
+    otherwise, `faulty:` ones fail on demand."""
     patch = pytest.MonkeyPatch()
     patch.setitem(trackbridge_adapters.BUILTIN, "shelf", "unit.core.stores:SHELF")
+    patch.setitem(trackbridge_adapters.BUILTIN, "team", "unit.core.stores:TEAM")
+    patch.setitem(trackbridge_adapters.BUILTIN, "one", "unit.core.stores:ONE")
     patch.setitem(trackbridge_adapters.BUILTIN, "faulty", "unit.core.faults:ADAPTER")
     registry.targets.cache_clear()
     yield

@@ -149,3 +149,28 @@ class _Shelf(memory.MemoryAdapter):
 
 SHELF = _Shelf()
 SHELF.name = "shelf"
+
+
+class _Team(memory.MemoryAdapter):
+    """Stores whose projects lie under the name of a team: all under their own, or all in one."""
+
+    def __init__(self, name: str, project: str = "") -> None:
+        super().__init__()
+        self.name, self._project = name, project
+
+    def writer(self, location: str, options: Mapping[str, str]) -> memory.MemoryStore:
+        store = super().writer(location, options)
+        store.address = f"{self.name}:{location}"
+        store.target = self._target  # type: ignore[method-assign]
+        return store
+
+    def reader(self, location: str, options: Mapping[str, str]) -> memory.MemoryStore:
+        return self.writer(location, options)
+
+    def _target(self, key: RunKey) -> RunRef:
+        """Those of its own kind are known to be called so."""
+        label = key.label.removeprefix("x/" if key.kind == "x" else "").removeprefix("team/")
+        return RunRef(f"team/{self._project or label}", str(key))
+
+
+TEAM, ONE = _Team("team"), _Team("one", "all")

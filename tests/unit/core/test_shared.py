@@ -307,3 +307,74 @@ def test_text_that_only_looks_like_such_a_count_is_moved_as_it_is(extra: str) ->
     with stores(NOTHING_CHANGES, POOR) as (home, away):
         seed(home, [sample()], {"projects": [{"project": "p", "extra": extra}]})
         assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
+
+
+NOTED = replace(POOR, holds={**POOR.holds, "projects": ("notes",)})
+PROJECTS: list[Row] = [
+    {"project": "empty", "notes": "no runs", "created": moment(1)},
+    {"project": "p", "notes": "about p", "created": moment(2)},
+    {"project": "q", "notes": "about q", "created": moment(3)},
+]
+
+
+@pytest.fixture
+def noted() -> Iterator[tuple[str, str, str]]:
+    """A store with projects, one that shows no more than their notes, and another one."""
+    with stores(NOTHING_CHANGES, NOTED, NOTHING_CHANGES) as (home, away, back):
+        seed(home, home_store(), {"projects": PROJECTS})
+        yield home, away, back
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("team", {"team/empty": "no runs", "team/p": "about p", "team/q": "about q"}),
+        ("one", {"team/all": "about p"}),
+    ],
+)
+def test_projects_come_home_from_a_store_that_calls_them_otherwise(
+    noted: tuple[str, str, str], kind: str, shown: dict[str, str]
+) -> None:
+    home, away, back = noted
+    for _ in range(2):
+        report = trackbridge.migrate(f"memory:{home}", f"{kind}:{away}")
+        assert report.failures == []
+        assert {row["project"]: row["notes"] for row in native(away, "projects")} == shown
+    assert (report.copied, report.losses) == (0, [])
+    assert trackbridge.verify(f"memory:{home}", f"{kind}:{away}").holds
+    assert trackbridge.migrate(f"{kind}:{away}", f"memory:{back}").failures == []
+    assert shared(back) == shared(home)
+
+
+def test_a_project_of_others_is_left_alone_by_all_that_would_lie_in_it(
+    noted: tuple[str, str, str],
+) -> None:
+    home, away, back = noted
+    seed(away, [], {"projects": [{"project": "team/all", "notes": "theirs", "deleted": False}]})
+    for _ in range(2):
+        assert trackbridge.migrate(f"memory:{home}", f"one:{away}").failures == []
+        assert [row["notes"] for row in native(away, "projects")] == ["theirs"]
+    assert trackbridge.migrate(f"one:{away}", f"memory:{back}").failures == []
+    assert shared(back) == shared(home)
+
+
+def test_a_renamed_project_comes_home_from_a_store_that_calls_it_otherwise(
+    noted: tuple[str, str, str],
+) -> None:
+    home, away, back = noted
+    renames = {"p": "team/new"}
+    assert trackbridge.migrate(f"memory:{home}", f"team:{away}", renames=renames).failures == []
+    assert {row["project"] for row in native(away, "projects")} == {
+        *("team/empty", "team/new", "team/q")
+    }
+    assert trackbridge.migrate(f"team:{away}", f"memory:{back}").failures == []
+    assert shared(back) == shared(home)
+
+
+def test_a_project_without_runs_is_called_as_those_that_have_some(
+    noted: tuple[str, str, str],
+) -> None:
+    home, away, _ = noted
+    seed(home, [], {"projects": [{"project": "x/bare", "notes": "no runs either"}]})
+    assert trackbridge.migrate(f"memory:{home}", f"team:{away}").failures == []
+    assert "team/bare" in {row["project"] for row in native(away, "projects")}

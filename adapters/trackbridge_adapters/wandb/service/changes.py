@@ -36,6 +36,11 @@ mutation TrackbridgeCreateRunFiles($input: CreateRunFilesInput!) {
   createRunFiles(input: $input) { runID uploadHeaders files { name uploadUrl } }
 }"""
 
+DESCRIBE = """
+mutation TrackbridgeDescribe($input: UpsertModelInput!) {
+  upsertModel(input: $input) { inserted }
+}"""
+
 VERSIONS = f"""
 query TrackbridgeVersions(
   $entity: String!, $project: String!, $collection: String!, $after: String, $first: Int
@@ -64,6 +69,12 @@ def change_run(wire: Wire, place: Place, run: str, **fields: Any) -> None:
     """Sets fields of a run, which is made where it is not there."""
     where = {"entityName": place.entity, "modelName": place.project, "name": run}
     wire.ask(CHANGE_RUN, {"input": {**where, **fields}})
+
+
+def describe(wire: Wire, place: Place, text: str) -> None:
+    """Sets the description of a project, which is made where it is not there."""
+    where = {"entityName": place.entity, "name": place.project}
+    wire.ask(DESCRIBE, {"input": {**where, "description": text}})
 
 
 def delete_run(wire: Wire, node: Node) -> None:

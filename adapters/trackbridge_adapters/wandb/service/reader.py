@@ -39,6 +39,7 @@ from trackbridge_adapters.wandb.service.exports import Export
 from trackbridge_adapters.wandb.service.files import checked, entry_path
 from trackbridge_adapters.wandb.service.node import RunNode, moment
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Pages, Place, generations, named
+from trackbridge_adapters.wandb.service.shared import HIDDEN, HOLDS, Shared
 from trackbridge_adapters.wandb.service.streams import LINES, Streams, fetched
 from trackbridge_adapters.wandb.service.versions import artifact_place, entries_of
 from trackbridge_adapters.wandb.service.wire import Wire
@@ -51,8 +52,6 @@ LARGE = 8 * 1024**2
 """Bytes of an export that are kept in memory; larger ones go to disk."""
 KEPT = 1000
 """Runs of which it is remembered where their files are."""
-HIDDEN = "trackbridge-store"
-"""Id of the run that holds what belongs to no run."""
 STORE_PROJECT = "trackbridge"
 """Where that run is, where runs go into several projects."""
 
@@ -61,6 +60,7 @@ CONSOLE = "original/output.log"
 
 WRITTEN = Capabilities(
     holds={
+        "projects": ("project_id", "notes", "source"),
         "runs": (
             *("name", "status", "started", "ended", "user", "group", "job_type"),
             *("notes", "host", "program", "git_remote", "git_commit", "python", "source"),
@@ -92,6 +92,7 @@ CAPABILITIES = replace(
     WRITTEN,
     holds={
         **WRITTEN.holds,
+        **HOLDS,
         "runs": (*WRITTEN.holds["runs"], "sweep_id", "extra"),
         "metric_defs": (*WRITTEN.holds["metric_defs"], "extra"),
         "logs": ("stream", "line", "time", "text"),
@@ -141,6 +142,7 @@ class Service:
         self.wire = wire
         self._pages = Pages(wire)
         self._entity, self._project = entity, project
+        self.shared = Shared(wire, self._store_place)
         self._contents: dict[RunRef, Contents] = {}
         self._lines: dict[RunRef, int] = {}
         self._sidecars: dict[RunRef, Node | None] = {}
@@ -185,7 +187,7 @@ class Service:
                 yield from self._read(place, [runs[RunRef(project, n)] for n in part], wanted)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
-        return iter(())
+        yield from self.shared.read(self._places(query), query)
 
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE:

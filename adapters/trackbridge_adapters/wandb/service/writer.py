@@ -23,12 +23,12 @@ from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import (
-    HIDDEN,
     WRITTEN,
     Service,
     of_any_generation,
     parts,
 )
+from trackbridge_adapters.wandb.service.shared import HIDDEN
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, upload
 from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
@@ -140,6 +140,7 @@ class Sink:
         self._out = Path(tempfile.mkdtemp(prefix="trackbridge-"))
         self._drafts = {ref: Draft(self._out, key, ref) for key, ref in runs.items()}
         self._shared: dict[str, Path] = {}
+        self._projects: list[Row] = []
 
     def __enter__(self) -> Sink:
         return self
@@ -153,6 +154,9 @@ class Sink:
         shutil.rmtree(self._out, ignore_errors=True)
 
     def write(self, batch: Batch) -> None:
+        if batch.table == "projects":
+            self._projects += batch.data.to_pylist()
+            return
         for ref, part in split(batch.data):
             self._drafts[ref].write(batch.table, part)
 
@@ -180,6 +184,7 @@ class Sink:
         for path, copy in self._shared.items():
             with copy.open("rb") as data:
                 self._writer.put_shared(path, data)
+        self._writer.shared.write(self._projects)  # after the file that says whose they are
         return dict(self._runs)
 
     def _prepare(self, ref: RunRef, draft: Draft) -> None:

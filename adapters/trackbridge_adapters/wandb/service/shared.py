@@ -1,0 +1,185 @@
+"""Projects, sweeps and reports of a server, and what is registered of them, as shared tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from trackbridge.adapter import ORIGIN, Batch, Query, Row
+from trackbridge.columns import batches
+from trackbridge_adapters.wandb import tables
+from trackbridge_adapters.wandb.service import changes, registry
+from trackbridge_adapters.wandb.service.node import moment
+from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations, named
+from trackbridge_adapters.wandb.service.shared_pages import (
+    COUNTED,
+    OF_PROJECT,
+    OF_STORE,
+    SharedPages,
+)
+from trackbridge_adapters.wandb.service.wire import Wire
+
+HOME = {"home": OF_STORE["home"]}
+HIDDEN = "trackbridge-store"
+"""Id of the run that holds what belongs to no run."""
+SHOWN = {"displayName": HIDDEN, "state": "finished"}
+HOLDS = {
+    "projects": ("project_id", "notes", "created", "source", "extra"),
+    "sweeps": ("name", "definition"),
+    "reports": ("title", "definition"),
+    "models": ("created", "updated", "description", "aliases", "tags", "extra"),
+    "model_versions": (
+        *("run_id", "source", "status", "created", "updated"),
+        *("description", "tags", "extra"),
+    ),
+}
+"""What is read of projects that were born on a server."""
+
+UNREADABLE = {
+    "sweeps": "sweeps that this server does not list",
+    "reports": "reports that this server does not list",
+    **dict.fromkeys(registry.PARTS, "registered versions that this server does not list"),
+}
+"""What is lost where a server does not know how to tell of it, if there is any."""
+
+
+class Shared:
+    """What belongs to no run, in the projects of an entity.
+
+    The config of the run `HIDDEN` at `home` names the projects that were brought: their
+    descriptions are the source's, all else of them is the server's own.
+    """
+
+    def __init__(self, wire: Wire, home: Place) -> None:
+        self._wire, self._home = wire, home
+        self._pages, self._server = SharedPages(wire), wire.login.base_url
+        self._variables = {**home._asdict(), "filters": json.dumps(named([HIDDEN]))}
+
+    def read(self, places: Sequence[Place], query: Query) -> Iterator[Batch]:
+        """Rows of those places that are there and that the query means."""
+        projects: list[Row] = []
+        told = self._pages.first(OF_STORE, self._variables)
+        ours = self._ours(told)
+        for place in places:
+            found = self._first(place, query)
+            if found:
+                row = self._project(place, found)
+                projects.append(_brought(row, ours[str(place)]) if str(place) in ours else row)
+                yield from self._sweeps(place, found)
+                yield from self._reports(place, found)
+        meant = {row["project"] for row in projects}
+        models, versions = registry.read(self._pages, self._home.entity, told, meant)
+        yield from batches("models", models)
+        yield from batches("model_versions", versions)
+        left = {UNREADABLE[name]: 1 for name in UNREADABLE.keys() & self._pages.lacking}
+        for row in projects:  # last, for only now it is known what the server does not tell
+            extra = row["extra"]
+            row["extra"] = tables.compact({**extra, "not_read": {**extra["not_read"], **left}})
+        yield from batches("projects", projects)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Describe projects, which are made where they are not there."""
+        if not rows:
+            return
+        known = self._ours(self._pages.first(HOME, self._variables))
+        told = {**known, **{row["project"]: row["notes"] and None for row in rows}}
+        if told != known:
+            config = json.dumps({ORIGIN: {"value": {"projects": told}}})
+            changes.change_run(self._wire, self._home, HIDDEN, **SHOWN, config=config)
+        for row in rows:
+            changes.describe(self._wire, Place.of(row["project"]), row["notes"] or "")
+
+    def _ours(self, told: Node) -> dict[str, str | None]:
+        """Projects that were brought, each with what an empty description stands for."""
+        for node in self._pages.nodes(OF_STORE, "home", told, self._variables):
+            entry = json.loads(node["config"] or "{}").get(ORIGIN) or {"value": {}}
+            return dict(entry["value"].get("projects") or {})
+        return {}
+
+    def _first(self, place: Place, query: Query) -> Node | None:
+        """What is told first of a project; None if it is not there or not meant."""
+        parts, found = dict(OF_PROJECT), dict[str, Any]()
+        if not query.run_ids:
+            del parts["meant"]
+        for filters in _filters(query.run_ids):
+            found |= self._pages.first(parts, {**place._asdict(), "filters": filters})
+            if not found.get("about"):
+                return None
+            if "meant" not in parts or found["meant"]["runs"]["edges"]:
+                return found
+            parts = {"meant": parts["meant"]}
+        return None
+
+    def _nodes(self, place: Place, name: str, found: Node) -> Iterator[Node]:
+        return self._pages.nodes(OF_PROJECT, name, found, place._asdict())
+
+    def _project(self, place: Place, found: Node) -> Row:
+        """A row whose `extra` is yet to be made text."""
+        about = found["about"]
+        return {
+            "project": str(place),
+            "project_id": about["id"],
+            "notes": about["description"] or None,
+            "created": moment(about["createdAt"]),
+            "deleted": False,
+            "source": f"{self._server}/{place}",
+            "extra": {"access": about.get("access"), "not_read": self._counted(place, found)},
+        }
+
+    def _counted(self, place: Place, found: Node) -> dict[str, int]:
+        """How much there is of what is not read."""
+        counts = {
+            COUNTED[name]: sum(1 for _ in self._nodes(place, name, found))
+            for name in ("drafts", "workspaces")
+        }
+        automations = (found.get("automations") or {}).get("triggers")
+        counts[COUNTED["automations"]] = len(automations or ())
+        for name in self._pages.denied:
+            counts[f"{COUNTED[name]}, that this API key may not see"] = 1
+        return {name: count for name, count in counts.items() if count}
+
+    def _sweeps(self, place: Place, found: Node) -> Iterator[Batch]:
+        rows = [
+            {
+                "project": str(place),
+                "sweep_id": node["name"],
+                "name": node.get("displayName") or None,
+                "definition": _whole(node),
+            }
+            for node in self._nodes(place, "sweeps", found)
+        ]
+        yield from batches("sweeps", rows)
+
+    def _reports(self, place: Place, found: Node) -> Iterator[Batch]:
+        rows = [
+            {
+                "project": str(place),
+                "report_id": node["id"],
+                "title": node["displayName"] or node["name"] or None,
+                "definition": _whole(node),
+            }
+            for node in self._nodes(place, "reports", found)
+        ]
+        yield from batches("reports", rows)
+
+
+def _brought(row: Row, empty: str | None) -> Row:
+    """A project as it was brought, without what the server says of it by itself."""
+    left = {"not_read": row["extra"]["not_read"]}
+    return {**row, "notes": row["notes"] or empty, "created": None, "extra": left}
+
+
+def _filters(run_ids: Collection[str]) -> Iterator[str | None]:
+    """Filters for runs of these ids, a page of them in each; one that is none for no ids."""
+    if not run_ids:
+        yield None
+    rest = iter(sorted(set(run_ids)))
+    while part := list(islice(rest, PAGE)):
+        yield json.dumps(named([each for name in part for each in generations(name)]))
+
+
+def _whole(node: Node) -> str:
+    """A node as the server gives it: configs and specs in it are the texts that they were."""
+    return json.dumps(node, sort_keys=True, ensure_ascii=False)
