@@ -73,7 +73,7 @@ class Shared:
         models, versions = registry.read(self._pages, self._home.entity, told, meant)
         yield from batches("models", models)
         yield from batches("model_versions", versions)
-        left = {UNREADABLE[name]: 1 for name in UNREADABLE.keys() & self._pages.lacking}
+        left = {UNREADABLE[name]: 1 for name in UNREADABLE.keys() & self._pages.unknown}
         for row in projects:  # last, for only now it is known what the server does not tell
             extra = row["extra"]
             row["extra"] = tables.compact({**extra, "not_read": {**extra["not_read"], **left}})

@@ -114,7 +114,7 @@ class SharedPages(Pages):
 
     def __init__(self, wire: Asking) -> None:
         super().__init__(wire)
-        self.lacking: set[str] = set()
+        self.unknown: set[str] = set()
         """Parts that the server does not know."""
         self.denied: set[str] = set()
         """Parts to be counted that it does not let this key see."""
@@ -123,7 +123,7 @@ class SharedPages(Pages):
     def first(self, parts: Mapping[str, Part], variables: Mapping[str, Any]) -> Node:
         """What parts give, of connections the first nodes; as far as the server knows them."""
         given = {**variables, "first": NESTED, "after": None}
-        wanted = parts.keys() - self.lacking - self.denied
+        wanted = parts.keys() - self.unknown - self.denied
         try:
             return self._ask({name: self._form(parts, name) for name in sorted(wanted)}, given)
         except (LackingError, RefusedError, ConfigError):  # for the sake of any of them
@@ -141,7 +141,7 @@ class SharedPages(Pages):
             if name in OLDER and name not in self._older:
                 self._older.add(name)
                 return self._alone(parts, name, given)
-            self.lacking.add(name)
+            self.unknown.add(name)
         except TooMuchError:
             pass  # see `nodes`
         except (RefusedError, ConfigError):
@@ -158,7 +158,7 @@ class SharedPages(Pages):
     ) -> Iterator[Node]:
         """All nodes of a connection of which `found` has the first, or none at all."""
         part, after = self._form(parts, name), None
-        if name in self.lacking | self.denied:
+        if name in self.unknown | self.denied:
             return
         if name in found:
             page = _at(found[name], part.path)
