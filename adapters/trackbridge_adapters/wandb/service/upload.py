@@ -22,7 +22,7 @@ ENVIRONMENT = {
     **{
         f"WANDB_X_{what}_RETRY_{limit}": value
         for what in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
-        for limit, value in (("MAX", "8"), ("WAIT_MIN_SECONDS", "1"), ("WAIT_MAX_SECONDS", "20"))
+        for limit, value in (("MAX", "20"), ("WAIT_MIN_SECONDS", "1"), ("WAIT_MAX_SECONDS", "20"))
     },
 }
 """Whole chunks are tried again by ourselves, so the client need not do it for twenty minutes."""
