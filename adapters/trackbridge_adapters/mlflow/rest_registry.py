@@ -29,6 +29,8 @@ from trackbridge_adapters.mlflow.rest_shared import (
 
 REGISTERED = "mlflow.modelVersions"
 """Tag of logged models to which a server adds each version (handlers.py, 3.17)."""
+ALIAS = re.compile(r"(?!latest$|v\d+$)[\w\-]{1,255}", re.IGNORECASE)
+"""What a server takes as an alias (utils/validation.py, 3.17); others stand in the model's tag."""
 NOWHERE = "trackbridge-missing:/"
 """Source of a version whose files did not come: a server takes none that it could not reach."""
 
@@ -79,7 +81,9 @@ class Registry:
 
     def _write_model(self, row: Row, native: Json | None) -> None:
         server, name = self._server, row["name"]
-        tags = {**native_tags(row["tags"]), ROW_TAG: _hidden(row, "created", "updated", "extra")}
+        more = {a: v for a, v in unpacked(row["aliases"]).items() if not ALIAS.fullmatch(a)}
+        columns = ("created", "updated", "extra", *(("aliases",) if more else ()))
+        tags = {**native_tags(row["tags"]), ROW_TAG: _hidden({**row, "aliases": more}, *columns)}
         description = row["description"] or ""
         if native is None:
             listed = [{"key": k, "value": v or ""} for k, v in tags.items()]
@@ -91,7 +95,8 @@ class Registry:
         self._tag("registered-models", "set-tag", "delete-tag", {"name": name}, native, tags)
 
     def _write_aliases(self, row: Row, native: Json | None) -> None:
-        name, wanted = row["name"], unpacked(row["aliases"])
+        name, aliases = row["name"], unpacked(row["aliases"])
+        wanted = {a: version for a, version in aliases.items() if ALIAS.fullmatch(a)}
         numbers = {
             version_name(v): str(v["version"])
             for v in all_versions(self._server)

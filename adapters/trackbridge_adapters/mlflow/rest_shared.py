@@ -140,6 +140,7 @@ def _model(native: Json, called: Mapping[tuple[str, str], str]) -> Row:
     hidden = hidden_row(tags)
     numbers = {row["alias"]: str(row["version"]) for row in native.get("aliases") or ()}
     aliases = {alias: called.get((native["name"], n), n) for alias, n in numbers.items()}
+    aliases |= hidden.pop("aliases", {})
     return {
         "name": native["name"],
         "created": _time(native.get("creation_timestamp")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from trackbridge.adapter import Query
+from trackbridge.columns import batches
 from trackbridge.engine import migrate
 from trackbridge.errors import BridgeError, TransientError
+from trackbridge.registry import open_reader, open_writer
+from trackbridge.testing.base import rows_of
 from trackbridge_adapters.mlflow import empty
 from trackbridge_adapters.mlflow.rest_ids import ID_TAG
 from trackbridge_adapters.mlflow.rest_registry import Registry
@@ -103,3 +108,24 @@ def test_a_process_that_is_killed_while_it_replaces_a_version_loses_no_alias(
     (version,) = there.search_model_versions(f"name = '{name}'")
     assert there.get_model_version_by_alias(name, "champion").version == version.version
     assert there.get_run(version.run_id).data.params == {"changed": "x"}
+
+
+def test_aliases_that_a_server_does_not_take_come_home(proxied: str) -> None:
+    name = f"model {uuid.uuid4().hex[:8]}"
+    aliases = {"best-1.2": "v0", "latest": "v1", "prod": "v1", "v7": "v0"}
+    rows = {
+        "models": [{"name": name, "aliases": json.dumps(aliases)}],
+        "model_versions": [{"name": name, "version": f"v{number}"} for number in range(2)],
+    }
+    source, home = (f"memory:{name} {place}" for place in ("here", "home"))
+    with open_writer(source).open([]) as sink:
+        for table, some in rows.items():
+            for batch in batches(table, some):
+                sink.write(batch)
+        sink.commit()
+    assert migrate(source, f"mlflow:{proxied}").failures == []
+    prod = MlflowClient(proxied).get_model_version_by_alias(name, "prod")
+    assert prod.tags["trackbridge.version"] == "v1"
+    assert migrate(f"mlflow:{proxied}", home).failures == []
+    found = rows_of(open_reader(home).read_shared(Query()))["models"]
+    assert [json.loads(row["aliases"]) for row in found if row["name"] == name] == [aliases]
