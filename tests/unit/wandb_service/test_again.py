@@ -109,6 +109,25 @@ def test_files_that_are_gone_are_gone(server: Server, migrate: Migrate) -> None:
     assert "more.txt" not in server.run("team/p/abc-r2").files
 
 
+def test_a_run_that_failed_keeps_its_id(
+    server: Server, monkeypatch: pytest.MonkeyPatch, migrate: Migrate
+) -> None:
+    """The client reports success, though an artifact did not arrive."""
+    run = run_of(5)
+    run.tables["artifacts"] = [
+        {"collection": "data", "kind": "dataset", "version": "v0", "direction": "logged"}
+    ]
+    run.add_file("data:v0", "a.txt", b"content")
+    server.faults.fail("CommitArtifact", status=400, times=None)
+    with pytest.raises(AssertionError, match="it is not what was written: artifacts"):
+        migrate(run)
+    assert names(server) == ["abc"]
+    server.faults.heal()
+    migrate(run)
+    assert names(server) == ["abc"]
+    assert len(server.run("team/p/abc").history) == 5
+
+
 def test_a_run_of_somebody_else_is_in_the_way(server: Server, migrate: Migrate) -> None:
     migrate(run_of(5))
     there = server.run("team/p/abc")

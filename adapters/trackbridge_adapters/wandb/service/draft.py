@@ -60,6 +60,13 @@ class Draft(draft.Draft):
         }
 
     @property
+    def is_shell(self) -> bool:
+        """Whether it has nothing but a row in `runs`."""
+        return not any(self.streams.values()) and not any(
+            rows for table, rows in self.rows.items() if table != "runs"
+        )
+
+    @property
     def paths(self) -> set[str]:
         """Files of the run itself."""
         return {row["path"] for row in self.rows["files"] if not row.get("owner")}

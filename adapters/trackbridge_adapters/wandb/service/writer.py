@@ -205,7 +205,12 @@ class Sink:
             draft.name = later[0]
 
     def _begins(self, run: RunNode, draft: Draft) -> bool:
-        """Whether a run that is there is the beginning of one that is to be written."""
+        """Whether a run that is there is the beginning of one that is to be written.
+
+        So is one of which nothing but a marked shell is to be left: it will be ended another time.
+        """
+        if draft.is_shell:
+            return True
         if {file["path"] for file in run.files()} - draft.paths:
             return False
         return self._writer.points(run)[run.ref] == draft.points(run.lines)[run.ref]
