@@ -13,6 +13,8 @@ import pytest
 from unit.wandb_server.test_pages import ask
 from wandb_server import Server, operations, reports, started, sweeps
 from wandb_server.client import script
+from wandb_server.faults import How
+from wandb_server.graphql import Refused
 
 import trackbridge
 from trackbridge.adapter import Query, Row
@@ -155,11 +157,12 @@ def test_only_what_is_meant_is_read(seeded: tuple[Server, str]) -> None:
     assert found["model_versions"] == every["model_versions"]
 
 
-def test_a_project_costs_a_handful_of_requests(seeded: tuple[Server, str]) -> None:
+@pytest.mark.parametrize("place", ["team", "team/p"])
+def test_all_projects_cost_a_handful_of_requests(seeded: tuple[Server, str], place: str) -> None:
     server, _ = seeded
-    reader = ADAPTER.reader(f"{server.address}/team/p", {})
+    reader = ADAPTER.reader(f"{server.address}/{place}", {})
     server.faults.forget()
-    rows_of(reader.read_shared(Query()))
+    rows_of(reader.read_shared(EVERYTHING))
     assert server.faults.counts() == {"TrackbridgeShared": 4}
 
 
@@ -169,7 +172,8 @@ def test_pages_of_everything_are_followed(
     from trackbridge_adapters.wandb.service import shared_pages
 
     whole = read(seeded[0], "team")
-    monkeypatch.setattr(shared_pages, "NESTED", 1)
+    for size in ("NESTED", "AT_ONCE"):
+        monkeypatch.setattr(shared_pages, size, 1)
     assert read(seeded[0], "team") == whole
 
 
@@ -183,6 +187,7 @@ def without(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, fiel
     monkeypatch.setattr(module, name, node)
 
 
+@pytest.mark.parametrize("place", ["team", "team/p"])
 @pytest.mark.parametrize(
     ("field", "table", "lost"),
     [
@@ -195,19 +200,21 @@ def without(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, fiel
 def test_what_a_server_does_not_know_is_named_and_the_rest_is_read(
     seeded: tuple[Server, str],
     monkeypatch: pytest.MonkeyPatch,
+    place: str,
     field: str,
     table: str | None,
     lost: str | None,
 ) -> None:
-    whole = dict(read(seeded[0], "team/p"))
+    whole = dict(read(seeded[0], place))
     without(monkeypatch, operations, "_project", field)
-    found = dict(read(seeded[0], "team/p"))
-    [row], [known] = found.pop("projects"), whole.pop("projects")
+    found = dict(read(seeded[0], place))
+    rows, known = found.pop("projects"), whole.pop("projects")
     whole.pop(table or "", None)
     assert found == whole
-    extra = json.loads(row["extra"])
-    assert extra.get("not_read", {}).get(lost) == (1 if lost else None)
-    assert {**row, "extra": None} == {**known, "extra": None}
+    for row in rows:
+        left = json.loads(row["extra"] or "{}").get("not_read", {})
+        assert left.get(lost) == (1 if lost else None)
+    assert [{**row, "extra": None} for row in rows] == [{**row, "extra": None} for row in known]
 
 
 def test_a_server_that_knows_no_portfolios_of_teams_tells_of_registries(
@@ -218,6 +225,34 @@ def test_a_server_that_knows_no_portfolios_of_teams_tells_of_registries(
     assert [row["name"] for row in found["models"]] == ["wandb-registry-model.Best"]
     left = json.loads(found["projects"][0]["extra"])["not_read"]
     assert left["registered versions that this server does not list"] == 1
+
+
+def test_a_server_that_gives_less_at_once_is_asked_for_less(
+    seeded: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read(seeded[0], "team")
+    known = operations.connection
+
+    def limited(items: Any, show: Any, after: Any = None, first: Any = None) -> Any:
+        if (first or 0) > 2:
+            raise Refused("at most 2 at once")
+        return known(items, show, after, first)
+
+    monkeypatch.setattr(operations, "connection", limited)
+    assert read(seeded[0], "team") == whole
+
+
+def test_what_a_key_may_not_see_is_named(
+    seeded: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied() -> None:
+        raise Refused("permission denied", 403)
+
+    known = operations._project
+    monkeypatch.setattr(operations, "_project", lambda *given: known(*given) | {"triggers": denied})
+    for row in read(seeded[0], "team")["projects"]:
+        left = json.loads(row["extra"])["not_read"]
+        assert left["automations that this API key may not see"] == 1
 
 
 @pytest.mark.parametrize(
@@ -282,3 +317,17 @@ def test_notes_are_brought_up_to_date_and_taken_back(
         assert trackbridge.migrate(home, target).failures == []
         assert server.state.projects[tmp_path.name, "q"].description == notes
         assert trackbridge.verify(home, target).holds
+
+
+@pytest.mark.parametrize("operation", ["TrackbridgeDescribe", "TrackbridgeChangeRun"])
+@pytest.mark.parametrize("how", ["drop", "lose"])
+def test_a_request_that_is_lost_leaves_nothing_half_written(
+    seeded: tuple[Server, str], tmp_path: Path, operation: str, how: How
+) -> None:
+    server, _ = seeded
+    server.add_entity(tmp_path.name)
+    source, target = f"wandb:{server.address}/team/p", f"wandb:{server.address}/{tmp_path.name}"
+    server.faults.fail(operation, how, skip=1 if operation == "TrackbridgeChangeRun" else 0)
+    assert trackbridge.migrate(source, target, Query(run_ids=["r0"])).failures == []
+    assert server.state.projects[tmp_path.name, "p"].description == "about p"
+    assert trackbridge.verify(source, target, Query(run_ids=["r0"])).holds

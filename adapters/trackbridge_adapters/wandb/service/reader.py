@@ -142,7 +142,7 @@ class Service:
         self.wire = wire
         self._pages = Pages(wire)
         self._entity, self._project = entity, project
-        self.shared = Shared(wire, self._store_place)
+        self.shared = Shared(wire, self._store_place, project)
         self._contents: dict[RunRef, Contents] = {}
         self._lines: dict[RunRef, int] = {}
         self._sidecars: dict[RunRef, Node | None] = {}
@@ -187,7 +187,7 @@ class Service:
                 yield from self._read(place, [runs[RunRef(project, n)] for n in part], wanted)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
-        yield from self.shared.read(self._places(query), query)
+        yield from self.shared.read(query)
 
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from trackbridge.adapter import ORIGIN, Batch, Query, Row
 from trackbridge.columns import batches
@@ -15,6 +14,7 @@ from trackbridge_adapters.wandb.service.node import moment
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations, named
 from trackbridge_adapters.wandb.service.shared_pages import (
     COUNTED,
+    MEANT,
     OF_PROJECT,
     OF_STORE,
     SharedPages,
@@ -52,23 +52,22 @@ class Shared:
     descriptions are the source's, all else of them is the server's own.
     """
 
-    def __init__(self, wire: Wire, home: Place) -> None:
-        self._wire, self._home = wire, home
+    def __init__(self, wire: Wire, home: Place, project: str) -> None:
+        """`project` is the only one that is looked at; empty for all of the entity's."""
+        self._wire, self._home, self._project = wire, home, project
         self._pages, self._server = SharedPages(wire), wire.login.base_url
         self._variables = {**home._asdict(), "filters": json.dumps(named([HIDDEN]))}
 
-    def read(self, places: Sequence[Place], query: Query) -> Iterator[Batch]:
-        """Rows of those places that are there and that the query means."""
+    def read(self, query: Query) -> Iterator[Batch]:
+        """Rows of the projects that are there and that the query means."""
         projects: list[Row] = []
         told = self._pages.first(OF_STORE, self._variables)
         ours = self._ours(told)
-        for place in places:
-            found = self._first(place, query)
-            if found:
-                row = self._project(place, found)
-                projects.append(_brought(row, ours[str(place)]) if str(place) in ours else row)
-                yield from self._sweeps(place, found)
-                yield from self._reports(place, found)
+        for place, found in self._meant(query):
+            row = self._row(place, found)
+            projects.append(_brought(row, ours[str(place)]) if str(place) in ours else row)
+            yield from self._sweeps(place, found)
+            yield from self._reports(place, found)
         meant = {row["project"] for row in projects}
         models, versions = registry.read(self._pages, self._home.entity, told, meant)
         yield from batches("models", models)
@@ -98,24 +97,40 @@ class Shared:
             return dict(entry["value"].get("projects") or {})
         return {}
 
-    def _first(self, place: Place, query: Query) -> Node | None:
-        """What is told first of a project; None if it is not there or not meant."""
-        parts, found = dict(OF_PROJECT), dict[str, Any]()
-        if not query.run_ids:
-            del parts["meant"]
-        for filters in _filters(query.run_ids):
-            found |= self._pages.first(parts, {**place._asdict(), "filters": filters})
-            if not found.get("about"):
-                return None
-            if "meant" not in parts or found["meant"]["runs"]["edges"]:
-                return found
-            parts = {"meant": parts["meant"]}
-        return None
+    def _meant(self, query: Query) -> Iterator[tuple[Place, Node]]:
+        """Projects that are there and meant, each with what is told first of it."""
+        for place, found in self._asked(query):
+            if found.get("about") and (not query.run_ids or self._has_runs(place, query.run_ids)):
+                yield place, found
+
+    def _asked(self, query: Query) -> Iterator[tuple[Place, Node]]:
+        if not self._project and not query.projects:
+            every = self._pages.every_project(self._home.entity)
+            yield from (one for one in every if one[0] != self._home)
+            return
+        labels = set(query.projects)
+        if self._project:
+            here = str(Place(self._home.entity, self._project))
+            labels = {here} & (labels or {here})
+        for place in map(Place.of, sorted(labels)):
+            ours = place == self._home and not self._project
+            if place.entity == self._home.entity and not ours:
+                yield place, self._pages.first(OF_PROJECT, place._asdict())
+
+    def _has_runs(self, place: Place, run_ids: Collection[str]) -> bool:
+        rest = iter(sorted(set(run_ids)))
+        while part := list(islice(rest, PAGE)):
+            filters = json.dumps(named([each for name in part for each in generations(name)]))
+            variables = {**place._asdict(), "filters": filters}
+            found = self._pages.first(MEANT, variables)
+            if any(self._pages.nodes(MEANT, "meant", found, variables)):
+                return True
+        return False
 
     def _nodes(self, place: Place, name: str, found: Node) -> Iterator[Node]:
         return self._pages.nodes(OF_PROJECT, name, found, place._asdict())
 
-    def _project(self, place: Place, found: Node) -> Row:
+    def _row(self, place: Place, found: Node) -> Row:
         """A row whose `extra` is yet to be made text."""
         about = found["about"]
         return {
@@ -137,7 +152,7 @@ class Shared:
         automations = (found.get("automations") or {}).get("triggers")
         counts[COUNTED["automations"]] = len(automations or ())
         for name in self._pages.denied:
-            counts[f"{COUNTED[name]}, that this API key may not see"] = 1
+            counts[f"{COUNTED[name]} that this API key may not see"] = 1
         return {name: count for name, count in counts.items() if count}
 
     def _sweeps(self, place: Place, found: Node) -> Iterator[Batch]:
@@ -169,15 +184,6 @@ def _brought(row: Row, empty: str | None) -> Row:
     """A project as it was brought, without what the server says of it by itself."""
     left = {"not_read": row["extra"]["not_read"]}
     return {**row, "notes": row["notes"] or empty, "created": None, "extra": left}
-
-
-def _filters(run_ids: Collection[str]) -> Iterator[str | None]:
-    """Filters for runs of these ids, a page of them in each; one that is none for no ids."""
-    if not run_ids:
-        yield None
-    rest = iter(sorted(set(run_ids)))
-    while part := list(islice(rest, PAGE)):
-        yield json.dumps(named([each for name in part for each in generations(name)]))
 
 
 def _whole(node: Node) -> str:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from trackbridge.errors import ConfigError
 from trackbridge_adapters.wandb.service.answers import LackingError, RefusedError, TooMuchError
-from trackbridge_adapters.wandb.service.pages import MORE, NESTED, Asking, Node, Pages
+from trackbridge_adapters.wandb.service.pages import MORE, NESTED, Asking, Node, Pages, Place
 
+AT_ONCE = 10
+"""Projects in one answer, with what they have."""
 DECLARED = {
     "after": "String",
     "entity": "String!",
@@ -28,20 +30,22 @@ DECLARED = {
 
 
 class Part(NamedTuple):
-    """A field of a document's root, and the way from it to a connection, where it has one."""
+    """What is asked of a field of a document's root; `path` leads from it to a connection.
 
-    field: str
+    In `fields`, `@` stands for the arguments by which a page of the connection is chosen.
+    """
+
+    root: str
+    fields: str
     path: tuple[str, ...] = ()
 
 
-def _listed(root: str, path: str, node: str, arguments: str = "") -> Part:
-    """The nodes of a connection that `path` leads to from a root."""
-    *outer, name = path.split(".")
-    given = f"{arguments}first: $first, after: $after"
-    fields = f"{name}({given}) {{ edges {{ node {{ {node} }} }} {MORE} }}"
-    for around in (*reversed(outer), root):
-        fields = f"{around} {{ {fields} }}"
-    return Part(fields, (*outer, name))
+def _listed(root: str, alias: str, field: str, node: str, around: str = "") -> Part:
+    """A connection as a part; its field is written up to where the page is to be chosen."""
+    fields = f"{alias}: {field}@) {{ edges {{ node {{ {node} }} }} {MORE} }}"
+    if around:
+        return Part(root, f"{around} {{ {fields} }}", (around, alias))
+    return Part(root, fields, (alias,))
 
 
 _PROJECT = "project(name: $project, entityName: $entity)"
@@ -63,17 +67,18 @@ _MEMBER = (
     f"artifactType {{ name }} tags {{ name }} artifactSequence {{ {_WHERE} }} "
     f"createdBy {{ __typename ... on Run {{ {_WHERE} }} }} }}"
 )
-_OF_REGISTRIES = "collectionTypes: [PORTFOLIO], "
+_PORTFOLIOS = "artifactCollections(collectionTypes: [PORTFOLIO], "
 
 OF_PROJECT = {
-    "about": Part(f"{_PROJECT} {{ id description createdAt access }}"),
-    "meant": _listed(_PROJECT, "runs", "name", "filters: $filters, "),
-    "sweeps": _listed(_PROJECT, "sweeps", _SWEEP),
-    "reports": _listed(_PROJECT, "allViews", _REPORT, 'viewType: "runs", '),
-    "drafts": _listed(_PROJECT, "allViews", "id", 'viewType: "runs/draft", '),
-    "workspaces": _listed(_PROJECT, "allViews", "id", 'viewType: "project-view", '),
-    "automations": Part(f"{_PROJECT} {{ triggers {{ id }} }}"),
+    "about": Part(_PROJECT, "id description createdAt access"),
+    "sweeps": _listed(_PROJECT, "sweeps", "sweeps(", _SWEEP),
+    "reports": _listed(_PROJECT, "reports", 'allViews(viewType: "runs", ', _REPORT),
+    "drafts": _listed(_PROJECT, "drafts", 'allViews(viewType: "runs/draft", ', "id"),
+    "workspaces": _listed(_PROJECT, "workspaces", 'allViews(viewType: "project-view", ', "id"),
+    "automations": Part(_PROJECT, "triggers { id }"),
 }
+MEANT = {"meant": _listed(_PROJECT, "meant", "runs(filters: $filters, ", "name")}
+"""Whether there are runs that meet a filter."""
 COUNTED = {
     "drafts": "drafts of reports",
     "workspaces": "saved workspaces",
@@ -81,31 +86,23 @@ COUNTED = {
 }
 """What is not read but counted, and what people call it."""
 OLDER = {
-    "about": Part(f"{_PROJECT} {{ id description createdAt }}"),
-    "sweeps": _listed(_PROJECT, "sweeps", "id name state bestLoss config"),
+    "about": Part(_PROJECT, "id description createdAt"),
+    "sweeps": _listed(_PROJECT, "sweeps", "sweeps(", "id name state bestLoss config"),
     "reports": _listed(
-        *(_PROJECT, "allViews", _REPORT.replace(" createdAt", "")), 'viewType: "runs", '
+        *(_PROJECT, "reports", 'allViews(viewType: "runs", ', _REPORT.replace(" createdAt", ""))
     ),
 }
 """The form of parts that older servers know (older clients ask so, and 0.31 where it must)."""
 OF_STORE = {
-    "home": _listed(_PROJECT, "runs", "config", "filters: $filters, "),
-    "organizations": Part(
-        f"{_ENTITY} {{ organization {{ name }} user {{ organizations {{ name }} }} }}"
-    ),
-    "portfolios": _listed(_ENTITY, "artifactCollections", _COLLECTION, _OF_REGISTRIES),
+    "home": _listed(_PROJECT, "home", "runs(filters: $filters, ", "config"),
+    "organizations": Part(_ENTITY, "organization { name } user { organizations { name } }"),
+    "portfolios": _listed(_ENTITY, "portfolios", _PORTFOLIOS, _COLLECTION),
 }
-LINKED = {
-    "linked": _listed(
-        *(_ENTITY, "artifactMemberships", _MEMBER),
-        "projectFilters: $projects, collectionFilters: $names, ",
-    )
-}
+_FILTERED = "artifactMemberships(projectFilters: $projects, collectionFilters: $names, "
+LINKED = {"linked": _listed(_ENTITY, "linked", _FILTERED, _MEMBER)}
 OF_ORGANIZATION = {
-    "registered": _listed(
-        _ORGANIZATION, "orgEntity.artifactCollections", _COLLECTION, _OF_REGISTRIES
-    ),
-    "members": _listed(_ORGANIZATION, "orgEntity.artifactMemberships", _MEMBER),
+    "registered": _listed(_ORGANIZATION, "registered", _PORTFOLIOS, _COLLECTION, "orgEntity"),
+    "members": _listed(_ORGANIZATION, "members", "artifactMemberships(", _MEMBER, "orgEntity"),
 }
 
 
@@ -120,27 +117,47 @@ class SharedPages(Pages):
         """Parts to be counted that it does not let this key see."""
         self._older: set[str] = set()
 
+    def every_project(self, entity: str) -> Iterator[tuple[Place, Node]]:
+        """The projects of an entity, each with what `first` gives of it."""
+        parts = self._known(OF_PROJECT)
+        fields = " ".join(_paged(part, f"first: {NESTED}") for part in parts.values())
+        document = (
+            "query TrackbridgeShared($entity: String!, $after: String, $first: Int) { "
+            "models(entityName: $entity, after: $after, first: $first) { "
+            f"edges {{ node {{ name entityName {fields} }} }} {MORE} }} }}"
+        )
+        given: set[Place] = set()
+        try:
+            for node in self._connection(
+                document, {"entity": entity}, lambda data: dict(data["models"]), entity, AT_ONCE
+            ):
+                place = Place(node["entityName"], node["name"])
+                given.add(place)
+                yield place, dict.fromkeys(parts, node)
+        except (LackingError, RefusedError, ConfigError):  # for the sake of any of them
+            for place in self.projects(entity):
+                if place not in given:
+                    yield place, self.first(OF_PROJECT, place._asdict())
+
     def first(self, parts: Mapping[str, Part], variables: Mapping[str, Any]) -> Node:
         """What parts give, of connections the first nodes; as far as the server knows them."""
-        given = {**variables, "first": NESTED, "after": None}
-        wanted = parts.keys() - self.unknown - self.denied
+        known = self._known(parts)
         try:
-            return self._ask({name: self._form(parts, name) for name in sorted(wanted)}, given)
+            return self._ask(known, variables)
         except (LackingError, RefusedError, ConfigError):  # for the sake of any of them
             pass
         found: Node = {}
-        for name in parts:
-            if name in wanted:
-                found |= self._alone(parts, name, given)
+        for name in known:
+            found |= self._alone(parts, name, variables)
         return found
 
-    def _alone(self, parts: Mapping[str, Part], name: str, given: Mapping[str, Any]) -> Node:
+    def _alone(self, parts: Mapping[str, Part], name: str, variables: Mapping[str, Any]) -> Node:
         try:
-            return self._ask({name: self._form(parts, name)}, given)
+            return self._ask({name: self._form(parts, name)}, variables)
         except LackingError:
             if name in OLDER and name not in self._older:
                 self._older.add(name)
-                return self._alone(parts, name, given)
+                return self._alone(parts, name, variables)
             self.unknown.add(name)
         except TooMuchError:
             pass  # see `nodes`
@@ -152,6 +169,10 @@ class SharedPages(Pages):
 
     def _form(self, parts: Mapping[str, Part], name: str) -> Part:
         return OLDER[name] if name in self._older else parts[name]
+
+    def _known(self, parts: Mapping[str, Part]) -> dict[str, Part]:
+        left = self.unknown | self.denied
+        return {name: self._form(parts, name) for name in parts if name not in left}
 
     def nodes(
         self, parts: Mapping[str, Part], name: str, found: Node, variables: Mapping[str, Any]
@@ -170,21 +191,27 @@ class SharedPages(Pages):
         def connection(data: Node) -> Node:
             return _at(data[name], part.path)
 
-        document = _document({name: part})
+        document = _document({name: part}, "first: $first, after: $after")
         used = _used(document, variables)
         more = self._connection(document, used, connection, name, after=after)
         yield from (node for node in more if node)
 
     def _ask(self, parts: Mapping[str, Part], variables: Mapping[str, Any]) -> Node:
-        document = _document(parts)
+        document = _document(parts, f"first: {NESTED}")
         return self._wire.ask(document, _used(document, variables))
 
 
-def _document(parts: Mapping[str, Part]) -> str:
-    fields = " ".join(f"{name}: {part.field}" for name, part in parts.items())
+def _document(parts: Mapping[str, Part], page: str) -> str:
+    fields = " ".join(
+        f"{name}: {part.root} {{ {_paged(part, page)} }}" for name, part in parts.items()
+    )
     names = sorted(set(re.findall(r"\$(\w+)", fields)))
     declared = ", ".join(f"${name}: {DECLARED[name]}" for name in names)
     return f"query TrackbridgeShared({declared}) {{ {fields} }}"
+
+
+def _paged(part: Part, page: str) -> str:
+    return part.fields.replace("@", page)
 
 
 def _used(document: str, variables: Mapping[str, Any]) -> Node:
