@@ -9,47 +9,30 @@ source's row is in that file alone.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from trackbridge.adapter import (
-    SHARED_FILE,
-    STORE,
-    FileRef,
+    Batch,
     Query,
     Reader,
     Row,
     RunInfo,
     RunKey,
     RunRef,
-    Sink,
     Writer,
 )
 from trackbridge.columns import batches
 from trackbridge.digest import row_digest
-from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
+from trackbridge.errors import ConfigError
 from trackbridge.fit import fit_rows, holds_everything
 from trackbridge.losses import Loss, Losses
-from trackbridge.schema import NAMED_BY, SHARED, TABLES
-from trackbridge.sidecar import plain_row, typed_row
+from trackbridge.schema import SHARED
+from trackbridge.shared_file import File, Name, States, name_of, read_file, state_of
 
-FORMAT = 1
 NOT_READ = "not_read"
 """Field of a project's `extra`: kinds of things that the adapter does not read -> how many."""
 
-EDITED = {
-    "projects": ("notes", "tags"),
-    "models": ("description", "aliases", "tags"),
-    "model_versions": ("description", "stage", "tags"),
-}
-"""What users of a target change of its rows; the rest is the store's."""
-
-Name = tuple[Any, ...]
-States = dict[str, dict[Name, str | None]]
-"""Digests of what users may change of rows, by table and name."""
 Rows = dict[str, dict[Name, Row]]
 """Shared rows by table and name, labelled with the projects and runs where they were born."""
 
@@ -94,11 +77,15 @@ def read(reader: Reader, query: Query, origins: Origins, losses: Losses | None =
     Projects that were given another name on the way are called by that. What the reader leaves out
     is added to the losses.
     """
-    return _read(reader, query, origins, Losses() if losses is None else losses, _file(reader))
+    losses = Losses() if losses is None else losses
+    return _laid_over(reader.read_shared(query), query, origins, losses, read_file(reader))
 
 
-def _read(reader: Reader, query: Query, origins: Origins, losses: Losses, file: _File) -> Rows:
-    rows = _native(reader, query, origins, losses, file)
+def _laid_over(
+    shown: Iterable[Batch], query: Query, origins: Origins, losses: Losses, file: File
+) -> Rows:
+    """What a store shows, under the rows that its file has kept."""
+    rows = _native(shown, origins, losses, file)
     wanted = {_label(native, origins, file) for native in query.projects}
     for table, kept in file.kept.items():
         for name, (row, instead_of) in kept.items():
@@ -123,7 +110,7 @@ def read_for(
 
     `named` gives that of a native project; None: the one that it was born with.
     """
-    file = _file(reader)
+    file = read_file(reader)
     renamed = file.renamed
     names = {
         _label(native, origins, file): wanted
@@ -131,12 +118,12 @@ def read_for(
         if (wanted := named(native)) is not None
     }
     rows: Rows = {table: {} for table in SHARED}
-    for table, there in _read(reader, query, origins, losses, file).items():
+    for table, there in _laid_over(reader.read_shared(query), query, origins, losses, file).items():
         for row in there.values():
             project = row.get("project")
             if project is not None:
                 row = {**row, "project": names.get(project, renamed.get(project, project))}
-            name = _name(table, row)
+            name = name_of(table, row)
             if row_digest(table, rows[table].get(name, row)) != row_digest(table, row):
                 raise ConfigError(
                     f"{reader.address}: two {table} would both become {_words([name])!r}; take one "
@@ -148,13 +135,13 @@ def read_for(
 
 def renamed(reader: Reader) -> Mapping[str, str]:
     """Projects of a store that were given another name on the way -> the one at their birth."""
-    return _file(reader).renamed
+    return read_file(reader).renamed
 
 
 def brought(reader: Reader, origins: Origins) -> dict[str, set[Name]]:
     """Names of rows that a store shows and that were brought there, by table."""
-    file = _file(reader)
-    shown = _native(reader, Query(), origins, Losses(), file)
+    file = read_file(reader)
+    shown = _native(reader.read_shared(Query()), origins, Losses(), file)
     every = holds_everything(reader.capabilities)  # then nobody else writes rows into it
     return {
         table: {name for name in rows if every or name in file.ours(table)}
@@ -162,13 +149,13 @@ def brought(reader: Reader, origins: Origins) -> dict[str, set[Name]]:
     }
 
 
-def _label(native: str, origins: Origins, file: _File) -> str:
+def _label(native: str, origins: Origins, file: File) -> str:
     return native if native in file.renamed else file.homes.get(native) or origins.project(native)
 
 
-def _native(reader: Reader, query: Query, origins: Origins, losses: Losses, file: _File) -> Rows:
+def _native(shown: Iterable[Batch], origins: Origins, losses: Losses, file: File) -> Rows:
     rows: Rows = {table: {} for table in SHARED}
-    for batch in reader.read_shared(query):
+    for batch in shown:
         for row in batch.data.to_pylist():
             if row.get("project") is not None:
                 row["project"] = _label(row["project"], origins, file)
@@ -176,7 +163,7 @@ def _native(reader: Reader, query: Query, origins: Origins, losses: Losses, file
                 row["run_id"] = origins.run(row["run_id"])
             if batch.table == "projects":
                 row["extra"] = _without_not_read(row, losses)
-            rows[batch.table][_name(batch.table, row)] = row
+            rows[batch.table][name_of(batch.table, row)] = row
     return rows
 
 
@@ -203,19 +190,21 @@ def move(
     transactions. So the file first says what is about to be written, then what was.
     """
     wanted = {table: rows[table] for table in sorted(tables)}
-    file = _file(writer)
-    now = _read(writer, Query(), there, Losses(), file)
+    file = read_file(writer)
+    now_shown = list(writer.read_shared(Query()))
+    now = _laid_over(now_shown, Query(), there, Losses(), file)
     if not file.has_begun(wanted) and not lacking(wanted, now):
         return []
     losses = Losses()
     homes = _homes(wanted.get("projects", {}), origins, writer)
-    file.call(homes, origins)
-    before = _native(writer, Query(), there, Losses(), file)
+    names = {label: key.project for label, key in origins.placed.items()}
+    file.call(homes, names)
+    before = _native(now_shown, there, Losses(), file)
     bare = holds_everything(writer.capabilities)
     states: States = {}
     with writer.open([]) as sink:
-        file = _file(writer)  # now that nobody else writes, where the store has one writer
-        file.call(homes, origins)
+        file = read_file(writer)  # now that nobody else writes, where the store has one writer
+        file.call(homes, names)
         for table, named in wanted.items():
             foreign = {} if bare else _foreign(named, before[table], file.ours(table))
             gone = file.gone(table, before[table]) & named.keys()
@@ -235,9 +224,9 @@ def move(
                 (f"{table} brought before, now as in this source", other),
             ):
                 losses.add(kind, _words(names_of), len(names_of), kept=False)
-            natives = foreign | {_name(table, row): row for row in shown}
+            natives = foreign | {name_of(table, row): row for row in shown}
             file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
-            states[table] = {_name(table, row): _state(table, row) for row in shown}
+            states[table] = {name_of(table, row): state_of(table, row) for row in shown}
             for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
                 sink.write(batch)
         if not bare:
@@ -247,7 +236,7 @@ def move(
         sink.commit()
     if file.has_begun(wanted):
         with writer.open([]) as sink:
-            file = _file(writer)
+            file = read_file(writer)
             file.end(states)
             file.put(sink)
             sink.commit()
@@ -295,152 +284,3 @@ def _labelled(row: Row, origins: Origins, writer: Writer) -> Row:
     if row.get("run_id") in origins.born_runs:
         labelled["run_id"] = writer.target(origins.born_runs[row["run_id"]]).run_id
     return labelled
-
-
-def _state(table: str, row: Row) -> str:
-    """Digest of what users may change of a row."""
-    return row_digest(table, {name: row.get(name) for name in EDITED.get(table, ())})
-
-
-def _by_table() -> dict[str, dict[Name, Any]]:
-    return {table: {} for table in SHARED}
-
-
-def _names_by_table() -> dict[str, set[Name]]:
-    return {table: set() for table in SHARED}
-
-
-@dataclass
-class _File:
-    """The file of the store: rows that it does not show, and the names that we have written.
-
-    A row is kept with the digest of the native row that stands in its place. `written` has what
-    users may change of a row, as it was when we wrote it, if that is known. `begun` are names of
-    rows of which a process was about to write, and may have written, a new state. `renamed` are
-    projects that were given another name on the way -> the one at their birth. `homes` are names of
-    projects in the store -> those that rows have, where they differ: not all have runs to say so.
-    """
-
-    kept: dict[str, dict[Name, tuple[Row, str | None]]] = field(default_factory=_by_table)
-    written: dict[str, dict[Name, str | None]] = field(default_factory=_by_table)
-    begun: dict[str, set[Name]] = field(default_factory=_names_by_table)
-    renamed: dict[str, str] = field(default_factory=dict)
-    homes: dict[str, str] = field(default_factory=dict)
-
-    def call(self, homes: Mapping[Name, str], origins: Origins) -> None:
-        """Take down what projects are called; of several in one place, the first is shown."""
-        self.renamed |= {label: key.project for label, key in origins.placed.items()}
-        for (name,), native in homes.items():
-            if name != native != homes.get((native,)):
-                self.homes.setdefault(native, name)
-
-    def unseen(self, homes: Mapping[Name, str]) -> set[Name]:
-        """Names of projects in whose place another one is shown."""
-        return {name for name, native in homes.items() if (self.homes.get(native, native),) != name}
-
-    def ours(self, table: str) -> set[Name]:
-        """Names of rows that are ours if they are there."""
-        return self.written[table].keys() | self.begun[table]
-
-    def gone(self, table: str, there: Iterable[Name]) -> set[Name]:
-        """Names of rows that were there once and are not any more."""
-        return self.written[table].keys() - there - self.begun[table]
-
-    def has_begun(self, tables: Iterable[str]) -> bool:
-        return any(self.begun[table] for table in tables)
-
-    def begin(self, states: States) -> None:
-        for table, named in states.items():
-            self.begun[table] |= named.keys()
-
-    def end(self, states: States) -> None:
-        """What was begun of these tables is written; states of what others began are unknown."""
-        for table, named in states.items():
-            self.written[table] |= {name: named.get(name) for name in self.begun[table]}
-            self.begun[table].clear()
-
-    def put(self, sink: Sink) -> None:
-        sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(self.dumps()))
-
-    def replaced(
-        self, table: str, there: Mapping[Name, Row], new: Iterable[Row]
-    ) -> tuple[list[Name], list[Name]]:
-        """Rows that get other values: edited in the target, and as we wrote them.
-
-        Of the latter the source has changed, or it is another one.
-        """
-        found: tuple[list[Name], list[Name]] = [], []
-        for row in new:
-            name = _name(table, row)
-            now = _state(table, there[name]) if name in there else None
-            if now not in (None, _state(table, row)):
-                known = None if name in self.begun[table] else self.written[table].get(name)
-                found[known in (None, now)].append(name)
-        return found
-
-    def __bool__(self) -> bool:
-        return any(
-            (
-                *(*self.kept.values(), *self.written.values(), *self.begun.values()),
-                *(self.renamed, self.homes),
-            )
-        )
-
-    def keep(self, table: str, named: Mapping[Name, Row], natives: Mapping[Name, str]) -> None:
-        """Keep the rows that are not what the store shows under their names."""
-        for name, row in named.items():
-            self.kept[table].pop(name, None)
-            if natives.get(name) != row_digest(table, row):
-                self.kept[table][name] = (row, natives.get(name))
-
-    def dumps(self) -> bytes:
-        rows = {
-            table: [[plain_row(row), instead_of] for _, (row, instead_of) in sorted(named.items())]
-            for table, named in self.kept.items()
-            if named
-        }
-        written = {
-            table: [[*name, state] for name, state in sorted(named.items())]
-            for table, named in self.written.items()
-            if named
-        }
-        document = {"format": FORMAT, "rows": rows, "written": written}
-        begun = {table: sorted(names) for table, names in self.begun.items() if names}
-        if begun:
-            document["begun"] = begun
-        if self.renamed:
-            document["renamed"] = self.renamed
-        if self.homes:
-            document["homes"] = self.homes
-        return json.dumps(document, sort_keys=True).encode()
-
-
-def _file(reader: Reader) -> _File:
-    file = _File()
-    where = f"{reader.address}: {SHARED_FILE}"
-    try:
-        with reader.open_file(FileRef(STORE, "", SHARED_FILE)) as data:
-            document = json.loads(data.read())
-        if document["format"] > FORMAT:
-            raise IntegrityError(f"{where} was written by a newer Trackbridge")
-        for table, entries in document["rows"].items():
-            for row, instead_of in entries:
-                typed = dict.fromkeys(TABLES[table].names) | typed_row(table, row)
-                file.kept[table][_name(table, typed)] = (typed, instead_of)
-        for table, entries in document["written"].items():
-            width = len(NAMED_BY[table])
-            for entry in entries:
-                file.written[table][tuple(entry[:width])] = next(iter(entry[width:]), None)
-        for table, names in document.get("begun", {}).items():
-            file.begun[table] |= {tuple(name) for name in names}
-        file.renamed.update(document.get("renamed", {}))
-        file.homes.update(document.get("homes", {}))
-    except NotFoundError:
-        return file
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{where} is damaged ({error})") from error
-    return file
-
-
-def _name(table: str, row: Row) -> Name:
-    return tuple(row[column] for column in NAMED_BY[table])
