@@ -18,13 +18,14 @@ from trackbridge_adapters.wandb.service.node import RunNode, moment
 from trackbridge_adapters.wandb.service.pages import Node, Place, named
 from trackbridge_adapters.wandb.service.shared_pages import (
     LINKED,
+    OF_ENTITY,
     OF_ORGANIZATION,
-    OF_STORE,
     SharedPages,
 )
 from trackbridge_adapters.wandb.service.versions import artifact_place
 
-PARTS = ("organizations", "portfolios", *LINKED, *OF_ORGANIZATION)
+MANY = 500
+"""Registered versions in one answer: an organization may have very many."""
 LATEST = "latest"
 """An alias that servers give by themselves; elsewhere it is a reserved word."""
 REPLACED = re.compile(r".-r\d")
@@ -35,44 +36,55 @@ Ids = Mapping[tuple[Place, str], str]
 """Ids that runs are reported under, where those on the server are other ones."""
 
 
-def read(
-    pages: SharedPages, entity: str, told: Node, meant: Collection[str]
-) -> tuple[list[Row], list[Row]]:
-    """Rows of models and versions that came out of the projects that are meant.
+class Registry:
+    """What is registered of the artifacts of an entity; asked for once, for we never change it."""
 
-    `told` is what was told first of the store.
-    """
-    collections: dict[str, Node] = {}
-    members: dict[At, Node] = {}
-    for found, linked in _registries(pages, entity, told) if meant else ():
-        collections |= {_name(node): node for node in found}
-        for node in linked:
-            name = _name(node["artifactCollection"])
-            if node["artifact"] and name in collections and str(_origin(node)) in meant:
-                members[name, node["versionIndex"]] = node
-    ids = _ids(pages, members.values())
-    numbers = defaultdict[str, dict[int, Node]](dict)
-    for (name, number), node in sorted(members.items()):
-        numbers[name][number] = node
-    models = [_model(name, collections[name], some) for name, some in numbers.items()]
-    return models, [_version(at, members[at], ids) for at in sorted(members)]
+    def __init__(self, pages: SharedPages, entity: str) -> None:
+        self._pages, self._entity = pages, entity
+        self._collections: dict[str, Node] = {}
+        self._members: dict[At, Node] | None = None
 
+    def read(self, meant: Collection[str]) -> tuple[list[Row], list[Row]]:
+        """Rows of models and versions that came out of the projects that are meant."""
+        if self._members is None:
+            self._members = self._everything()
+        members = {at: node for at, node in self._members.items() if str(_origin(node)) in meant}
+        ids = _ids(self._pages, members.values())
+        numbers = defaultdict[str, dict[int, Node]](dict)
+        for (name, number), node in members.items():
+            numbers[name][number] = node
+        models = [_model(name, self._collections[name], some) for name, some in numbers.items()]
+        return models, [_version(at, node, ids) for at, node in members.items()]
 
-def _registries(
-    pages: SharedPages, entity: str, told: Node
-) -> Iterator[tuple[list[Node], Iterable[Node]]]:
-    """Collections of registries, and what is linked to them."""
-    where = {"entity": entity}
-    portfolios = list(pages.nodes(OF_STORE, "portfolios", told, where))
-    if portfolios:
-        places = {"projects": _one_of(node["project"]["name"] for node in portfolios)}
-        places["names"] = _one_of(node["name"] for node in portfolios)
-        yield portfolios, pages.nodes(LINKED, "linked", {}, {**where, **places})
-    for name in _organizations(told):
-        here = {"organization": name}
-        found = pages.first(OF_ORGANIZATION, here)
-        registered = list(pages.nodes(OF_ORGANIZATION, "registered", found, here))
-        yield registered, pages.nodes(OF_ORGANIZATION, "members", found, here)
+    def _everything(self) -> dict[At, Node]:
+        found: dict[At, Node] = {}
+        for collections, members in self._registries():
+            self._collections |= {_name(node): node for node in collections}
+            for node in members:
+                name = _name(node["artifactCollection"])
+                own = node["artifact"] and _origin(node).entity == self._entity
+                if own and name in self._collections:
+                    found[name, node["versionIndex"]] = node
+        return dict(sorted(found.items()))
+
+    def _registries(self) -> Iterator[tuple[list[Node], Iterable[Node]]]:
+        """Collections of registries, and what is linked to them."""
+        pages, where = self._pages, {"entity": self._entity}
+        told = pages.first(OF_ENTITY, where)
+        portfolios = list(pages.nodes(OF_ENTITY, "portfolios", told, where))
+        if portfolios:
+            these = {
+                **where,
+                "projects": _one_of(node["project"]["name"] for node in portfolios),
+                "names": _one_of(node["name"] for node in portfolios),
+            }
+            found = pages.first(LINKED, these)
+            yield portfolios, pages.nodes(LINKED, "linked", found, these, MANY)
+        for name in _organizations(told):
+            here = {"organization": name}
+            found = pages.first(OF_ORGANIZATION, here)
+            registered = list(pages.nodes(OF_ORGANIZATION, "registered", found, here))
+            yield registered, pages.nodes(OF_ORGANIZATION, "members", found, here, MANY)
 
 
 def _organizations(found: Node) -> list[str]:

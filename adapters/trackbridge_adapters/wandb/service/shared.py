@@ -14,14 +14,13 @@ from trackbridge_adapters.wandb.service.node import moment
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations, named
 from trackbridge_adapters.wandb.service.shared_pages import (
     COUNTED,
+    HOME,
     MEANT,
     OF_PROJECT,
-    OF_STORE,
     SharedPages,
 )
 from trackbridge_adapters.wandb.service.wire import Wire
 
-HOME = {"home": OF_STORE["home"]}
 HIDDEN = "trackbridge-store"
 """Id of the run that holds what belongs to no run."""
 SHOWN = {"displayName": HIDDEN, "state": "finished"}
@@ -37,13 +36,6 @@ HOLDS = {
 }
 """What is read of projects that were born on a server."""
 
-UNREADABLE = {
-    "sweeps": "sweeps that this server does not list",
-    "reports": "reports that this server does not list",
-    **dict.fromkeys(registry.PARTS, "registered versions that this server does not list"),
-}
-"""What is lost where a server does not know how to tell of it, if there is any."""
-
 
 class Shared:
     """What belongs to no run, in the projects of an entity.
@@ -56,23 +48,23 @@ class Shared:
         """`project` is the only one that is looked at; empty for all of the entity's."""
         self._wire, self._home, self._project = wire, home, project
         self._pages, self._server = SharedPages(wire), wire.login.base_url
+        self._registry = registry.Registry(self._pages, home.entity)
         self._variables = {**home._asdict(), "filters": json.dumps(named([HIDDEN]))}
 
     def read(self, query: Query) -> Iterator[Batch]:
         """Rows of the projects that are there and that the query means."""
         projects: list[Row] = []
-        told = self._pages.first(OF_STORE, self._variables)
-        ours = self._ours(told)
+        ours = self._ours()
         for place, found in self._meant(query):
             row = self._row(place, found)
             projects.append(_brought(row, ours[str(place)]) if str(place) in ours else row)
             yield from self._sweeps(place, found)
             yield from self._reports(place, found)
         meant = {row["project"] for row in projects}
-        models, versions = registry.read(self._pages, self._home.entity, told, meant)
+        models, versions = self._registry.read(meant) if meant else ([], [])
         yield from batches("models", models)
         yield from batches("model_versions", versions)
-        left = {UNREADABLE[name]: 1 for name in UNREADABLE.keys() & self._pages.unknown}
+        left = self._pages.left_out()
         for row in projects:  # last, for only now it is known what the server does not tell
             extra = row["extra"]
             row["extra"] = tables.compact({**extra, "not_read": {**extra["not_read"], **left}})
@@ -82,7 +74,7 @@ class Shared:
         """Describe projects, which are made where they are not there."""
         if not rows:
             return
-        known = self._ours(self._pages.first(HOME, self._variables))
+        known = self._ours()
         told = {**known, **{row["project"]: row["notes"] and None for row in rows}}
         if told != known:
             config = json.dumps({ORIGIN: {"value": {"projects": told}}})
@@ -90,9 +82,10 @@ class Shared:
         for row in rows:
             changes.describe(self._wire, Place.of(row["project"]), row["notes"] or "")
 
-    def _ours(self, told: Node) -> dict[str, str | None]:
+    def _ours(self) -> dict[str, str | None]:
         """Projects that were brought, each with what an empty description stands for."""
-        for node in self._pages.nodes(OF_STORE, "home", told, self._variables):
+        told = self._pages.first(HOME, self._variables)
+        for node in self._pages.nodes(HOME, "home", told, self._variables):
             entry = json.loads(node["config"] or "{}").get(ORIGIN) or {"value": {}}
             return dict(entry["value"].get("projects") or {})
         return {}
@@ -151,8 +144,6 @@ class Shared:
         }
         automations = (found.get("automations") or {}).get("triggers")
         counts[COUNTED["automations"]] = len(automations or ())
-        for name in self._pages.denied:
-            counts[f"{COUNTED[name]} that this API key may not see"] = 1
         return {name: count for name, count in counts.items() if count}
 
     def _sweeps(self, place: Place, found: Node) -> Iterator[Batch]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from trackbridge.errors import ConfigError
+from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.wandb.service.answers import LackingError, RefusedError, TooMuchError
 from trackbridge_adapters.wandb.service.pages import MORE, NESTED, Asking, Node, Pages, Place
 
@@ -79,12 +79,6 @@ OF_PROJECT = {
 }
 MEANT = {"meant": _listed(_PROJECT, "meant", "runs(filters: $filters, ", "name")}
 """Whether there are runs that meet a filter."""
-COUNTED = {
-    "drafts": "drafts of reports",
-    "workspaces": "saved workspaces",
-    "automations": "automations",
-}
-"""What is not read but counted, and what people call it."""
 OLDER = {
     "about": Part(_PROJECT, "id description createdAt"),
     "sweeps": _listed(_PROJECT, "sweeps", "sweeps(", "id name state bestLoss config"),
@@ -93,8 +87,8 @@ OLDER = {
     ),
 }
 """The form of parts that older servers know (older clients ask so, and 0.31 where it must)."""
-OF_STORE = {
-    "home": _listed(_PROJECT, "home", "runs(filters: $filters, ", "config"),
+HOME = {"home": _listed(_PROJECT, "home", "runs(filters: $filters, ", "config")}
+OF_ENTITY = {
     "organizations": Part(_ENTITY, "organization { name } user { organizations { name } }"),
     "portfolios": _listed(_ENTITY, "portfolios", _PORTFOLIOS, _COLLECTION),
 }
@@ -106,6 +100,20 @@ OF_ORGANIZATION = {
 }
 
 
+COUNTED = {
+    "drafts": "drafts of reports",
+    "workspaces": "saved workspaces",
+    "automations": "automations",
+}
+"""What is not read but counted, and what people call it."""
+LISTED = {
+    "sweeps": "sweeps",
+    "reports": "reports",
+    **dict.fromkeys((*OF_ENTITY, *LINKED, *OF_ORGANIZATION), "registered versions"),
+}
+"""What is read, if the server knows how to tell of it, and what people call it."""
+
+
 class SharedPages(Pages):
     """Asks for parts together where the server gives so much at once, else one by one."""
 
@@ -114,7 +122,7 @@ class SharedPages(Pages):
         self.unknown: set[str] = set()
         """Parts that the server does not know."""
         self.denied: set[str] = set()
-        """Parts to be counted that it does not let this key see."""
+        """Parts that it does not let this key see."""
         self._older: set[str] = set()
 
     def every_project(self, entity: str) -> Iterator[tuple[Place, Node]]:
@@ -134,7 +142,7 @@ class SharedPages(Pages):
                 place = Place(node["entityName"], node["name"])
                 given.add(place)
                 yield place, dict.fromkeys(parts, node)
-        except (LackingError, RefusedError, ConfigError):  # for the sake of any of them
+        except (LackingError, RefusedError, ConfigError):  # for the sake of any part
             for place in self.projects(entity):
                 if place not in given:
                     yield place, self.first(OF_PROJECT, place._asdict())
@@ -144,7 +152,7 @@ class SharedPages(Pages):
         known = self._known(parts)
         try:
             return self._ask(known, variables)
-        except (LackingError, RefusedError, ConfigError):  # for the sake of any of them
+        except (LackingError, RefusedError, ConfigError, NotFoundError):  # for any one's sake
             pass
         found: Node = {}
         for name in known:
@@ -159,10 +167,12 @@ class SharedPages(Pages):
                 self._older.add(name)
                 return self._alone(parts, name, variables)
             self.unknown.add(name)
+        except NotFoundError:
+            return {name: None}
         except TooMuchError:
             pass  # see `nodes`
         except (RefusedError, ConfigError):
-            if name not in COUNTED:
+            if name not in LISTED.keys() | COUNTED.keys():
                 raise
             self.denied.add(name)
         return {}
@@ -175,9 +185,17 @@ class SharedPages(Pages):
         return {name: self._form(parts, name) for name in parts if name not in left}
 
     def nodes(
-        self, parts: Mapping[str, Part], name: str, found: Node, variables: Mapping[str, Any]
+        self,
+        parts: Mapping[str, Part],
+        name: str,
+        found: Node,
+        variables: Mapping[str, Any],
+        size: int | None = None,
     ) -> Iterator[Node]:
-        """All nodes of a connection of which `found` has the first, or none at all."""
+        """All nodes of a connection of which `found` has the first, or none at all.
+
+        `size` is that of further pages, where it is not to be as that of pages of runs.
+        """
         part, after = self._form(parts, name), None
         if name in self.unknown | self.denied:
             return
@@ -193,8 +211,18 @@ class SharedPages(Pages):
 
         document = _document({name: part}, "first: $first, after: $after")
         used = _used(document, variables)
-        more = self._connection(document, used, connection, name, after=after)
+        more = self._connection(document, used, connection, name, size, after)
         yield from (node for node in more if node)
+
+    def left_out(self) -> dict[str, int]:
+        """What people call the parts that could not be read, each once: nobody knows how many."""
+        found = [
+            f"{LISTED[name]} that this server does not list"
+            for name in self.unknown & LISTED.keys()
+        ]
+        called = {**LISTED, **COUNTED}
+        found += [f"{called[name]} that this API key may not see" for name in self.denied]
+        return dict.fromkeys(found, 1)
 
     def _ask(self, parts: Mapping[str, Part], variables: Mapping[str, Any]) -> Node:
         document = _document(parts, f"first: {NESTED}")
