@@ -425,15 +425,24 @@ def test_chunks_that_break_off_are_no_end(canned: Make) -> None:
 
 
 @pytest.mark.parametrize("status", ["400 Bad", "403 Forbidden", "404 Not Found", "410 Gone"])
-def test_a_file_that_is_not_there_may_have_an_expired_address(canned: Make, status: str) -> None:
+def test_a_file_that_is_not_there_is_told_from_one_that_is_not_given(
+    canned: Make, status: str
+) -> None:
     made = canned(b"<Error/>", status)
-    for act in (
-        lambda: Wire(made.login).open(SIGNED),
-        lambda: Wire(made.login).put(SIGNED, io.BytesIO(b"x"), []),
-    ):
-        error = failure(act)
-        assert type(error) is NotFoundError
-        assert "expired" in str(error)
+    error = failure(lambda: Wire(made.login).open(SIGNED))
+    missing = status.startswith(("404", "410"))
+    assert type(error) is (NotFoundError if missing else RefusedError)
+    assert ("expired" in str(error)) != missing
+
+
+@pytest.mark.parametrize("status", ["400 Bad", "403 Forbidden", "404 Not Found", "410 Gone"])
+def test_an_address_for_uploads_that_has_expired_is_asked_for_anew(
+    canned: Make, status: str
+) -> None:
+    made = canned(b"<Error/>", status)
+    error = failure(lambda: Wire(made.login).put(SIGNED, io.BytesIO(b"x"), []))
+    assert type(error) is TransientError
+    assert "expired" in str(error)
 
 
 @pytest.mark.parametrize("status", ["429 Slow", "503 Slow"])

@@ -9,16 +9,36 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from trackbridge.errors import TransientError
+from trackbridge.errors import BridgeError, IntegrityError, TransientError
 
 READ = 1 << 20
 
 
-class Checked(io.RawIOBase):
-    """A stream whose end is an error unless size and MD5 (base64) are what was told of them."""
+class Checks:
+    """Streams whose end is an error unless size and MD5 (base64) are what was told of them.
 
-    def __init__(self, data: BinaryIO, what: str, size: int | None, md5: str | None) -> None:
-        self._data, self._what, self._size, self._md5 = data, what, size, md5
+    The first time that may pass; a file of which it is true again is damaged, and its run alone.
+    """
+
+    def __init__(self) -> None:
+        self._doubted: set[str] = set()
+
+    def of(self, data: BinaryIO, what: str, size: int | None, md5: str | None) -> BinaryIO:
+        return io.BufferedReader(_Checked(self, data, what, size, _md5(md5)), READ)
+
+    def doubt(self, what: str, why: str) -> BridgeError:
+        if what in self._doubted:
+            return IntegrityError(f"{what}: {why}; it is damaged on the server")
+        self._doubted.add(what)
+        return TransientError(f"{what}: {why}")
+
+
+class _Checked(io.RawIOBase):
+    def __init__(
+        self, checks: Checks, data: BinaryIO, what: str, size: int | None, md5: str | None
+    ) -> None:
+        self._checks, self._data = checks, data
+        self._what, self._size, self._md5 = what, size, md5
         self._state = hashlib.md5(usedforsecurity=False)
         self._count = 0
 
@@ -36,17 +56,13 @@ class Checked(io.RawIOBase):
 
     def _check(self) -> None:
         if self._size is not None and self._count != self._size:
-            raise TransientError(f"{self._what}: {self._count} bytes came, not {self._size}")
+            raise self._checks.doubt(self._what, f"{self._count} bytes came, not {self._size}")
         if self._md5 and base64.b64encode(self._state.digest()).decode() != self._md5:
-            raise TransientError(f"{self._what}: its bytes do not have the digest that it has")
+            raise self._checks.doubt(self._what, "its bytes do not have the digest that it has")
 
     def close(self) -> None:
         self._data.close()
         super().close()
-
-
-def checked(data: BinaryIO, what: str, size: int | None, md5: str | None) -> BinaryIO:
-    return io.BufferedReader(Checked(data, what, size, _md5(md5)), READ)
 
 
 def _md5(digest: str | None) -> str | None:

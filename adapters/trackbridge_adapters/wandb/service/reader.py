@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from trackbridge.adapter import (
+    ORIGIN,
     SIDECAR,
     STORE,
     Batch,
@@ -35,8 +38,9 @@ from trackbridge_adapters.wandb import tables as small
 from trackbridge_adapters.wandb.artifacts import Version
 from trackbridge_adapters.wandb.points import TIMES
 from trackbridge_adapters.wandb.service import live
+from trackbridge_adapters.wandb.service.answers import RefusedError
 from trackbridge_adapters.wandb.service.exports import Export
-from trackbridge_adapters.wandb.service.files import checked, entry_path
+from trackbridge_adapters.wandb.service.files import Checks, entry_path
 from trackbridge_adapters.wandb.service.node import RunNode, moment
 from trackbridge_adapters.wandb.service.pages import PAGE, Node, Pages, Place, generations, named
 from trackbridge_adapters.wandb.service.shared import HIDDEN, HOLDS, Shared
@@ -143,7 +147,9 @@ class Service:
         self._pages = Pages(wire)
         self._entity, self._project = entity, project
         self.shared = Shared(wire, self._store_place, project)
+        self._checks = Checks()
         self._contents: dict[RunRef, Contents] = {}
+        self._asking = threading.Lock()
         self._lines: dict[RunRef, int] = {}
         self._sidecars: dict[RunRef, Node | None] = {}
         """Of runs that were listed and brought here: a request for each would be too many."""
@@ -197,22 +203,42 @@ class Service:
             node = self._sidecars[file.run]
             if node is None or not node["sizeBytes"]:
                 raise NotFoundError(f"{what}: no such file")
-            with suppress(NotFoundError):  # signed addresses expire
-                return self._open_own(node, what)
-        contents = self._contents_of(file.run)
+            with suppress(NotFoundError, RefusedError):
+                return self._checks.of(self.wire.open(node["directUrl"]), what, *_told(node))
+        contents = self._contents_of(file.run, None)
+        try:
+            return self._opened(contents, file, what)
+        except (NotFoundError, RefusedError):  # signed addresses expire
+            return self._opened(self._contents_of(file.run, contents), file, what)
+
+    def _opened(self, contents: Contents, file: FileRef, what: str) -> BinaryIO:
         if not file.owner:
             return self._open_own(contents.run.file(file.path), what)
         found = contents.entries.get((file.owner, file.path))
         if found is None:
             raise NotFoundError(f"{what}: no such file")
         entry, url = found
-        return checked(self.wire.open(url), what, entry.size, entry.digest)
+        return self._checks.of(self.wire.open(url), what, entry.size, entry.digest)
 
     def _open_own(self, node: Node | None, what: str) -> BinaryIO:
-        """A file of a run itself; one of ours without content counts as none."""
+        """A file of a run itself; one of ours without content counts as none.
+
+        Without its bytes though, what it says would be missed unnoticed.
+        """
         if node is None or (node["name"] == SIDECAR and not node["sizeBytes"]):
             raise NotFoundError(f"{what}: no such file")
-        return checked(self.wire.open(node["directUrl"]), what, node["sizeBytes"], node["md5"])
+        if node["sizeBytes"] == 0:  # some of these were never uploaded, and nobody gives them
+            return io.BytesIO()
+        url, ours = node["directUrl"], node["name"].startswith(f"{ORIGIN}/")
+        data = self._listed(url, what) if ours else self.wire.open(url)
+        return self._checks.of(data, what, *_told(node))
+
+    def _listed(self, url: str, what: str) -> BinaryIO:
+        """A file without which a run cannot be read; that it is missing is no answer."""
+        try:
+            return self.wire.open(url)
+        except NotFoundError as error:
+            raise IntegrityError(f"{error}, though it is listed: {what}") from error
 
     @property
     def _store_place(self) -> Place:
@@ -276,7 +302,7 @@ class Service:
 
     def _export(self, job: tuple[RunNode, str]) -> pa.NativeFile:
         """The bytes of an export, in memory or in a file that goes with its handle."""
-        with self.wire.open(job[1]) as data:
+        with self._listed(job[1], "an export of its history") as data:
             head = _block(data, LARGE)
             if len(head) < LARGE:
                 return pa.BufferReader(head)
@@ -337,7 +363,7 @@ class Service:
         manifest = node["currentManifest"]
         if not manifest:
             return b'{"contents": {}}'
-        with self.wire.open(manifest["file"]["directUrl"]) as data:
+        with self._listed(manifest["file"]["directUrl"], "the manifest of an artifact") as data:
             return data.read()
 
     def _keep(self, contents: Contents) -> None:
@@ -347,13 +373,21 @@ class Service:
             del self._contents[next(iter(self._contents))]
         self._contents[ref] = contents
 
-    def _contents_of(self, ref: RunRef) -> Contents:
-        found = self._contents.get(ref)
-        if found is None:
-            for _ in self.read_runs([ref], {"files"}):
-                pass
-            found = self._contents[ref]
-        return found
+    def _contents_of(self, ref: RunRef, old: Contents | None) -> Contents:
+        """What is known of a run's files, but not what was known before; threads ask for it."""
+        with self._asking:
+            found = self._contents.get(ref)
+            if found is None or found is old:
+                place = Place.of(ref.project)
+                runs = {r.ref: r for r in self._runs(place, of_any_generation([ref.run_id]))}
+                _check_all_there(self.address, place, [ref.run_id], runs)
+                [found] = self._with_entries([runs[ref]], {"files"})
+            return found
+
+
+def _told(node: Node) -> tuple[int | None, str | None]:
+    """Size and MD5 of a file of a run."""
+    return node["sizeBytes"], node["md5"]
 
 
 def _held(table: str, rows: Iterable[Row]) -> Iterator[Row]:

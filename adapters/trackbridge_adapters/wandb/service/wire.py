@@ -37,6 +37,8 @@ ANSWER_SECONDS = 120.0
 CONNECTIONS = 16
 """Kept open to a host; more may be used at a time."""
 BLOCK = 1 << 18
+EXPIRED = (400, 401, 403, 404, 410)
+"""What storages say of signed addresses that are too old, each in its own way."""
 REFUSALS = 12
 """So often a request is sent that came too early; the pace makes that some minutes.
 
@@ -124,13 +126,13 @@ class Wire:
         """The bytes of a file; an address without a host is one of the server.
 
         A connection that breaks off is a `TransientError` of whoever reads, never an end.
-        `NotFoundError` also means that the address, if it is signed, has expired.
+        `NotFoundError` and `RefusedError` also mean that the address, if it is signed, has expired.
         """
         url = self._absolute(url)
         response = self._send("GET", url, stream=True)
         if response.status_code != 200:
             with response:
-                raise self._refused(response, url)
+                raise self._not_given(response, url)
         return cast(BinaryIO, io.BufferedReader(_Download(response, _place(url)), BLOCK))
 
     def put(self, url: str, data: BinaryIO, headers: Sequence[str]) -> None:
@@ -155,7 +157,14 @@ class Wire:
             headers={name.strip(): value.strip() for name, _, value in named},
             allow_redirects=False,
         )
-        if not 200 <= response.status_code < 300:
+        status, place = response.status_code, _place(url)
+        if status in EXPIRED:
+            raise TransientError(
+                f"{place}: does not take a file ({status}); its signed address may have expired"
+            )
+        if status == 413:
+            raise ConfigError(f"{place}: takes no file of that size (413); raise its limit")
+        if not 200 <= status < 300:
             raise self._refused(response, url)
 
     def _absolute(self, url: str) -> str:
@@ -184,14 +193,18 @@ class Wire:
             return TransientError(f"{place}: answered {status}", retry_after)
         if status == 401 and self._session.trusts(response.url):
             return answers.key_refused(self.login, status)
-        if status in (400, 401, 403, 404, 410):
-            return NotFoundError(
-                f"{place}: no such file ({status}), or its signed address has expired; ask for"
-                " the address anew"
-            )
-        if status == 413:
-            return ConfigError(f"{place}: takes no file of that size (413); raise its limit")
         return answers.RefusedError(f"{place}: answered {status}")
+
+    def _not_given(self, response: Response, url: str) -> BridgeError:
+        status, place = response.status_code, _place(url)
+        if status in (404, 410):
+            return NotFoundError(f"{place}: no such file ({status})")
+        if status in EXPIRED and not (status == 401 and self._session.trusts(response.url)):
+            return answers.RefusedError(
+                f"{place}: does not give a file ({status}); its signed address has expired, or this"
+                " API key may not read it"
+            )
+        return self._refused(response, url)
 
 
 class _Session(requests.Session):
