@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from email.utils import formatdate
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -87,10 +89,16 @@ def test_hosts_have_buckets_of_their_own(time: Time) -> None:
     assert time.after(*[time.pace(1, f"host{number}") for number in range(9)]) == 0
 
 
-def _wait_at_a_standing_clock(times: int) -> None:
-    pace = Pace(HOST, 100, clock=lambda: NOW, sleep=lambda _: sys.exit("had to wait"))
+WAITING = """
+import sys
+from trackbridge_adapters.wandb.service.pace import Pace
+
+def wait(host, now, times):
+    pace = Pace(host, 100, clock=lambda: now, sleep=lambda _: sys.exit("had to wait"))
     for _ in range(times):
         pace.wait()
+"""
+"""At a clock that stands still."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder is moved with XDG_CACHE_HOME")
@@ -99,16 +107,17 @@ def test_processes_and_threads_share_a_bucket_and_lose_no_token(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    spawn = get_context("spawn")
-    workers = [spawn.Process(target=_wait_at_a_standing_clock, args=(30,)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    threads = [threading.Thread(target=_wait_at_a_standing_clock, args=(10,)) for _ in range(3)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    code = f"{WAITING}\nwait({HOST!r}, {NOW!r}, 30)"
+    workers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    here: dict[str, Any] = {}
+    exec(WAITING, here)
+    threads = [threading.Thread(target=here["wait"], args=(HOST, NOW, 10)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for started in (*workers, *threads):
-        started.join()
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    for thread in threads:
+        thread.join()
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
     assert Pace(HOST, 100)._read().taken == 90
 
 
