@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 
 from trackbridge.errors import ConfigError, TransientError
+from trackbridge_adapters.wandb.service.answers import shown
 from trackbridge_adapters.wandb.service.login import Login
+from trackbridge_adapters.wandb.service.synclog import SyncLog
 from trackbridge_adapters.wandb.service.wire import Wire
 
 ENVIRONMENT = {
@@ -33,6 +36,13 @@ KEPT = re.compile(r"WANDB_(CONFIG_DIR|INSECURE_.*|X_.*HEADERS)")
 
 CALLS_OF_A_RUN = 4
 """Two to make and change it, one for its files, one for what it logs besides (measured, 0.31)."""
+LOOK_SECONDS = 2.0
+"""How often it is looked at what the client does."""
+STUCK = 5
+"""Runs that are given up one after the other, which is as many as the client uploads at a time.
+
+Each of a thousand would wait for minutes in vain, and a migration for a day.
+"""
 BURST_SECONDS = 10
 """Under a limit, so many runs are uploaded at a time as have their calls in these seconds."""
 
@@ -59,28 +69,47 @@ def upload(lanes: Iterable[Sequence[Path]], wire: Wire) -> None:
 
 
 def _sync(folders: Sequence[Path], login: Login) -> None:
-    command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
-    done = subprocess.run(
-        command,
-        env=_environment(login, folders[0].parent),
-        cwd=folders[0].parent,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    said = (done.stdout + done.stderr).replace(login.key, "***")
+    log = SyncLog(folders[0].parent)
+    said = _run(folders, login, log).replace(login.key, "***")
     if "No module named wandb" in said:
         raise ConfigError("uploading needs the package wandb; pip install 'trackbridge[wandb]'")
     left = [folder.name for folder in folders if not any(folder.glob("*.synced"))]
     if left:
-        errors = [line.strip() for line in said.splitlines() if "ERROR" in line]
-        reason = errors[0] if errors else said.strip().rpartition("\n")[2] or "it says nothing"
+        told = [log.reasons[name] for name in left if name in log.reasons]
+        told += [line.strip() for line in said.splitlines() if "ERROR" in line]
+        reason = told[0] if told else said.strip().rpartition("\n")[2] or "it says nothing"
         raise TransientError(
             f"{login.base_url}: `wandb sync` did not upload {left[0]}"
-            f"{f' and {len(left) - 1} more' if len(left) > 1 else ''}: {reason[:300]}"
+            f"{f' and {len(left) - 1} more' if len(left) > 1 else ''}: {shown(reason, login)}"
         )
+
+
+def _run(folders: Sequence[Path], login: Login, log: SyncLog) -> str:
+    """What the client says; it is stopped when it only gives up run after run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wandb", "sync", *map(str, folders)],
+        env=_environment(login, folders[0].parent),
+        cwd=folders[0].parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with process:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    said: str = process.communicate(timeout=LOOK_SECONDS)[0]
+                    log.read()
+                    return said
+                log.read()
+                waiting = [folder for folder in folders if not any(folder.glob("*.synced"))]
+                if waiting and len(log.stuck) >= min(STUCK, len(waiting)):
+                    process.kill()
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _environment(login: Login, out: Path) -> dict[str, str]:

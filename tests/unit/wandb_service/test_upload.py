@@ -1,0 +1,110 @@
+"""Uploads that fail end soon, and say why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb_server import Server
+
+from trackbridge.errors import TransientError
+from trackbridge_adapters.wandb.service import upload
+from trackbridge_adapters.wandb.service.login import Login
+from trackbridge_adapters.wandb.service.synclog import ENDED, SyncLog
+from trackbridge_adapters.wandb.service.wire import Wire
+
+pytest.importorskip("wandb")
+FIXTURE = Path(__file__).parents[3] / "fixtures" / "wandb-0.31" / "wandb"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Run folders that are not of our making; each will do."""
+    shutil.copytree(FIXTURE, tmp_path / "runs", symlinks=True)
+    return sorted(tmp_path.glob("runs/offline-run-*"))
+
+
+@pytest.fixture
+def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """A client that waits for a second at most, and is looked at often."""
+    server.add_entity("example")
+    monkeypatch.setattr(upload, "LOOK_SECONDS", 0.1)
+    for name in upload.ENVIRONMENT:
+        if name.endswith(("RETRY_MAX", "MAX_SECONDS")):
+            monkeypatch.setitem(upload.ENVIRONMENT, name, "1")
+    return Wire(Login(server.address, server.user.key))
+
+
+def refused(folders: list[Path], wire: Wire) -> str:
+    with pytest.raises(TransientError) as caught:
+        upload.upload([[folder] for folder in folders], wire)
+    return str(caught.value)
+
+
+def test_a_client_that_gives_up_run_after_run_is_stopped(
+    server: Server, folders: list[Path], wire: Wire
+) -> None:
+    server.faults.fail("UpsertBucket", times=None, status=503)
+    said = refused(folders, wire)
+    assert "HTTP 503" in said
+    assert server.faults.counts()["UpsertBucket"] < 2 * len(folders)
+
+
+def test_a_client_that_is_refused_says_why(server: Server, folders: list[Path], wire: Wire) -> None:
+    server.faults.fail("UpsertBucket", times=None, status=403)
+    said = refused(folders[:2], wire)
+    assert f"`wandb sync` did not upload {folders[0].name} and 1 more" in said
+    assert "returned error 403" in said
+
+
+def test_one_run_that_is_given_up_does_not_stop_the_others(
+    server: Server, folders: list[Path], wire: Wire
+) -> None:
+    together = 5
+    server.faults.fail("UpsertBucket", times=together + 1, status=503)
+    assert " more: " not in refused(folders, wire)
+    assert sum(bool(list(folder.glob("*.synced"))) for folder in folders) == len(folders) - 1
+
+
+def written(folder: Path, *lines: dict[str, Any]) -> None:
+    place = folder / "wandb" / "logs" / "debug-sync.1.log"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a", encoding="utf-8") as out:
+        out.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def error(run: str, msg: str, **more: Any) -> dict[str, Any]:
+    return {"level": "ERROR", "msg": msg, "sync_path": f"/x/{run}/run-{run}.wandb", **more}
+
+
+def test_the_log_of_a_client_is_read_as_it_grows(tmp_path: Path) -> None:
+    written(tmp_path, error("old", "of an earlier call"))
+    log = SyncLog(tmp_path)
+    written(tmp_path, error("a", "sender: failed", error="giving up after 3\nattempts"))
+    written(tmp_path, error("a", "later"), error("b", "refused"), error("b", "api: HTTP error"))
+    log.read()
+    assert log.reasons == {"a": "sender: failed giving up after 3 attempts", "b": "refused"}
+    assert log.stuck == {"a"}
+    written(tmp_path, {"level": "INFO", "msg": ENDED, "sync_path": "/x/a/run-a.wandb"})
+    log.read()
+    assert log.stuck == {"a"}
+    written(tmp_path, {"level": "INFO", "msg": ENDED, "sync_path": "/x/c/run-c.wandb"})
+    log.read()
+    assert log.stuck == set()
+
+
+def test_half_a_line_of_a_log_is_waited_for(tmp_path: Path) -> None:
+    log = SyncLog(tmp_path)
+    written(tmp_path, error("a", "one"))
+    place = tmp_path / "wandb" / "logs" / "debug-sync.1.log"
+    text = json.dumps(error("b", "two"))
+    with place.open("a") as out:
+        out.write(f"no JSON\n[]\n{text[:20]}")
+    log.read()
+    with place.open("a") as out:
+        out.write(f"{text[20:]}\n")
+    log.read()
+    assert log.reasons == {"a": "one", "b": "two"}
