@@ -323,7 +323,8 @@ def _lay(
     """Points and series of a run in rows; beside the points those of an axis, maybe none."""
     tables = run.shown.tables
     series = tables.get("series", [])
-    taken = {*points.column("key").dictionary.to_pylist(), *(row["key"] for row in series)}
+    used = points.column("key").unique().to_pylist()  # its dictionary may know others, now gone
+    taken = {*used, *(row["key"] for row in series)}
     name, limits = f"{run.key.kind}.step", caps.names.get("metrics", Names())
     while (axis := fit_name(name, limits)) in taken:
         name += "_"

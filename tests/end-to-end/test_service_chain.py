@@ -40,7 +40,6 @@ STEPS = ["service", "archive", "MLflow", "service again"]
 """The way of run folders and MLflow's stores; what is on a server already begins behind it."""
 LACKING = {"traces"}
 """What no W&B server holds: where the origin has them, the report of the first step says so."""
-NAMED_ANEW = "mlflow-3.17/mlruns"
 CLIENTS = ("config.yaml", "output.log", "wandb-summary.json")
 """Files that the client writes anew; the run's own are in a folder."""
 UNLIKE = "odd"
@@ -135,12 +134,7 @@ def log(server: Server, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_every_run_arrives_and_is_equal_to_the_origin(
-    chain: Chain, name: str, request: pytest.FixtureRequest
-) -> None:
-    if (chain.origin, name) == (NAMED_ANEW, "service again"):
-        reason = "a metric's name is taken for that of another one that is not there any more"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_every_run_arrives_and_is_equal_to_the_origin(chain: Chain, name: str) -> None:
     step = chain.steps[name]
     assert step.report.failures == []
     assert step.report.verified

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -13,8 +14,9 @@ from unit.core.samples import POOR, moment, points, sample
 from unit.core.stores import NOTHING_CHANGES, batch, edit, native, peek, seed, stores
 
 import trackbridge
-from trackbridge.adapter import Capabilities, FileRef, Presentation, Row, RunKey
+from trackbridge.adapter import Batch, Capabilities, FileRef, Presentation, Row, RunKey
 from trackbridge.columns import batches
+from trackbridge.fit_text import fit_name
 from trackbridge.registry import open_writer
 from trackbridge.translate import Translation
 from trackbridge_adapters import memory
@@ -183,6 +185,22 @@ def test_points_of_one_call_spread_over_batches_are_brought_home() -> None:
         assert trackbridge.migrate(f"memory:{home}", f"memory:{away}").verified
         home_again(away, back)
         assert peek(back) == peek(home)
+
+
+def test_the_name_of_an_axis_is_free_when_only_a_dictionary_knows_it() -> None:
+    """Batches of what came home still know the names of points that are gone."""
+    label = {"project": "p", "run_id": "r", "time": moment(0), "system": False, "value": 1.0}
+    rows: list[Row] = [{**label, "key": "loss", "step": 0}] * 2 + [
+        {**label, "key": "toy.step", "step": 0}
+    ]
+    (whole,) = batches("metrics", rows)
+    with stores(replace(POOR, rows=True)) as (away,):
+        moving = Translation(open_writer(f"memory:{away}"), [RunKey("toy", "", "p", "r")])
+        list(moving.feed(Batch("metrics", whole.data.slice(0, 2))))
+        moving.present()
+        written = [part.data for part in moving.finish() if part.table == "metrics"]
+    keys = {key for part in written for key in part.column("key").to_pylist()}
+    assert keys == {"loss", fit_name("toy.step", POOR.names["metrics"])}
 
 
 @pytest.mark.parametrize("claims", [NOTHING_CHANGES, POOR], ids=["everything", "poor"])
