@@ -14,8 +14,8 @@ from trackbridge.adapter import SIDECAR, Batch, Row, RunKey, RunRef
 from trackbridge.digest import Digests
 from trackbridge_adapters.wandb import calls, draft, names, runfiles
 from trackbridge_adapters.wandb.records import Record
+from trackbridge_adapters.wandb.service.capabilities import CONSOLE
 from trackbridge_adapters.wandb.service.node import TEXTS, TIMES, RunNode
-from trackbridge_adapters.wandb.service.reader import CONSOLE
 
 STDOUT = 1
 

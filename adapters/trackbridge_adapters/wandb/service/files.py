@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from trackbridge.errors import BridgeError, IntegrityError, TransientError
+from trackbridge.errors import BridgeError, IntegrityError, NotFoundError, TransientError
+from trackbridge_adapters.wandb.service.wire import Wire
 
 READ = 1 << 20
 
@@ -71,6 +72,14 @@ def _md5(digest: str | None) -> str | None:
         return digest if digest and len(base64.b64decode(digest, validate=True)) == 16 else None
     except ValueError:
         return None
+
+
+def open_listed(wire: Wire, url: str, what: str) -> BinaryIO:
+    """A file without which a run cannot be read; that it is missing is no answer."""
+    try:
+        return wire.open(url)
+    except NotFoundError as error:
+        raise IntegrityError(f"{error}, though it is listed: {what}") from error
 
 
 def entry_path(place: tuple[str, str, str], entry: Any, config: Mapping[str, Any]) -> str:

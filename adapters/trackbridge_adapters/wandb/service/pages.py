@@ -6,7 +6,8 @@ Field names are those of the client's own documents (wandb 0.31: wandb/apis/publ
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from trackbridge.errors import NotFoundError
@@ -117,11 +118,6 @@ query TrackbridgeProjects($entity: String!, $after: String, $first: Int) {{
   }}
 }}"""
 
-PROJECT = """
-query TrackbridgeProject($entity: String!, $project: String!) {
-  project(name: $project, entityName: $entity) { id name entityName description createdAt }
-}"""
-
 
 class Asking(Protocol):
     """What can be asked: see `wire.Wire`."""
@@ -158,10 +154,6 @@ class Pages:
         variables = {"entity": entity}
         for node in self._connection(PROJECTS, variables, lambda data: data["models"], entity):
             yield Place(node["entityName"], node["name"])
-
-    def project(self, place: Place) -> Node:
-        found = self._wire.ask(PROJECT, place._asdict())["project"]
-        return _there(found, str(place))
 
     def runs(self, place: Place, filters: Mapping[str, Any]) -> Iterator[Node]:
         """Runs in the order in which they were made, each with the whole of its lists."""
@@ -296,6 +288,17 @@ def generations(run_id: str) -> list[str]:
     A run's history can only grow, and the id of a deleted run is not given again.
     """
     return [run_id, *(f"{run_id}-r{number}" for number in range(2, MOST_GENERATIONS + 1))]
+
+
+def of_any_generation(run_ids: Collection[str]) -> Node:
+    """A filter for runs by their ids where they were brought, however often they were replaced."""
+    return named([name for run_id in run_ids for name in generations(run_id)])
+
+
+def parts(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(names)
+    while part := list(islice(rest, size)):
+        yield part
 
 
 def _there(found: Node | None, what: str) -> Node:

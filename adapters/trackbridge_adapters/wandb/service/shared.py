@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
 
 from trackbridge.adapter import ORIGIN, Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.wandb import tables
 from trackbridge_adapters.wandb.service import changes, registry
 from trackbridge_adapters.wandb.service.node import moment
-from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations, named
+from trackbridge_adapters.wandb.service.pages import (
+    PAGE,
+    Node,
+    Place,
+    named,
+    of_any_generation,
+    parts,
+)
 from trackbridge_adapters.wandb.service.shared_pages import (
     COUNTED,
     HOME,
@@ -111,10 +117,8 @@ class Shared:
                 yield place, self._pages.first(OF_PROJECT, place._asdict())
 
     def _has_runs(self, place: Place, run_ids: Collection[str]) -> bool:
-        rest = iter(sorted(set(run_ids)))
-        while part := list(islice(rest, PAGE)):
-            filters = json.dumps(named([each for name in part for each in generations(name)]))
-            variables = {**place._asdict(), "filters": filters}
+        for part in parts(sorted(set(run_ids)), PAGE):
+            variables = {**place._asdict(), "filters": json.dumps(of_any_generation(part))}
             found = self._pages.first(MEANT, variables)
             if any(self._pages.nodes(MEANT, "meant", found, variables)):
                 return True

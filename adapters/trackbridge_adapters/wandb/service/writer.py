@@ -18,16 +18,19 @@ from trackbridge.digest import Digests
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb.service import changes
+from trackbridge_adapters.wandb.service.capabilities import WRITTEN
 from trackbridge_adapters.wandb.service.draft import Draft
 from trackbridge_adapters.wandb.service.node import RunNode
-from trackbridge_adapters.wandb.service.pages import PAGE, Node, Place, generations
-from trackbridge_adapters.wandb.service.present import present
-from trackbridge_adapters.wandb.service.reader import (
-    WRITTEN,
-    Service,
+from trackbridge_adapters.wandb.service.pages import (
+    PAGE,
+    Node,
+    Place,
+    generations,
     of_any_generation,
     parts,
 )
+from trackbridge_adapters.wandb.service.present import present
+from trackbridge_adapters.wandb.service.reader import Service
 from trackbridge_adapters.wandb.service.shared import HIDDEN
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, upload
 from trackbridge_adapters.wandb.service.versions import identity, said
@@ -72,7 +75,7 @@ class WritableService(Service):
     def open(self, keys: Sequence[RunKey]) -> Sink:
         runs = {key: self.target(key) for key in keys}
         for ref in runs.values():
-            self._sidecars.pop(ref, None)
+            self._files.forget_sidecar(ref)
         return Sink(self, runs, self._written_before(runs))
 
     def runs(self, refs: Sequence[RunRef]) -> Iterator[RunNode]:
