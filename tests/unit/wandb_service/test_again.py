@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from wandb_server import Server
+from wandb_server import Server, runs
 
 import trackbridge
 from trackbridge.adapter import Query, RunKey
@@ -135,3 +135,55 @@ def test_a_run_of_somebody_else_is_in_the_way(server: Server, migrate: Migrate) 
     with pytest.raises(AssertionError, match="was not written by Trackbridge"):
         migrate(run_of(5))
     assert names(server) == ["abc"]
+
+
+def another_past(run: MadeRun) -> MadeRun:
+    """The same run with other values, so that it cannot go on where it was."""
+    run.tables["metrics"] = [{**p, "value": p["value"] + 1} for p in run.tables["metrics"]]
+    return run
+
+
+def called(run_id: str, run: MadeRun) -> MadeRun:
+    run.key = KEY._replace(run_id=run_id)
+    return run
+
+
+def lengths(server: Server) -> dict[str, int]:
+    return {name: len(server.run(f"team/p/{name}").history) for name in names(server)}
+
+
+def listed(server: Server, query: Query) -> list[str]:
+    reader = open_writer(f"wandb:{server.address}/team/p")
+    return sorted(info.ref.run_id for info in reader.list_runs(query))
+
+
+def test_a_new_id_is_none_that_another_run_was_born_with(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    migrate(called("abc-r2", run_of(4)))
+    migrate(another_past(run_of(5)))
+    assert lengths(server) == {"abc-r2": 4, "abc-r3": 5}
+    assert listed(server, Query()) == ["abc", "abc-r2"]
+
+
+def test_an_id_that_a_replaced_run_has_got_is_left_to_it(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    migrate(another_past(run_of(5)))
+    migrate(called("abc-r2", run_of(4)))
+    assert lengths(server) == {"abc-r2": 5, "abc-r2-r2": 4}
+    assert listed(server, Query()) == ["abc", "abc-r2"]
+
+
+def test_a_new_id_is_none_that_somebody_elses_run_has(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    given = {"name": "abc-r2", "modelName": "p", "entityName": "team"}
+    runs.upsert(server.state, server.user, given)
+    migrate(another_past(run_of(5)))
+    assert lengths(server) == {"abc-r2": 0, "abc-r3": 5}
+
+
+def test_a_run_that_is_called_like_a_later_generation_is_not_meant(
+    server: Server, migrate: Migrate
+) -> None:
+    migrate(run_of(5))
+    migrate(called("abc-r2", run_of(4)))
+    assert listed(server, Query(run_ids=["abc"])) == ["abc"]

@@ -63,10 +63,13 @@ class Service:
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         self._files.forget()
+        meant = set(query.run_ids)
         found: dict[RunRef, RunInfo] = {}
         for place in self._places(query):
             for filters in _filters(query):
                 for run in self._runs(place, filters):
+                    if meant and run.ref.run_id not in meant:
+                        continue  # it is called like a later generation of one that is meant
                     found[run.ref] = run.info()
                     self._lines[run.ref] = run.live + run.samples + run.console_lines
                     self._files.listed(run)

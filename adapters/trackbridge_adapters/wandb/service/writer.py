@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -76,7 +77,9 @@ class WritableService(Service):
         runs = {key: self.target(key) for key in keys}
         for ref in runs.values():
             self._files.forget_sidecar(ref)
-        return Sink(self, runs, self._written_before(runs))
+        there = list(self.runs(list(runs.values())))
+        self._check_ours(there, runs)
+        return Sink(self, runs, there)
 
     def runs(self, refs: Sequence[RunRef]) -> Iterator[RunNode]:
         """Those of some runs that are there, in all of their generations, the latest last."""
@@ -92,21 +95,16 @@ class WritableService(Service):
         changes.change_run(self.wire, place, HIDDEN, **fields)
         changes.put_file(self.wire, place, HIDDEN, path, data)
 
-    def _written_before(self, runs: Mapping[RunKey, RunRef]) -> dict[RunRef, list[RunNode]]:
-        """Generations of the runs that earlier calls made; others' runs are in the way."""
-        found: dict[RunRef, list[RunNode]] = {ref: [] for ref in runs.values()}
+    def _check_ours(self, there: Iterable[RunNode], runs: Mapping[RunKey, RunRef]) -> None:
+        """What is where these runs are to lie has to be these runs, written by an earlier call."""
         keys = {ref: key for key, ref in runs.items()}
-        for run in self.runs(list(keys)):
-            if run.ref not in keys:
-                continue
-            if not run.carried or run.key != keys[run.ref]:
+        for run in there:
+            if run.ref in keys and not (run.carried and run.key == keys[run.ref]):
                 what = f"is run {run.key}" if run.carried else "was not written by Trackbridge"
                 raise IntegrityError(
                     f"{self.address}: run {run.ref.run_id} in {run.ref.project} {what}; "
                     "choose another project"
                 )
-            found[run.ref].append(run)
-        return found
 
     def points(self, run: RunNode) -> Digests:
         """Of the log calls that the server has of a run."""
@@ -137,11 +135,19 @@ class Sink:
         self,
         writer: WritableService,
         runs: Mapping[RunKey, RunRef],
-        there: Mapping[RunRef, list[RunNode]],
+        there: Iterable[RunNode],
     ) -> None:
-        self._writer, self._runs, self._there = writer, runs, there
+        """`there` are runs that have one of the ids which these may get, others' among them."""
+        self._writer, self._runs = writer, runs
         self._out = Path(tempfile.mkdtemp(prefix="trackbridge-"))
         self._drafts = {ref: Draft(self._out, key, ref) for key, ref in runs.items()}
+        self._there: dict[RunRef, dict[str, RunNode]] = defaultdict(dict)
+        """Generations of each run that are there, by their ids on the server, the latest last."""
+        self._owners = {ref: ref for ref in self._drafts}
+        """Ids on the server -> the run that has it: a later generation's may be another run's."""
+        for run in there:
+            self._there[run.ref][run.name] = run
+            self._owners[run.ref._replace(run_id=run.name)] = run.ref
         self._shared: dict[str, Path] = {}
         self._projects: list[Row] = []
 
@@ -181,8 +187,8 @@ class Sink:
         upload([[folders[ref] for ref in lane] for lane in self._lanes()], self._writer.wire)
         self._settle()
         for ref, draft in self._drafts.items():
-            for run in self._there[ref]:
-                if run.name != draft.name:
+            for name, run in self._there[ref].items():
+                if name != draft.name:
                     changes.delete_run(self._writer.wire, run.node)
         for path, copy in self._shared.items():
             with copy.open("rb") as data:
@@ -192,20 +198,26 @@ class Sink:
 
     def _prepare(self, ref: RunRef, draft: Draft) -> None:
         """Lets a run go on from what is there, if that is its beginning; else it is made anew."""
-        there = self._there[ref]
-        if there and self._begins(there[-1], draft):
-            draft.go_on(there[-1])
-            fields = draft.fields()
-            changes.change_run(self._writer.wire, there[-1].place, draft.name, **fields)
-        elif there:
-            names = generations(ref.run_id)
-            later = names[names.index(there[-1].name) + 1 :]
-            if not later:
-                raise IntegrityError(
-                    f"{self._writer.address}: run {ref.run_id} was replaced too often; "
-                    "take another project"
-                )
-            draft.name = later[0]
+        names = generations(ref.run_id)
+        if there := list(self._there[ref].values()):
+            latest = there[-1]
+            if self._begins(latest, draft):
+                draft.go_on(latest)
+                fields = draft.fields()
+                changes.change_run(self._writer.wire, latest.place, draft.name, **fields)
+                return
+            names = names[names.index(latest.name) + 1 :]
+        name = next((name for name in names if self._is_free(ref, name)), None)
+        if name is None:
+            raise IntegrityError(
+                f"{self._writer.address}: run {ref.run_id} was replaced too often; "
+                "take another project"
+            )
+        draft.name = name
+
+    def _is_free(self, ref: RunRef, name: str) -> bool:
+        """Whether no other run has an id on the server; it is kept for this one then."""
+        return self._owners.setdefault(ref._replace(run_id=name), ref) == ref
 
     def _begins(self, run: RunNode, draft: Draft) -> bool:
         """Whether a run that is there is the beginning of one that is to be written.
@@ -241,8 +253,9 @@ class Sink:
         and what it says otherwise of it is noted. Aliases go to whom the last run gave them.
         """
         refs = [ref for ref, draft in self._drafts.items() if draft.rows["artifacts"]]
-        names = {draft.name for draft in self._drafts.values()}
-        runs = {run.ref: run for run in self._writer.runs(refs) if run.name in names}
+        names = {ref: draft.name for ref, draft in self._drafts.items()}
+        found = self._writer.runs(refs)
+        runs = {run.ref: run for run in found if run.name == names.get(run.ref)}
         last: dict[tuple[Place, str, str], Node] = {}
         for ref in sorted(runs, key=self._began):
             run = runs[ref]
