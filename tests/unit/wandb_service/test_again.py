@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from wandb_server import Server, runs
+from wandb_server.state import Run
 
 import trackbridge
 from trackbridge.adapter import Query, RunKey
@@ -98,6 +100,45 @@ def test_a_run_whose_past_is_another_one_gets_a_new_id(server: Server, migrate: 
     assert names(server) == ["abc-r3"]
     [info] = list(open_writer(f"wandb:{server.address}/team/p").list_runs(Query()))
     assert info.ref.run_id == "abc"
+
+
+def beside(server: Server, name: str) -> Run:
+    """A run with the config of the one that was brought, as people copy it."""
+    given = {"name": name, "modelName": "p", "entityName": "team"}
+    run, _ = runs.upsert(server.state, server.user, given)
+    run.config = copy.deepcopy(server.run("team/p/abc").config)
+    return run
+
+
+def test_a_copied_config_makes_no_run_another_one(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    beside(server, "fresh").state = "finished"
+    found = list(open_writer(f"wandb:{server.address}/team/p").list_runs(Query()))
+    assert {(info.ref.run_id, info.carried) for info in found} == {("abc", True), ("fresh", False)}
+    migrate(run_of(7))
+    assert names(server) == ["abc", "fresh"]
+
+
+def test_half_of_a_run_does_not_hide_the_whole_one(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    half = beside(server, "abc-r2")
+    half.config["trackbridge"]["value"]["id"] = "abc"
+    half.state = "running"
+    reader = open_writer(f"wandb:{server.address}/team/p")
+    [info] = list(reader.list_runs(Query()))
+    assert info.status == "finished"
+    found = [b.data.num_rows for b in reader.read_runs([info.ref]) if b.table == "metrics"]
+    assert sum(found) >= 5
+
+
+def test_a_run_that_is_not_there_as_a_whole_says_so(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    there = server.run("team/p/abc")
+    del there.history[3:]
+    reader = open_writer(f"wandb:{server.address}/team/p")
+    refs = [info.ref for info in reader.list_runs(Query())]
+    [row] = [row for b in reader.read_runs(refs, {"runs"}) for row in b.data.to_pylist()]
+    assert "its upload was broken off" in row["extra"]
 
 
 def test_files_that_are_gone_are_gone(server: Server, migrate: Migrate) -> None:

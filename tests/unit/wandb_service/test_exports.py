@@ -64,6 +64,12 @@ def test_texts_of_a_key_with_several_types_are_json() -> None:
     assert read({"a"}, **columns) == {"a": {0: 1.5, 1: '"x"', 2: '"{not"'}, "a.b": {3: 2.0}}
 
 
+def test_texts_of_a_file_that_has_only_texts_are_texts() -> None:
+    """Though the key has numbers in another file."""
+    columns = {"a": ["2", "true", "x", None]}
+    assert read({"a"}, **columns) == {"a": {0: '"2"', 1: '"true"', 2: '"x"'}}
+
+
 @pytest.mark.parametrize("flat", [False, True], ids=["structs", "dots"])
 def test_objects_may_be_structs_or_have_dots(flat: bool) -> None:
     """With a type they are one point, without it several."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from wandb_server import Server, runs
 
 from trackbridge.adapter import Query, Reader
+from trackbridge.errors import TransientError
 from trackbridge.registry import open_reader
 
 RUNS, ROWS = 30, 12
@@ -53,6 +55,47 @@ def test_rows_beside_an_export_are_live(server: Server, reader: Reader) -> None:
     server.export("team/p/run3", 5)
     server.export("team/p/run4")
     assert points(reader) == RUNS * (ROWS + 3)
+
+
+def test_a_history_that_is_exported_while_it_is_read_is_read_again(
+    server: Server, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [info.ref for info in reader.list_runs(Query())]
+    at_request(server, monkeypatch, "TrackbridgeStreams", 1, lambda: server.export("team/p/run4"))
+    with pytest.raises(TransientError, match="run4 was exported while it was being read"):
+        list(reader.read_runs(refs))
+    found = [b for b in reader.read_runs(refs) if b.table in ("metrics", "runs")]
+    assert sum(b.data.num_rows for b in found if b.table == "metrics") == RUNS * (ROWS + 3)
+    assert not any("damage" in str(b.data["extra"]) for b in found if b.table == "runs")
+
+
+def test_a_run_that_is_deleted_while_the_list_is_read_hides_no_other(
+    server: Server, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults.page_limit = 7
+    project = server.state.projects["team", "p"].runs
+    at_request(server, monkeypatch, "TrackbridgeRuns", 4, lambda: project.pop("run0"))
+    found = {info.ref.run_id for info in reader.list_runs(Query())}
+    assert found >= project.keys()
+
+
+def at_request(
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    number: int,
+    then: Callable[[], object],
+) -> None:
+    """Something happens on the server before a request is answered."""
+    usual, seen = server.faults.next, list[str]()
+
+    def following(name: str) -> Any:
+        seen.append(name)
+        if name == operation and seen.count(name) == number:
+            then()
+        return usual(name)
+
+    monkeypatch.setattr(server.faults, "next", following)
 
 
 def test_a_long_history_is_read_in_parts(

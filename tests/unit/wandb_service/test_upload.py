@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +82,35 @@ def written(folder: Path, *lines: dict[str, Any]) -> None:
 
 def error(run: str, msg: str, **more: Any) -> dict[str, Any]:
     return {"level": "ERROR", "msg": msg, "sync_path": f"/x/{run}/run-{run}.wandb", **more}
+
+
+def test_a_client_ends_when_nobody_waits_for_it_any_more(
+    server: Server, folders: list[Path], wire: Wire
+) -> None:
+    """Else it would upload runs again that the next call has uploaded meanwhile."""
+    server.faults.fail("UpsertBucket", times=None)
+    code = f"""
+from pathlib import Path
+from trackbridge_adapters.wandb.service import upload, wire, login
+there = wire.Wire(login.Login({server.address!r}, {server.user.key!r}))
+upload.upload([[Path({str(folders[0])!r})]], there)
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        soon(lambda: server.faults.counts()["UpsertBucket"] > 0)
+        process.kill()
+    soon(lambda: str(folders[0]) not in listed_processes())
+
+
+def listed_processes() -> str:
+    told = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return told.stdout
+
+
+def soon(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_the_log_of_a_client_is_read_as_it_grows(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from trackbridge_adapters.wandb.service.capabilities import CONSOLE
 from trackbridge_adapters.wandb.service.node import TEXTS, TIMES, RunNode
 
 STDOUT = 1
+POINTS = ("metrics", "series")
+"""Tables of log calls."""
 
 
 class Draft(draft.Draft):
@@ -74,11 +76,18 @@ class Draft(draft.Draft):
     def points(self, calls_first: int) -> Digests:
         """Of its first log calls."""
         found = Digests()
-        for table in ("metrics", "series"):
+        for table in POINTS:
             for data in self.streams[table]:
                 first = pc.less(data.column("row"), calls_first)  # null for the system's
                 found.add(Batch(table, data.filter(first)))
         return found
+
+    @property
+    def _rows(self) -> int:
+        """How many log calls it has."""
+        columns = [data.column("row") for table in POINTS for data in self.streams[table]]
+        last = (pc.max(column).as_py() for column in columns)  # None for samples of the system
+        return max((row + 1 for row in last if row is not None), default=0)
 
     @property
     def collections(self) -> set[str]:
@@ -88,8 +97,7 @@ class Draft(draft.Draft):
         [row] = self.rows["runs"]
         told = {name: row[name] for name in TEXTS if row.get(name)}
         told |= {name: row[name].isoformat() for name in TIMES if row.get(name)}
-        if self.name != self._origin:
-            told["id"] = self._origin
+        told |= {"id": self._origin, "rows": self._rows}
         if artifacts:
             told["artifacts"] = [_entry(record.artifact) for record in artifacts]
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own

@@ -159,7 +159,7 @@ class Export:
     ) -> Iterator[Batch]:
         """Texts, truth values and lists, among which there may be numbers."""
         at = np.arange(len(values)) if index is None else index
-        loose = ".".join(path) in self._mixed
+        loose = ".".join(path) in self._mixed and _are_json(values)
         texts = [_text(value, loose) for value in values]
         yield from self._told(path, texts, at, rows)
 
@@ -260,14 +260,31 @@ def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
     tree[path[-1]] = value
 
 
+def _are_json(values: list[Any]) -> bool:
+    """Whether the texts of a column are JSON; they are not in a file that has nothing but texts.
+
+    Each file has columns of its own, so one may have texts alone of a key that is mixed in others.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    return any(map(_is_quoted, texts)) or all(map(_is_json, texts))
+
+
+def _is_quoted(text: str) -> bool:
+    return text.startswith('"') and text.endswith('"') and _is_json(text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        jsontext.load(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _text(value: Any, loose: bool) -> str:
     """A value as JSON; texts of a column with several types are JSON already."""
     if isinstance(value, str):
-        if loose:
-            try:
-                jsontext.load(value)
-            except ValueError:
-                return jsontext.quote(value)
+        if loose and _is_json(value):
             return value
         quoted = jsontext.quote(value)
         return UNSPELLED.get(quoted, quoted)

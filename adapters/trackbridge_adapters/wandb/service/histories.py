@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches
-from trackbridge.errors import IntegrityError
+from trackbridge.errors import IntegrityError, TransientError
 from trackbridge.prefetch import together
 from trackbridge_adapters.wandb import jsontext
 from trackbridge_adapters.wandb.service import live
 from trackbridge_adapters.wandb.service.exports import Export
 from trackbridge_adapters.wandb.service.files import open_listed
 from trackbridge_adapters.wandb.service.node import RunNode, moment
-from trackbridge_adapters.wandb.service.pages import Pages, Place
+from trackbridge_adapters.wandb.service.pages import Pages, Place, named
 from trackbridge_adapters.wandb.service.streams import Streams, fetched
 from trackbridge_adapters.wandb.service.wire import Wire
 
@@ -48,16 +48,38 @@ class Histories:
         streams |= {"console"} if "logs" in wanted else set()
         for found in fetched(self._pages, place, runs, streams):
             if points:
-                yield from _points(found, read.get(found.run.ref))
+                yield from self._points(found, read.get(found.run.ref))
             if found.console:
                 yield from batches("logs", list(_logs(found)))
+
+    def _points(self, found: Streams, export: Export | None) -> Iterator[Batch]:
+        """Points that are in no export: rows that came after it, and samples of the system."""
+        run = found.run
+        rows, last = (export.rows, export.last_step) if export else (0, None)
+        lines = Counted(line for line in found.history if _is_after(line, last))
+        yield from live.history(run.ref, lines, run.given, run.damage, rows, exact=not run.carried)
+        if rows + lines.count < run.lines:
+            self._check_as_it_was(run)
+            run.damage.append(
+                f"history: the server counts {run.lines} rows and gives {rows + lines.count}"
+            )
+        yield from live.samples(run.ref, found.events, run.damage)
+
+    def _check_as_it_was(self, run: RunNode) -> None:
+        """`TransientError` if rows were exported after it was asked where they are."""
+        for node in self._pages.runs(run.place, named([run.name])):
+            now = RunNode(run.place, node)
+            if (len(now.exported), now.live) != (len(run.exported), run.live):
+                raise TransientError(
+                    f"{self._address}: run {run.name} was exported while it was being read"
+                )
 
     def _exports(self, runs: list[RunNode], read: dict[RunRef, Export]) -> Iterator[Batch]:
         """Points of exported histories; `read` tells how far each of them goes."""
         jobs = [(run, url) for run in runs for url in run.exported]
         with together(self._export, jobs, TOGETHER) as files:
             for (run, _), file in files:
-                mixed = {key for key, kinds in run.kinds.items() if set(kinds) != {"string"}}
+                mixed = {key for key, kinds in run.kinds.items() if set(kinds) - {"nil", "string"}}
                 export = read.setdefault(
                     run.ref, Export(run.ref, run.given, mixed, exact=not run.carried)
                 )
@@ -84,19 +106,6 @@ class Histories:
             raise IntegrityError(
                 f"{self._address}: an export of its history cannot be read: {reason}"
             ) from error
-
-
-def _points(found: Streams, export: Export | None) -> Iterator[Batch]:
-    """Points that are in no export: rows that came after it, and samples of the system."""
-    run = found.run
-    rows, last = (export.rows, export.last_step) if export else (0, None)
-    lines = Counted(line for line in found.history if _is_after(line, last))
-    yield from live.history(run.ref, lines, run.given, run.damage, rows, exact=not run.carried)
-    if rows + lines.count < run.lines:
-        run.damage.append(
-            f"history: the server counts {run.lines} rows and gives {rows + lines.count}"
-        )
-    yield from live.samples(run.ref, found.events, run.damage)
 
 
 class Counted(Iterator[str]):

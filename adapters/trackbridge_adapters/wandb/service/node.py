@@ -18,7 +18,7 @@ from trackbridge_adapters.wandb.jsontext import Node as Json
 from trackbridge_adapters.wandb.jsontext import Tree
 from trackbridge_adapters.wandb.records import CLASSES
 from trackbridge_adapters.wandb.service.canonical import canonical_tree
-from trackbridge_adapters.wandb.service.pages import Node, Place
+from trackbridge_adapters.wandb.service.pages import Node, Place, generations
 from trackbridge_adapters.wandb.service.versions import (
     identity,
     input_row,
@@ -37,6 +37,8 @@ STATES = {
     "pending": "scheduled",
 }
 """State of a run (wandb 0.31, `Run.state`) -> status."""
+ENDED = ("finished", "failed")
+"""States of a run that was uploaded to its end (measured, `wandb sync` of 0.31)."""
 TIMES = ("started", "ended")
 TEXTS = ("user", "program", "host", "git_remote", "git_commit", "python")
 UNPLACED = TIMES + TEXTS
@@ -58,16 +60,29 @@ class RunNode:
         self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
         self.summary = self._tree("summaryMetrics")
         self.origin = _origin(self.config)
+        if self.name not in generations(str(self.origin.get("id", self.name))):
+            self.origin = {}  # the config of a run that was brought there, copied by another one
         if self.carried:  # and compared with what was promised
             self.config, self.summary = map(canonical_tree, (self.config, self.summary))
         for field, what in UNCOUNTED.items():
             if field not in node and not self.origin:
                 self.damage.append(f"{what}: this server does not count them; they are left out")
+        if self.unfinished:
+            self.damage.append(
+                "its upload was broken off, or it is being logged to: the migration that brought "
+                "it here completes it when it is called again"
+            )
         self.ref = RunRef(str(place), str(self.origin.get("id", self.name)))
 
     @property
     def carried(self) -> bool:
         return bool(self.origin)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run that was brought there is not there as a whole, or goes on there."""
+        ended = self.node["state"] in ENDED and self.lines >= int(self.origin.get("rows", 0))
+        return self.carried and not ended
 
     @property
     def key(self) -> RunKey:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from trackbridge.errors import NotFoundError
+from trackbridge.errors import NotFoundError, TransientError
 from trackbridge_adapters.wandb.service.answers import LackingError, TooMuchError
 
 Node = dict[str, Any]
@@ -19,8 +19,10 @@ PAGE = 100
 """Runs, files or artifacts in one answer; fewer where the server refuses so many."""
 MOST_ROWS = 2**31 - 1
 """An integer of GraphQL has 32 bits."""
-MOST_GENERATIONS = 5
+MOST_GENERATIONS = 20
 """So often a run may be replaced."""
+PASSES = 5
+"""So often a list of runs is read that changes meanwhile."""
 NESTED = 50
 """Files or artifacts that come along with each run; longer lists cost requests of their own."""
 
@@ -57,6 +59,7 @@ query TrackbridgeRuns(
   $entity: String!, $project: String!, $filters: JSONString, $after: String, $first: Int
 ) {{
   project(name: $project, entityName: $entity) {{
+    runCount(filters: $filters)
     runs(filters: $filters, order: "+created_at", after: $after, first: $first) {{
       edges {{ node {{ ...TrackbridgeRun }} }} {MORE}
     }}
@@ -156,16 +159,33 @@ class Pages:
             yield Place(node["entityName"], node["name"])
 
     def runs(self, place: Place, filters: Mapping[str, Any]) -> Iterator[Node]:
-        """Runs in the order in which they were made, each with the whole of its lists."""
+        """Runs in the order in which they were made, each with the whole of its lists.
+
+        Where runs are deleted meanwhile, later ones may slip from a page into the one before it.
+        The list is read again then, for those that were not given yet.
+        """
         variables = {**place._asdict(), "filters": json.dumps(filters)}
+        given: set[str] = set()
+        before: set[str] | None = None
+        for _ in range(PASSES):
+            names, counts = set[str](), list[int]()
 
-        def connection(data: Node) -> Node:
-            return dict(_there(data["project"], str(place))["runs"])
+            def connection(data: Node, counts: list[int] = counts) -> Node:
+                project = _there(data["project"], str(place))
+                counts.append(project["runCount"] or 0)
+                return dict(project["runs"])
 
-        for node in self._of_any_server(variables, connection, str(place)):
-            for name in LISTS:
-                node[name] = list(self._whole(place, node, name))
-            yield node
+            for node in self._of_any_server(variables, connection, str(place)):
+                names.add(node["name"])
+                if node["name"] not in given:
+                    given.add(node["name"])
+                    for name in LISTS:
+                        node[name] = list(self._whole(place, node, name))
+                    yield node
+            if names == before or (counts[-1] <= len(names) and counts == sorted(counts)):
+                return
+            before = names
+        raise TransientError(f"{place}: its list of runs changes faster than it can be read")
 
     def _of_any_server(
         self, variables: Mapping[str, Any], connection: Callable[[Node], Node], what: str

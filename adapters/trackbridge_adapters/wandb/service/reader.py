@@ -65,11 +65,15 @@ class Service:
         self._files.forget()
         meant = set(query.run_ids)
         found: dict[RunRef, RunInfo] = {}
+        halves: set[RunRef] = set()
         for place in self._places(query):
             for filters in _filters(query):
                 for run in self._runs(place, filters):
                     if meant and run.ref.run_id not in meant:
                         continue  # it is called like a later generation of one that is meant
+                    if run.unfinished and run.ref in found and run.ref not in halves:
+                        continue  # one that was to replace the run that is there as a whole
+                    (halves.add if run.unfinished else halves.discard)(run.ref)
                     found[run.ref] = run.info()
                     self._lines[run.ref] = run.live + run.samples + run.console_lines
                     self._files.listed(run)
@@ -136,7 +140,10 @@ class Service:
 
     def _these(self, place: Place, run_ids: Sequence[str]) -> list[RunNode]:
         """Runs of a project as they are now, which have to be there; at most a page of them."""
-        found = {run.ref: run for run in self._runs(place, of_any_generation(run_ids))}
+        found: dict[RunRef, RunNode] = {}
+        for run in self._runs(place, of_any_generation(run_ids)):
+            if not run.unfinished or run.ref not in found or found[run.ref].unfinished:
+                found[run.ref] = run
         missing = set(run_ids) - {ref.run_id for ref in found}
         if missing:
             raise NotFoundError(
