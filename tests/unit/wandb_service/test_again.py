@@ -228,3 +228,20 @@ def test_a_run_that_is_called_like_a_later_generation_is_not_meant(
     migrate(run_of(5))
     migrate(called("abc-r2", run_of(4)))
     assert listed(server, Query(run_ids=["abc"])) == ["abc"]
+
+
+def test_a_project_that_is_called_like_ours_is_a_project_like_others(
+    server: Server, migrate: Migrate
+) -> None:
+    """Where runs go into several projects, what belongs to none is in `trackbridge`."""
+    run = run_of(5)
+    run.key = RunKey("wandb", "", "team/trackbridge", "abc")
+    source, entity = f"memory:again-{next(NUMBERS)}", f"wandb:{server.address}/team"
+    writer = open_writer(source)
+    with writer.open([run.key]) as sink:
+        deliver(writer, sink, [run])
+        sink.commit()
+    for _ in range(2):
+        assert trackbridge.migrate(source, entity).verified
+        assert trackbridge.verify(source, entity).holds
+    assert [str(info.ref.run_id) for info in open_writer(entity).list_runs(Query())] == ["abc"]

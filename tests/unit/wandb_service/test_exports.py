@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trackbridge.adapter import RunRef
+from trackbridge.errors import IntegrityError
 from trackbridge_adapters.wandb import names
 from trackbridge_adapters.wandb.service.exports import Export
 
@@ -68,6 +69,19 @@ def test_texts_of_a_file_that_has_only_texts_are_texts() -> None:
     """Though the key has numbers in another file."""
     columns = {"a": ["2", "true", "x", None]}
     assert read({"a"}, **columns) == {"a": {0: '"2"', 1: '"true"', 2: '"x"'}}
+
+
+def test_files_that_overlap_or_come_in_another_order_are_no_history() -> None:
+    def file(*steps: int) -> pa.BufferReader:
+        data = io.BytesIO()
+        pq.write_table(pa.table({"_step": steps, "a": [1.0] * len(steps)}), data)
+        return pa.BufferReader(data.getvalue())
+
+    for first, second in (((0, 1, 2), (2, 3)), ((4, 5), (0, 1)), ((0, 1), (3, 2))):
+        export = Export(REF, names.Given({}), set(), exact=True)
+        list(export.read(file(*first)))
+        with pytest.raises(IntegrityError, match="repeat or go back"):
+            list(export.read(file(*second)))
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["structs", "dots"])

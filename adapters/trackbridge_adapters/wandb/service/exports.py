@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge.adapter import Batch, RunRef
+from trackbridge.errors import IntegrityError
 from trackbridge.schema import BATCH_ROWS, TABLES, TEXT, TIME
 from trackbridge_adapters.wandb import jsontext, names
 from trackbridge_adapters.wandb.points import EXACT, kind_of
@@ -103,7 +104,9 @@ class Export:
 
     def _melted(self, data: pa.RecordBatch) -> Iterator[Batch]:
         leaves = {leaf.path: leaf.values for leaf in _leaves(data)}
-        rows = self._rows(data.num_rows, leaves.pop(("_step",)), leaves.pop(("_timestamp",), None))
+        step = leaves.pop(("_step",)).cast(pa.int64())
+        self._check_order(step)
+        rows = self._rows(data.num_rows, step, leaves.pop(("_timestamp",), None))
         whole = _typed_prefixes(leaves)
         for path in sorted(leaves, key=len):  # as live rows, so that names are given alike
             if not any(_within(path, prefix) for prefix in whole):
@@ -117,7 +120,16 @@ class Export:
     def _rows(self, count: int, step: pa.Array, seconds: pa.Array | None) -> Rows:
         labels = [_constant(text, count) for text in self._ref]
         row = pa.array(np.arange(self.rows, self.rows + count))
-        return Rows(Places(labels, step.cast(pa.int64()), _times(count, seconds), row))
+        return Rows(Places(labels, step, _times(count, seconds), row))
+
+    def _check_order(self, step: pa.Array) -> None:
+        """Files that overlap, or come in another order, would double rows or number them anew."""
+        steps = step.to_numpy()
+        after = steps.size == 0 or self.last_step is None or steps[0] > self.last_step
+        if not after or (np.diff(steps) <= 0).any():
+            raise IntegrityError(
+                f"run {self._ref.run_id}: steps in its exported history repeat or go back"
+            )
 
     def _column(self, path: Path, values: pa.Array, rows: Rows) -> Iterator[Batch]:
         kind = values.type

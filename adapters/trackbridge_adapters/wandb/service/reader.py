@@ -116,7 +116,7 @@ class Service:
     def _places(self, query: Query) -> list[Place]:
         places = [Place(self._entity, self._project)]
         if not self._project:
-            places = [p for p in self._pages.projects(self._entity) if p != self._store_place]
+            places = list(self._pages.projects(self._entity))
             self._check_any(places)
         return [place for place in places if not query.projects or str(place) in query.projects]
 

@@ -105,16 +105,23 @@ class Shared:
     def _asked(self, query: Query) -> Iterator[tuple[Place, Node]]:
         if not self._project and not query.projects:
             every = self._pages.every_project(self._home.entity)
-            yield from (one for one in every if one[0] != self._home)
+            yield from (one for one in every if not self._is_ours_alone(one[0]))
             return
         labels = set(query.projects)
         if self._project:
             here = str(Place(self._home.entity, self._project))
             labels = {here} & (labels or {here})
         for place in map(Place.of, sorted(labels)):
-            ours = place == self._home and not self._project
-            if place.entity == self._home.entity and not ours:
+            if place.entity == self._home.entity and not self._is_ours_alone(place):
                 yield place, self._pages.first(OF_PROJECT, place._asdict())
+
+    def _is_ours_alone(self, place: Place) -> bool:
+        """Whether a project is there for the sake of `HIDDEN` and nothing else."""
+        if self._project or place != self._home:
+            return False
+        variables = {**place._asdict(), "filters": json.dumps({"name": {"$ne": HIDDEN}})}
+        found = self._pages.first(MEANT, variables)
+        return not any(self._pages.nodes(MEANT, "meant", found, variables))
 
     def _has_runs(self, place: Place, run_ids: Collection[str]) -> bool:
         for part in parts(sorted(set(run_ids)), PAGE):
