@@ -44,7 +44,7 @@ def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 def refused(folders: list[Path], wire: Wire) -> str:
     with pytest.raises(TransientError) as caught:
-        upload.upload([[folder] for folder in folders], wire)
+        upload.upload([[(folder, 0)] for folder in folders], wire)
     return str(caught.value)
 
 
@@ -67,10 +67,11 @@ def test_a_client_that_is_refused_says_why(server: Server, folders: list[Path], 
 def test_one_run_that_is_given_up_does_not_stop_the_others(
     server: Server, folders: list[Path], wire: Wire
 ) -> None:
-    together = 5
-    server.faults.fail("UpsertBucket", times=together + 1, status=503)
-    assert " more: " not in refused(folders, wire)
-    assert sum(bool(list(folder.glob("*.synced"))) for folder in folders) == len(folders) - 1
+    """A run is given up after two refusals: who meets them is a matter of time."""
+    server.faults.fail("UpsertBucket", times=6, status=503)
+    refused(folders, wire)
+    left = sum(not list(folder.glob("*.synced")) for folder in folders)
+    assert 1 <= left <= 3
 
 
 def written(folder: Path, *lines: dict[str, Any]) -> None:
@@ -93,7 +94,7 @@ def test_a_client_ends_when_nobody_waits_for_it_any_more(
 from pathlib import Path
 from trackbridge_adapters.wandb.service import upload, wire, login
 there = wire.Wire(login.Login({server.address!r}, {server.user.key!r}))
-upload.upload([[Path({str(folders[0])!r})]], there)
+upload.upload([[(Path({str(folders[0])!r}), 0)]], there)
 """
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         soon(lambda: server.faults.counts()["UpsertBucket"] > 0)
@@ -111,6 +112,13 @@ def soon(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_runs_with_many_versions_are_uploaded_fewer_at_a_time() -> None:
+    waiting = [(Path(str(n)), versions) for n, versions in enumerate((0, 3, 3, 40))]
+    assert upload._part(waiting, None) == ([Path(str(n)) for n in range(4)], 4 * 4 + 5 * 46)
+    assert upload._part(waiting, 2.5) == ([Path("0"), Path("1")], 2 * 4 + 5 * 3)
+    assert upload._part(waiting[3:], 2.5) == ([Path("3")], 4 + 5 * 40)
 
 
 def test_the_log_of_a_client_is_read_as_it_grows(tmp_path: Path) -> None:

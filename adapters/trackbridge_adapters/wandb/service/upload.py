@@ -36,6 +36,8 @@ KEPT = re.compile(r"WANDB_(CONFIG_DIR|INSECURE_.*|X_.*HEADERS)")
 
 CALLS_OF_A_RUN = 4
 """Two to make and change it, one for its files, one for what it logs besides (measured, 0.31)."""
+CALLS_OF_A_VERSION = 5
+"""To make it, its manifest and its files, and to commit it (measured, 0.31)."""
 CLIENT = """
 import os, threading
 threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
@@ -55,11 +57,11 @@ BURST_SECONDS = 10
 """Under a limit, so many runs are uploaded at a time as have their calls in these seconds."""
 
 
-def upload(lanes: Iterable[Sequence[Path]], wire: Wire) -> None:
+def upload(lanes: Iterable[Sequence[tuple[Path, int]]], wire: Wire) -> None:
     """Uploads folders: those of a lane one after the other, lanes side by side.
 
-    The client knows no limit but a server's refusal: under one of ours, what it will send is waited
-    for beforehand.
+    Beside each folder stands how many versions of artifacts its run has. The client knows no limit
+    but a server's refusal: under one of ours, what it will send is waited for beforehand.
 
     The client's exit code tells nothing (measured, 0.31): a run was read to its end if there is a
     mark beside its file. Raises `TransientError` for those that were not. What became of the rest
@@ -67,13 +69,25 @@ def upload(lanes: Iterable[Sequence[Path]], wire: Wire) -> None:
     """
     for folders in zip_longest(*lanes):
         waiting = [folder for folder in folders if folder is not None]
-        limit = wire.per_second
-        size = len(waiting) if limit is None else int(limit * BURST_SECONDS / CALLS_OF_A_RUN)
         while waiting:
-            part, waiting = waiting[: max(1, size)], waiting[max(1, size) :]
-            if limit is not None:
-                wire.expect(CALLS_OF_A_RUN * len(part))
+            part, calls = _part(waiting, wire.per_second)
+            waiting = waiting[len(part) :]
+            if wire.per_second is not None:
+                wire.expect(calls)
             _sync(part, wire.login)
+
+
+def _part(waiting: Sequence[tuple[Path, int]], limit: float | None) -> tuple[list[Path], int]:
+    """The folders that may be uploaded at once under a limit, at least one, and their calls."""
+    part: list[Path] = []
+    calls = 0
+    for folder, versions in waiting:
+        more = CALLS_OF_A_RUN + CALLS_OF_A_VERSION * versions
+        if part and limit is not None and calls + more > limit * BURST_SECONDS:
+            break
+        part.append(folder)
+        calls += more
+    return part, calls
 
 
 def _sync(folders: Sequence[Path], login: Login) -> None:

@@ -33,7 +33,7 @@ from trackbridge_adapters.wandb.service.pages import (
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
 from trackbridge_adapters.wandb.service.shared import HIDDEN
-from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, upload
+from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
 from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
@@ -54,8 +54,12 @@ class WritableService(Service):
         return ""
 
     def calls(self, runs: Sequence[RunInfo]) -> int:
-        """What the client sends for each run, and for reading it back."""
-        return CALLS_OF_A_RUN * len(runs) + 3 * ceil(len(runs) / PAGE)
+        """What the client sends for each run, and for reading it back.
+
+        Of artifacts only this is known beforehand: a run that has files may have one.
+        """
+        versions = CALLS_OF_A_VERSION * sum(bool(info.files) for info in runs)
+        return CALLS_OF_A_RUN * len(runs) + versions + 3 * ceil(len(runs) / PAGE)
 
     def target(self, key: RunKey) -> RunRef:
         own = key.kind == "wandb" and not key.instance
@@ -184,7 +188,9 @@ class Sink:
             self._prepare(ref, draft)
             draft.complete()
             folders[ref] = draft.place([])
-        upload([[folders[ref] for ref in lane] for lane in self._lanes()], self._writer.wire)
+        versions = {ref: len(draft.rows["artifacts"]) for ref, draft in self._drafts.items()}
+        lanes = [[(folders[ref], versions[ref]) for ref in lane] for lane in self._lanes()]
+        upload(lanes, self._writer.wire)
         self._settle()
         for ref, draft in self._drafts.items():
             for name, run in self._there[ref].items():
