@@ -20,6 +20,7 @@ from trackbridge_adapters.wandb.service.files import open_listed
 from trackbridge_adapters.wandb.service.node import RunNode, moment
 from trackbridge_adapters.wandb.service.pages import Pages, Place, named
 from trackbridge_adapters.wandb.service.streams import Streams, fetched
+from trackbridge_adapters.wandb.service.temporary import temporary_errors
 from trackbridge_adapters.wandb.service.wire import Wire
 
 TOGETHER = 8
@@ -92,10 +93,15 @@ class Histories:
             head = _block(data, LARGE)
             if len(head) < LARGE:
                 return pa.BufferReader(head)
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
-            file.write(head)
-            shutil.copyfileobj(data, file, LARGE)
-            file.seek(0)
+            with temporary_errors():
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
+                try:
+                    file.write(head)
+                    shutil.copyfileobj(data, file, LARGE)
+                    file.seek(0)
+                except BaseException:
+                    file.close()
+                    raise
             return pa.PythonFile(file, "r")
 
     def _decoded(self, export: Export, file: pa.NativeFile) -> Iterator[Batch]:
@@ -121,10 +127,17 @@ class Counted(Iterator[str]):
 
 
 def _is_after(line: str, step: int | None) -> bool:
-    """Whether a row is none of those that were exported, which end with a step."""
+    """Whether a row is none of those that were exported, which end with a step.
+
+    A row that cannot be read counts as one that came after: as such it is named as damage.
+    """
     if step is None:
         return True
-    told = jsontext.load(line).get("_step")
+    try:
+        row = jsontext.load(line)
+    except ValueError:
+        return True
+    told = row.get("_step") if isinstance(row, dict) else None
     return not isinstance(told, int) or told > step
 
 

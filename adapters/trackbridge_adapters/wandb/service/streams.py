@@ -88,6 +88,11 @@ def _together(
         nodes = pages.streams(place, [run.name for run, _ in group], wanted, **most)
         found = {node["name"]: node for node in nodes}
     except TooMuchError:
+        if len(group) > 1:
+            half = len(group) // 2
+            yield from _together(pages, place, group[:half])
+            yield from _together(pages, place, group[half:])
+            return
         found = {}
     for run, size in group:
         node = found.get(run.name, {})
@@ -123,7 +128,7 @@ def _alone(pages: Pages, run: RunNode, size: _Size, streams: Streams | None = No
 def _scanned(pages: Pages, run: RunNode, rows: int) -> Iterator[str]:
     """Rows of the history, some thousands at a time, in order of their steps."""
     step, beyond = run.first, run.beyond
-    width = max(1, (beyond - step) * LINES // max(rows, 1))
+    width = most = max(1, (beyond - step) * LINES // max(rows, 1))
     while step < beyond:
         end = min(step + width, beyond)
         try:
@@ -135,3 +140,5 @@ def _scanned(pages: Pages, run: RunNode, rows: int) -> Iterator[str]:
             continue
         yield from found
         step = end
+        if len(found) < LINES // 2:  # rows may be dense in one part of the steps alone
+            width = min(2 * width, most)

@@ -30,6 +30,7 @@ from trackbridge.errors import (
 from trackbridge_adapters.wandb.service import answers
 from trackbridge_adapters.wandb.service.login import Login
 from trackbridge_adapters.wandb.service.pace import Pace, wish
+from trackbridge_adapters.wandb.service.temporary import temporary_errors
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
@@ -316,17 +317,15 @@ def _left(data: BinaryIO) -> int | None:
 
 
 def _copied(data: BinaryIO) -> BinaryIO:
-    copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it is given away
-    try:
-        while block := data.read(BLOCK):
-            copy.write(block)
-        copy.seek(0)
-    except OSError as error:
-        copy.close()
-        raise ConfigError(
-            f"a temporary file cannot be written ({error.strerror}); make room, or name another"
-            " folder in TMPDIR"
-        ) from error
+    with temporary_errors():
+        copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it is given away
+        try:
+            while block := data.read(BLOCK):
+                copy.write(block)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
     return copy
 
 
