@@ -85,9 +85,10 @@ def forecast(
                 progress.points(batch.data.num_rows)
             if batch.table == "files":
                 rows = [row for row in batch.data.to_pylist() if not row["reference"]]
-                lost = [row for row in rows if _is_lost(overlay, row)]
+                missing = [_is_lost(overlay, row) for row in rows]
+                lost = [row for row, is_lost in zip(rows, missing) if is_lost]
                 count += len(rows) - len(lost)
-                size += sum(row["size"] or 0 for row in rows if row not in lost)
+                size += sum(row["size"] or 0 for row, gone in zip(rows, missing) if not gone)
                 losses.add("files without bytes", example(lost), len(lost))
         moved.present()
         for _ in moved.finish():
