@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from faulty import fill_disk
 from wandb_server import Server, runs
 from wandb_server.state import Run
 
 import trackbridge
-from trackbridge.adapter import Query, RunKey
+from trackbridge.adapter import SHARED_FILE, STORE, FileRef, Query, RunKey
 from trackbridge.engine import Report
+from trackbridge.errors import ConfigError
 from trackbridge.registry import open_writer
 from trackbridge.testing import samples
+from trackbridge.testing.base import rows_of
 from trackbridge.testing.made import MadeRun, deliver
 
 pytest.importorskip("wandb")
@@ -245,3 +249,32 @@ def test_a_project_that_is_called_like_ours_is_a_project_like_others(
         assert trackbridge.migrate(source, entity).verified
         assert trackbridge.verify(source, entity).holds
     assert [str(info.ref.run_id) for info in open_writer(entity).list_runs(Query())] == ["abc"]
+
+
+def test_a_full_disk_is_told_with_the_way_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    writer = open_writer(f"wandb:{server.address}/team/p")
+    with writer.open([KEY]) as sink, monkeypatch.context() as patch:
+        fill_disk(patch)
+        with pytest.raises(ConfigError, match="temporary file cannot be written"):
+            sink.put_file(FileRef(writer.target(KEY), "", "a.txt"), io.BytesIO(b"content"))
+
+
+def test_a_project_called_like_our_own_is_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is the run that holds what belongs to no run, where all projects are meant."""
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    store = open_writer(f"wandb:{server.address}/team")
+    with store.open([]) as sink:
+        sink.put_file(FileRef(STORE, "", SHARED_FILE), io.BytesIO(b"{}"))
+        sink.commit()
+    for expected in ([], ["team/trackbridge"]):
+        assert [info.ref.project for info in store.list_runs(Query())] == expected
+        for query in (Query(), Query(projects=["team/trackbridge"])):
+            found = rows_of(store.read_shared(query))
+            assert [row["project"] for row in found.get("projects", ())] == expected
+        given = {"name": "a", "modelName": "trackbridge", "entityName": "team"}
+        runs.upsert(server.state, server.user, given)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from trackbridge_adapters.wandb.service import histories, streams
+from trackbridge_adapters.wandb.service import streams
 from trackbridge_adapters.wandb.service.answers import TooMuchError
 from trackbridge_adapters.wandb.service.exports import Export
+from trackbridge_adapters.wandb.service.histories import Histories
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import Place
 
@@ -21,6 +22,7 @@ def run_of(name: str, steps: list[int]) -> RunNode:
     """A run that has nothing but a history."""
     node = {
         "name": name,
+        "state": "finished",
         "config": "{}",
         "summaryMetrics": "{}",
         "parquetHistory": None,
@@ -81,6 +83,8 @@ def test_a_damaged_row_beside_an_export_is_named(line: str) -> None:
     export.rows, export.last_step = 2, 1
     lines = [json.dumps({"_step": step, "loss": 1.0}) for step in (1, 2)]
     read = streams.Streams(run, history=[*lines, line])
-    points = sum(batch.data.num_rows for batch in histories._points(read, export))
+    nobody: Any = None  # is asked for more
+    found = Histories(nobody, nobody, "wandb:team/p")._points(read, export)
+    points = sum(batch.data.num_rows for batch in found)
     assert points == 1
     assert any("is no JSON object" in text for text in run.damage)

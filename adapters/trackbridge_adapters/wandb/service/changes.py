@@ -5,10 +5,9 @@ Documents as the client has them (wandb 0.31: wandb/sdk/artifacts/_generated, wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from trackbridge_adapters.wandb.service.pages import ARTIFACT, MORE, PAGE, Node, Place
+from trackbridge_adapters.wandb.service.pages import Node, Place
 from trackbridge_adapters.wandb.service.wire import Wire
 
 ADD_ALIASES = """
@@ -40,17 +39,6 @@ DESCRIBE = """
 mutation TrackbridgeDescribe($input: UpsertModelInput!) {
   upsertModel(input: $input) { inserted }
 }"""
-
-VERSIONS = f"""
-query TrackbridgeVersions(
-  $entity: String!, $project: String!, $collection: String!, $after: String, $first: Int
-) {{
-  project(name: $project, entityName: $entity) {{
-    artifactCollection(name: $collection) {{
-      artifacts(after: $after, first: $first) {{ {ARTIFACT} {MORE} }}
-    }}
-  }}
-}}"""
 
 
 def add_aliases(wire: Wire, place: Place, artifact: str, collection: str, names: list[str]) -> None:
@@ -86,19 +74,3 @@ def put_file(wire: Wire, place: Place, run: str, name: str, data: Any) -> None:
     where = {"entityName": place.entity, "projectName": place.project, "runName": run}
     found = wire.ask(CREATE_FILES, {"input": {**where, "files": [name]}})["createRunFiles"]
     wire.put(found["files"][0]["uploadUrl"], data, found["uploadHeaders"] or ())
-
-
-def versions(wire: Wire, place: Place, collection: str) -> Iterator[Node]:
-    """Versions of a collection, none where there is no such one."""
-    variables: dict[str, Any] = {**place._asdict(), "collection": collection, "first": PAGE}
-    after = None
-    while True:
-        found = wire.ask(VERSIONS, {**variables, "after": after})["project"]
-        there = (found or {}).get("artifactCollection")
-        if there is None:
-            return
-        page = there["artifacts"]
-        yield from (edge["node"] for edge in page["edges"])
-        if not page["pageInfo"]["hasNextPage"]:
-            return
-        after = page["pageInfo"]["endCursor"]

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunInfo, RunKey, RunRef
@@ -297,8 +298,12 @@ class RunNode:
             found.append({"owner": "", "path": path, "size": file["sizeBytes"]})
         return found
 
+    @cached_property
+    def _by_path(self) -> dict[str, Node]:
+        return {file["name"]: file for file in reversed(self.node["files"])}
+
     def file(self, path: str) -> Node | None:
-        return next((file for file in self.node["files"] if file["name"] == path), None)
+        return self._by_path.get(path)
 
     def versions(self) -> list[tuple[Version, Node]]:
         """Artifacts that the run logged, without their entries, each with its node.

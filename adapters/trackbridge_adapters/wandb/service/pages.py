@@ -122,6 +122,21 @@ query TrackbridgeProjects($entity: String!, $after: String, $first: Int) {{
 }}"""
 
 
+VERSIONS = f"""
+query TrackbridgeVersions(
+  $entity: String!, $project: String!, $collection: String!, $after: String, $first: Int
+) {{
+  project(name: $project, entityName: $entity) {{
+    artifactCollection(name: $collection) {{
+      artifacts(after: $after, first: $first) {{ {ARTIFACT} {MORE} }}
+    }}
+  }}
+}}"""
+
+NO_MORE: Node = {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}
+"""A connection that is not there, as one without nodes."""
+
+
 class Asking(Protocol):
     """What can be asked: see `wire.Wire`."""
 
@@ -246,6 +261,16 @@ class Pages:
             return dict(_run_of(data, variables)["logLines"])
 
         yield from self._connection(CONSOLE, variables, connection, run, 10 * PAGE)
+
+    def versions(self, place: Place, collection: str) -> Iterator[Node]:
+        """Versions of a collection of artifacts, none where there is no such one."""
+        variables = {**place._asdict(), "collection": collection}
+
+        def connection(data: Node) -> Node:
+            there = (data["project"] or {}).get("artifactCollection")
+            return NO_MORE if there is None else dict(there["artifacts"])
+
+        yield from self._connection(VERSIONS, variables, connection, collection)
 
     def _run(self, document: str, variables: Mapping[str, Any]) -> Node:
         return _run_of(self._wire.ask(document, variables), variables)

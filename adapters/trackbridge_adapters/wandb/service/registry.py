@@ -28,7 +28,7 @@ MANY = 500
 """Registered versions in one answer: an organization may have very many."""
 LATEST = "latest"
 """An alias that servers give by themselves; elsewhere it is a reserved word."""
-REPLACED = re.compile(r".-r\d")
+REPLACED = re.compile(r".-r\d+$")
 """How ids of runs end that were replaced, see `pages.generations`, and maybe others."""
 At = tuple[str, int]
 """A registered version: name of the model, and number."""
@@ -64,7 +64,7 @@ class Registry:
                 name = _name(node["artifactCollection"])
                 own = node["artifact"] and _origin(node).entity == self._entity
                 if own and name in self._collections:
-                    found[name, node["versionIndex"]] = node
+                    found[name, node["versionIndex"] or 0] = node
         return dict(sorted(found.items()))
 
     def _registries(self) -> Iterator[tuple[list[Node], Iterable[Node]]]:

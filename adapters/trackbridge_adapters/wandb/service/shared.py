@@ -77,7 +77,10 @@ class Shared:
         yield from batches("projects", projects)
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Describe projects, which are made where they are not there."""
+        """Describe projects, which are made where they are not there.
+
+        Noted is what an empty description of each stands for: no notes (null), or empty ones.
+        """
         if not rows:
             return
         known = self._ours()
@@ -119,17 +122,16 @@ class Shared:
         """Whether a project is there for the sake of `HIDDEN` and nothing else."""
         if self._project or place != self._home:
             return False
-        variables = {**place._asdict(), "filters": json.dumps({"name": {"$ne": HIDDEN}})}
-        found = self._pages.first(MEANT, variables)
-        return not any(self._pages.nodes(MEANT, "meant", found, variables))
+        return not self._has_any(place, {"name": {"$ne": HIDDEN}})
 
     def _has_runs(self, place: Place, run_ids: Collection[str]) -> bool:
-        for part in parts(sorted(set(run_ids)), PAGE):
-            variables = {**place._asdict(), "filters": json.dumps(of_any_generation(part))}
-            found = self._pages.first(MEANT, variables)
-            if any(self._pages.nodes(MEANT, "meant", found, variables)):
-                return True
-        return False
+        some = parts(sorted(set(run_ids)), PAGE)
+        return any(self._has_any(place, of_any_generation(part)) for part in some)
+
+    def _has_any(self, place: Place, filters: Node) -> bool:
+        variables = {**place._asdict(), "filters": json.dumps(filters)}
+        found = self._pages.first(MEANT, variables)
+        return any(self._pages.nodes(MEANT, "meant", found, variables))
 
     def _nodes(self, place: Place, name: str, found: Node) -> Iterator[Node]:
         return self._pages.nodes(OF_PROJECT, name, found, place._asdict())

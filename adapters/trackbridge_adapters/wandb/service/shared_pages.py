@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.wandb.service.answers import LackingError, RefusedError, TooMuchError
-from trackbridge_adapters.wandb.service.pages import MORE, NESTED, Asking, Node, Pages, Place
+from trackbridge_adapters.wandb.service.pages import (
+    MORE,
+    NESTED,
+    NO_MORE,
+    Asking,
+    Node,
+    Pages,
+    Place,
+)
 
 AT_ONCE = 10
 """Projects in one answer, with what they have."""
@@ -250,4 +258,4 @@ def _at(found: Node | None, path: Collection[str]) -> Node:
     """A connection that is there, or an empty one: what one may not see is null."""
     for name in path:
         found = (found or {}).get(name)
-    return found or {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}
+    return found or NO_MORE

@@ -33,6 +33,7 @@ from trackbridge_adapters.wandb.service.pages import (
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
 from trackbridge_adapters.wandb.service.shared import HIDDEN
+from trackbridge_adapters.wandb.service.temporary import temporary_errors
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
 from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
@@ -92,6 +93,10 @@ class WritableService(Service):
             for part in parts(names, PAGE):
                 yield from self._runs(Place.of(place), of_any_generation(part))
 
+    def versions(self, place: Place, collection: str) -> Iterator[Node]:
+        """Those of a collection of artifacts, whoever logged them."""
+        return self._pages.versions(place, collection)
+
     def put_shared(self, path: str, data: BinaryIO) -> None:
         """Store a file that belongs to no run."""
         place = self._store_place
@@ -143,7 +148,8 @@ class Sink:
     ) -> None:
         """`there` are runs that have one of the ids which these may get, others' among them."""
         self._writer, self._runs = writer, runs
-        self._out = Path(tempfile.mkdtemp(prefix="trackbridge-"))
+        with temporary_errors():
+            self._out = Path(tempfile.mkdtemp(prefix="trackbridge-"))
         self._drafts = {ref: Draft(self._out, key, ref) for key, ref in runs.items()}
         self._there: dict[RunRef, dict[str, RunNode]] = defaultdict(dict)
         """Generations of each run that are there, by their ids on the server, the latest last."""
@@ -175,10 +181,11 @@ class Sink:
 
     def put_file(self, file: FileRef, data: BinaryIO) -> None:
         if file.run != STORE:
-            self._drafts[file.run].put_file(file, data)
+            with temporary_errors():
+                self._drafts[file.run].put_file(file, data)
             return
         place = self._out / f"shared-{len(self._shared)}"
-        with place.open("wb") as out:
+        with temporary_errors(), place.open("wb") as out:
             shutil.copyfileobj(data, out)
         self._shared[file.path] = place
 
@@ -186,8 +193,9 @@ class Sink:
         folders: dict[RunRef, Path] = {}
         for ref, draft in self._drafts.items():
             self._prepare(ref, draft)
-            draft.complete()
-            folders[ref] = draft.place([])
+            with temporary_errors():
+                draft.complete()
+                folders[ref] = draft.place([])
         versions = {ref: len(draft.rows["artifacts"]) for ref, draft in self._drafts.items()}
         lanes = [[(folders[ref], versions[ref]) for ref in lane] for lane in self._lanes()]
         upload(lanes, self._writer.wire)
@@ -279,15 +287,14 @@ class Sink:
         """The versions that a run has, after those that others made are noted as its inputs."""
         nodes = [*run.node["outputArtifacts"], *run.node["inputArtifacts"]]
         known = {identity(node): node for node in nodes}
-        wire = self._writer.wire
-        for told in run.origin.get("artifacts", ()):
-            place = (told["collection"], told["digest"])
-            if place in known:
-                continue
-            for node in changes.versions(wire, run.place, told["collection"]):
-                if node["digest"] == told["digest"] and node["state"] == "COMMITTED":
-                    changes.use_artifact(wire, run.place, run.name, node["id"])
-                    known[place] = node
+        told = run.origin.get("artifacts", ())
+        lacking = {(each["collection"], each["digest"]) for each in told} - known.keys()
+        for collection in sorted({collection for collection, _ in lacking}):
+            for node in self._writer.versions(run.place, collection):
+                found = (collection, node["digest"])
+                if found in lacking and node["state"] == "COMMITTED":
+                    changes.use_artifact(self._writer.wire, run.place, run.name, node["id"])
+                    known[found] = node
         return known
 
     def _note_others(self, run: RunNode, known: Mapping[tuple[str, str], Node]) -> None:
