@@ -120,7 +120,7 @@ def survives(server: Server, folder: Path, kill: Kill, moments: list[float]) -> 
             place = target.format(f"killed{number}")
             killed_after(SLOW_START + share * (length - SLOW_START), kill, source, place)
             report = migrate(source, place)
-            assert report["verified"] is True
+            assert report["verified"] is True, f"killed after {share:.4f} of {length:.1f} s"
             assert report["runs"]["failed"] == 0
             is_whole(server, source, place)
             assert migrate(source, place)["runs"]["skipped"] == RUNS
