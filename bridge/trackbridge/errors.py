@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 _PASSWORD = re.compile(r"(://[^\s:/?#@]*):(?!\d*(?:[/\s]|$))\S*@")
 """In a URL; digits alone are a port. All up to the last `@`, for signs that should be escaped."""
@@ -53,3 +56,18 @@ class TransientError(BridgeError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+@contextmanager
+def temporary_errors(_: Path | None = None) -> Iterator[None]:
+    """Turns errors of the system about files on their way elsewhere into one for a person.
+
+    The names of such files, as of the one that may be given, say nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"a temporary file cannot be written ({error.strerror or error}); make room, or name"
+            " another folder in TMPDIR"
+        ) from error

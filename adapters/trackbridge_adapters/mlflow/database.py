@@ -17,6 +17,7 @@ from trackbridge.errors import (
     IntegrityError,
     NotFoundError,
     TransientError,
+    temporary_errors,
 )
 from trackbridge_adapters.mlflow import ENDINGS, disk
 from trackbridge_adapters.mlflow.capabilities import SQL
@@ -123,7 +124,7 @@ class Database:
         for _ in range(ATTEMPTS):
             if self._copied == stamp and self._folder is not None:
                 return Path(self._folder.name, "copy.db")
-            with disk.temporary_errors():
+            with temporary_errors():
                 folder = tempfile.TemporaryDirectory(prefix="trackbridge-")
             copy = Path(folder.name, "copy.db")
             copy_file(self.path, copy)
@@ -159,7 +160,7 @@ class Database:
 def copy_file(file: Path, copy: Path) -> None:
     """Copy a file into a temporary folder."""
     with _opened(file) as data:
-        disk.write(copy, data, disk.temporary_errors)
+        disk.write(copy, data, temporary_errors)
 
 
 def _opened(path: Path) -> BinaryIO:

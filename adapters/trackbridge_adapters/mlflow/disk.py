@@ -23,18 +23,6 @@ def system_errors(place: Path) -> Iterator[None]:
         raise translated(Path(os.fsdecode(error.filename or place)), error) from error
 
 
-@contextmanager
-def temporary_errors(_: Path | None = None) -> Iterator[None]:
-    """The same for files on their way elsewhere, whose own names say nothing to a person."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"a temporary file cannot be written ({error.strerror}); make room, or name another"
-            " folder in TMPDIR"
-        ) from error
-
-
 def translated(path: Path, error: OSError) -> BridgeError:
     """The project's error for one of the system about a file to be written."""
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):

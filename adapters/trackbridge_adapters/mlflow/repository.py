@@ -19,6 +19,7 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
     UnsupportedError,
+    temporary_errors,
 )
 from trackbridge_adapters.mlflow import artifacts, disk
 
@@ -88,7 +89,7 @@ class Repository:
         parent, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="trackbridge-") as folder:
             copy = Path(folder, name)
-            disk.write(copy, data, disk.temporary_errors)
+            disk.write(copy, data, temporary_errors)
             self._do(lambda repo: repo.log_artifact(str(copy), parent or None))
 
     def delete(self) -> None:

@@ -21,8 +21,9 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
     UnsupportedError,
+    temporary_errors,
 )
-from trackbridge_adapters.mlflow.disk import BLOCK, temporary_errors
+from trackbridge_adapters.mlflow.disk import BLOCK
 from trackbridge_adapters.mlflow.repository import (
     BUSY,
     HTTP_RETRIES,

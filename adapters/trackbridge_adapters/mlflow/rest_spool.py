@@ -19,7 +19,7 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, FileRef, Row, RunRef
 from trackbridge.columns import split
 from trackbridge.digest import point_hashes
-from trackbridge.errors import DuplicatePointsError
+from trackbridge.errors import DuplicatePointsError, temporary_errors
 from trackbridge.schema import TABLES
 from trackbridge_adapters.mlflow import disk
 from trackbridge_adapters.mlflow.artifacts import inside
@@ -59,7 +59,7 @@ class Spool:
         """Keep the bytes of a file; a later one of the same name replaces it."""
         inside(Path(), file.path)
         copy = self._folder / f"file-{len(self.files)}"
-        disk.write(copy, data, disk.temporary_errors)
+        disk.write(copy, data, temporary_errors)
         self.files.append(Waiting(file, copy))
 
     def check_points(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
@@ -20,7 +18,7 @@ from trackbridge_adapters.wandb.service.files import open_listed
 from trackbridge_adapters.wandb.service.node import RunNode, moment
 from trackbridge_adapters.wandb.service.pages import Pages, Place, named
 from trackbridge_adapters.wandb.service.streams import Streams, fetched
-from trackbridge_adapters.wandb.service.temporary import temporary_errors
+from trackbridge_adapters.wandb.service.temporary import copied
 from trackbridge_adapters.wandb.service.wire import Wire
 
 TOGETHER = 8
@@ -93,16 +91,7 @@ class Histories:
             head = _block(data, LARGE)
             if len(head) < LARGE:
                 return pa.BufferReader(head)
-            with temporary_errors():
-                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
-                try:
-                    file.write(head)
-                    shutil.copyfileobj(data, file, LARGE)
-                    file.seek(0)
-                except BaseException:
-                    file.close()
-                    raise
-            return pa.PythonFile(file, "r")
+            return pa.PythonFile(copied(data, head), "r")
 
     def _decoded(self, export: Export, file: pa.NativeFile) -> Iterator[Batch]:
         try:

@@ -1,20 +1,25 @@
-"""Errors of the system about files on their way elsewhere, in the project's terms."""
+"""Streams on their way elsewhere, kept on disk meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import tempfile
+from typing import BinaryIO, cast
 
-from trackbridge.errors import ConfigError
+from trackbridge.errors import temporary_errors
+
+BLOCK = 1 << 20
 
 
-@contextmanager
-def temporary_errors() -> Iterator[None]:
-    """Names of such files say nothing to a person; what is read meanwhile has errors of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"a temporary file cannot be written ({error.strerror or error}); make room, or name"
-            " another folder in TMPDIR"
-        ) from error
+def copied(data: BinaryIO, begun: bytes = b"") -> BinaryIO:
+    """What was read of a stream already, and its rest, in a file that goes with its handle."""
+    with temporary_errors():
+        copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it is given away
+        try:
+            copy.write(begun)
+            shutil.copyfileobj(data, copy, BLOCK)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+    return copy

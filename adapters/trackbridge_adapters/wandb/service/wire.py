@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from trackbridge.errors import (
 from trackbridge_adapters.wandb.service import answers
 from trackbridge_adapters.wandb.service.login import Login
 from trackbridge_adapters.wandb.service.pace import Pace, wish
-from trackbridge_adapters.wandb.service.temporary import temporary_errors
+from trackbridge_adapters.wandb.service.temporary import copied
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
@@ -146,7 +145,7 @@ class Wire:
         if size is not None:
             self._upload(self._absolute(url), data, size, headers)
             return
-        with _copied(data) as copy:  # storage takes nothing without a length
+        with copied(data) as copy:  # storage takes nothing without a length
             self._upload(self._absolute(url), copy, _left(copy) or 0, headers)
 
     def _upload(self, url: str, data: BinaryIO, size: int, headers: Sequence[str]) -> None:
@@ -314,19 +313,6 @@ def _left(data: BinaryIO) -> int | None:
     except (OSError, AttributeError):
         return None
     return end - here
-
-
-def _copied(data: BinaryIO) -> BinaryIO:
-    with temporary_errors():
-        copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it is given away
-        try:
-            while block := data.read(BLOCK):
-                copy.write(block)
-            copy.seek(0)
-        except BaseException:
-            copy.close()
-            raise
-    return copy
 
 
 def _unreachable(place: str, error: OSError | ValueError) -> BridgeError:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunInfo, RunKey, RunRef
 from trackbridge.columns import split
 from trackbridge.digest import Digests
-from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
@@ -33,7 +33,6 @@ from trackbridge_adapters.wandb.service.pages import (
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
 from trackbridge_adapters.wandb.service.shared import HIDDEN
-from trackbridge_adapters.wandb.service.temporary import temporary_errors
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
 from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
