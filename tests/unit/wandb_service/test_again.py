@@ -57,6 +57,12 @@ def migrate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Migrate:
     return move
 
 
+def another_past(run: MadeRun) -> MadeRun:
+    """The same run with other values, so that it cannot go on where it was."""
+    run.tables["metrics"] = [{**p, "value": p["value"] + 1} for p in run.tables["metrics"]]
+    return run
+
+
 def names(server: Server) -> list[str]:
     return sorted(set(server.state.projects["team", "p"].runs) - {"trackbridge-store"})
 
@@ -95,9 +101,7 @@ def test_a_run_of_which_half_arrived_is_ended(server: Server, migrate: Migrate) 
 
 def test_a_run_whose_past_is_another_one_gets_a_new_id(server: Server, migrate: Migrate) -> None:
     migrate(run_of(5))
-    run = run_of(5)
-    run.tables["metrics"] = [{**p, "value": p["value"] + 1} for p in run.tables["metrics"]]
-    report = migrate(run)
+    report = migrate(another_past(run_of(5)))
     assert (report.updated, names(server)) == (1, ["abc-r2"])
     assert len(server.run("team/p/abc-r2").history) == 5
     migrate(run_of(3))
@@ -180,12 +184,6 @@ def test_a_run_of_somebody_else_is_in_the_way(server: Server, migrate: Migrate) 
     with pytest.raises(AssertionError, match="was not written by Trackbridge"):
         migrate(run_of(5))
     assert names(server) == ["abc"]
-
-
-def another_past(run: MadeRun) -> MadeRun:
-    """The same run with other values, so that it cannot go on where it was."""
-    run.tables["metrics"] = [{**p, "value": p["value"] + 1} for p in run.tables["metrics"]]
-    return run
 
 
 def called(run_id: str, run: MadeRun) -> MadeRun:

@@ -60,9 +60,7 @@ class RunNode:
         self.damage: list[str] = []
         self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
         self.summary = self._tree("summaryMetrics")
-        self.origin = _origin(self.config)
-        if self.name not in generations(str(self.origin.get("id", self.name))):
-            self.origin = {}  # the config of a run that was brought there, copied by another one
+        self.origin = _origin(self.config, self.name)
         if self.carried:  # and compared with what was promised
             self.config, self.summary = map(canonical_tree, (self.config, self.summary))
         for field, what in UNCOUNTED.items():
@@ -348,13 +346,16 @@ def _value_of(entry: Json) -> Json:
     return entry["value"] if isinstance(entry, dict) and "value" in entry else entry
 
 
-def _origin(config: Tree) -> dict[str, Any]:
-    """Our own entry; empty for a run that was not brought there."""
+def _origin(config: Tree, name: str) -> dict[str, Any]:
+    """Our own entry; empty for a run that was not brought there.
+
+    Other entries may look like ours, and people copy configs of runs that were brought there.
+    """
     entry = _plain(config.get(ORIGIN))
     try:
         if isinstance(entry, dict) and RunKey.parse(str(entry.get("run_key"))):
-            return entry
-    except IntegrityError:  # an entry of the run's own that only looks like ours
+            return entry if name in generations(str(entry.get("id", name))) else {}
+    except IntegrityError:
         pass
     return {}
 

@@ -63,20 +63,11 @@ class Service:
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         self._files.forget()
-        meant = set(query.run_ids)
         found: dict[RunRef, RunInfo] = {}
-        halves: set[RunRef] = set()
-        for place in self._places(query):
-            for filters in _filters(query):
-                for run in self._runs(place, filters):
-                    if meant and run.ref.run_id not in meant:
-                        continue  # it is called like a later generation of one that is meant
-                    if run.unfinished and run.ref in found and run.ref not in halves:
-                        continue  # one that was to replace the run that is there as a whole
-                    (halves.add if run.unfinished else halves.discard)(run.ref)
-                    found[run.ref] = run.info()
-                    self._lines[run.ref] = run.live + run.samples + run.console_lines
-                    self._files.listed(run)
+        for run in _without_halves(self._meant(query)):
+            found[run.ref] = run.info()
+            self._lines[run.ref] = run.live + run.samples + run.console_lines
+            self._files.listed(run)
         for info in found.values():
             if not query.since or (info.started and info.started >= query.since):
                 yield info
@@ -120,6 +111,15 @@ class Service:
             self._check_any(places)
         return [place for place in places if not query.projects or str(place) in query.projects]
 
+    def _meant(self, query: Query) -> Iterator[RunNode]:
+        """The runs that a query means, in all of their generations."""
+        meant = set(query.run_ids)
+        for place in self._places(query):
+            for filters in _filters(query):
+                for run in self._runs(place, filters):
+                    if not meant or run.ref.run_id in meant:  # some are called like a generation
+                        yield run
+
     def _check_any(self, places: Collection[Place]) -> None:
         if not places:
             raise NotFoundError(
@@ -140,10 +140,8 @@ class Service:
 
     def _these(self, place: Place, run_ids: Sequence[str]) -> list[RunNode]:
         """Runs of a project as they are now, which have to be there; at most a page of them."""
-        found: dict[RunRef, RunNode] = {}
-        for run in self._runs(place, of_any_generation(run_ids)):
-            if not run.unfinished or run.ref not in found or found[run.ref].unfinished:
-                found[run.ref] = run
+        runs = _without_halves(self._runs(place, of_any_generation(run_ids)))
+        found = {run.ref: run for run in runs}
         missing = set(run_ids) - {ref.run_id for ref in found}
         if missing:
             raise NotFoundError(
@@ -179,6 +177,17 @@ class Service:
         if wanted & {"artifacts", "files"}:
             return self._files.with_entries(runs)
         return map(Contents, runs)
+
+
+def _without_halves(runs: Iterable[RunNode]) -> Iterator[RunNode]:
+    """Without those that are half uploaded, where they were to replace one that is there whole."""
+    whole: set[RunRef] = set()
+    for run in runs:
+        if not run.unfinished:
+            whole.add(run.ref)
+        elif run.ref in whole:
+            continue
+        yield run
 
 
 def _filters(query: Query) -> Iterator[dict[str, Any]]:

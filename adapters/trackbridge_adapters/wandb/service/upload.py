@@ -107,7 +107,7 @@ def _sync(folders: Sequence[Path], login: Login) -> None:
 
 
 def _run(folders: Sequence[Path], login: Login, log: SyncLog) -> str:
-    """What the client says; it is stopped when it only gives up run after run."""
+    """What the client says; it ends with us (see `CLIENT`)."""
     alive, ours = os.pipe()
     with os.fdopen(ours, "wb"), os.fdopen(alive) as stdin:
         process = subprocess.Popen(
@@ -124,6 +124,7 @@ def _run(folders: Sequence[Path], login: Login, log: SyncLog) -> str:
 
 
 def _watched(process: subprocess.Popen[str], folders: Sequence[Path], log: SyncLog) -> str:
+    """What the client says; it is stopped when it only gives up run after run."""
     with process:
         try:
             while True:
