@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb_server import Server, client, runs
+from wandb_server import Server, client, operations, runs
 
 import trackbridge
 from trackbridge_adapters.wandb.service.pages import NEW
@@ -34,3 +34,18 @@ def test_what_a_server_lacks_is_left_out_and_named(
     assert report.verified
     assert report.points == 10  # loss and _runtime
     assert sum("does not count them" in text for text in report.damage) == 2
+
+
+def test_a_server_that_does_not_count_runs_is_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client.script(server, LOGGED)
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    project = operations._project
+
+    def older(*given: Any) -> dict[str, Any]:
+        return {name: field for name, field in project(*given).items() if name != "runCount"}
+
+    monkeypatch.setattr(operations, "_project", older)
+    report = trackbridge.migrate(f"wandb:{server.address}/team/p", f"archive:{tmp_path}/archive")
+    assert (report.verified, report.copied, report.damage) == (True, 1, [])

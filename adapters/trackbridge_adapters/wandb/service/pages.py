@@ -51,15 +51,16 @@ NEW = {
     "parquetHistory": 'parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }',
     "eventsLineCount": "eventsLineCount",
     "logLineCount": "logLineCount",
+    "runCount": "runCount(filters: $filters)",
 }
-"""Fields of a run that servers of some years ago may lack, as they are asked for."""
+"""Fields of runs and their lists that servers of some years ago may lack, as they are asked for."""
 
 RUNS = f"""
 query TrackbridgeRuns(
   $entity: String!, $project: String!, $filters: JSONString, $after: String, $first: Int
 ) {{
   project(name: $project, entityName: $entity) {{
-    runCount(filters: $filters)
+    {NEW["runCount"]}
     runs(filters: $filters, order: "+created_at", after: $after, first: $first) {{
       edges {{ node {{ ...TrackbridgeRun }} }} {MORE}
     }}
@@ -164,7 +165,7 @@ class Pages:
 
     def __init__(self, wire: Asking) -> None:
         self.lacking: set[str] = set()
-        """Fields of runs that the server turned out not to have."""
+        """Names in `NEW` that the server turned out not to have."""
         self._wire = wire
         self._first = PAGE
 
@@ -187,7 +188,7 @@ class Pages:
 
             def connection(data: Node, counts: list[int] = counts) -> Node:
                 project = _there(data["project"], str(place))
-                counts.append(project["runCount"] or 0)
+                counts.append(project.get("runCount") or 0)
                 return dict(project["runs"])
 
             for node in self._of_any_server(variables, connection, str(place)):
