@@ -392,8 +392,11 @@ class Metered(Protocol):
         """How many may be sent a second, cautiously where nobody has said."""
         ...
 
-    def calls(self, runs: Sequence[RunInfo]) -> int:
-        """About how many moving these runs takes: out of a reader, into a writer and back."""
+    def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
+        """About how many moving these runs takes: out of a reader, into a writer and back.
+
+        `versions` of artifacts is how many rows of `artifacts` a writer is given.
+        """
         ...
 
 

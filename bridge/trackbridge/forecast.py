@@ -70,7 +70,7 @@ def forecast(
     placing.check_apart(runs)
     losses = Losses(meant.losses())
     progress.begin(len(runs), sum(info.points for info in runs))
-    points = count = size = 0
+    points = count = size = versions = 0
     for chunk in chunked(runs):
         moved = translation(writer, [info.key for info in chunk.runs])
         overlay = Overlay(reader, chunk.runs)
@@ -91,8 +91,8 @@ def forecast(
                 size += sum(row["size"] or 0 for row, gone in zip(rows, missing) if not gone)
                 losses.add("files without bytes", example(lost), len(lost))
         moved.present()
-        for _ in moved.finish():
-            pass
+        for batch in moved.finish():
+            versions += batch.data.num_rows if batch.table == "artifacts" else 0
         losses.merge(moved.losses.list())
         progress.runs(len(chunk.runs))
     renamed = shared.renamed(writer)
@@ -109,7 +109,7 @@ def forecast(
         + size / BYTES_PER_SECOND
     )
     metered = [store for store in (reader, writer) if isinstance(store, Metered)]
-    calls = [(store.calls(meant.runs), store.calls_per_second) for store in metered]
+    calls = [(store.calls(meant.runs, versions), store.calls_per_second) for store in metered]
     seconds = max(seconds, sum(number / rate for number, rate in calls))
     return Forecast(
         runs=len(runs),

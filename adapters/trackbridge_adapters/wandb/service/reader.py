@@ -55,7 +55,7 @@ class Service:
     def calls_per_second(self) -> float:
         return self.wire.per_second or CALLS_PER_SECOND
 
-    def calls(self, runs: Sequence[RunInfo]) -> int:
+    def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
         """For the listing, and for reading; lines of streams are known of runs that were listed."""
         lines = sum(self._lines.get(info.ref, 0) for info in runs)
         lists = sum(info.files // PAGE for info in runs)

@@ -37,6 +37,8 @@ from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A
 from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
+CALLS_OF_A_JOB = 20
+"""For what is listed, and for what belongs to no run (measured)."""
 NOTE = "Kept by Trackbridge: what this server does not show of the projects brought to it."
 
 
@@ -53,13 +55,10 @@ class WritableService(Service):
     def advice(self) -> str:
         return ""
 
-    def calls(self, runs: Sequence[RunInfo]) -> int:
-        """What the client sends for each run, and for reading it back.
-
-        Of artifacts only this is known beforehand: a run that has files may have one.
-        """
-        versions = CALLS_OF_A_VERSION * sum(bool(info.files) for info in runs)
-        return CALLS_OF_A_RUN * len(runs) + versions + 3 * ceil(len(runs) / PAGE)
+    def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
+        """What the client sends, and we: to find out what is there, and to read it back."""
+        uploads = CALLS_OF_A_RUN * len(runs) + CALLS_OF_A_VERSION * versions
+        return CALLS_OF_A_JOB + uploads + 3 * ceil(len(runs) / PAGE)
 
     def target(self, key: RunKey) -> RunRef:
         own = key.kind == "wandb" and not key.instance
