@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -15,14 +15,13 @@ from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import Progress, Silence, compare_apart
 from trackbridge.errors import (
-    BridgeError,
     ConfigError,
     IntegrityError,
     NotFoundError,
-    TransientError,
 )
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.gone import Gone, Search, remember
+from trackbridge.isolation import Outcome, move_apart
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
@@ -31,7 +30,7 @@ from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
 from trackbridge.schema import SHARED
-from trackbridge.transfer import Moved, move
+from trackbridge.transfer import Moved
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def migrate(
         )
     else:
         results = (
-            (chunk, _move_all(reader, writer, chunk, files, job.progress.points))
+            (chunk, move_apart(reader, writer, chunk, files, job.progress.points))
             for chunk in chunks
         )
     for chunk, outcomes in results:
@@ -158,41 +157,10 @@ class _Stores:
     files: FileChoice
 
 
-@dataclass
-class _Outcome:
-    """A chunk, or a part of one, that was moved or failed."""
-
-    chunk: Chunk
-    moved: Moved | None
-    error: str = ""
-
-
-def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[_Outcome]]:
+def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:
     reader = open_reader(stores.source, stores.source_options)
     writer = open_writer(stores.target, stores.target_options)
-    return chunk, list(_move_all(reader, writer, chunk, stores.files, lambda points: None))
-
-
-def _move_all(
-    reader: Reader,
-    writer: Writer,
-    chunk: Chunk,
-    files: FileChoice,
-    tell: Callable[[int], object],
-) -> Iterator[_Outcome]:
-    """Move a chunk; one that fails is halved until the run at fault stands alone."""
-    try:
-        yield _Outcome(chunk, persist(lambda: move(reader, writer, chunk.runs, tell, files)))
-    except ConfigError:
-        raise
-    except TransientError as error:  # run by run it would only take longer
-        yield from (_Outcome(Chunk((run,)), None, str(error)) for run in chunk.runs)
-    except BridgeError as error:
-        if len(chunk.runs) == 1:
-            yield _Outcome(chunk, None, str(error))
-            return
-        for half in chunk.halves():
-            yield from _move_all(reader, writer, half, files, tell)
+    return chunk, list(move_apart(reader, writer, chunk, stores.files, lambda points: None))
 
 
 class _Job:
@@ -374,7 +342,7 @@ class _Job:
         else:
             yield from lost
 
-    def settle(self, chunk: Chunk, outcomes: Iterable[_Outcome]) -> None:
+    def settle(self, chunk: Chunk, outcomes: Iterable[Outcome]) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
         for outcome in outcomes:
             if outcome.moved is None:

@@ -31,10 +31,10 @@ class Chunk:
     def points(self) -> int:
         return sum(info.points for info in self.runs)
 
-    def halves(self) -> tuple[Chunk, Chunk]:
-        """Two chunks that together are this one; it must have more than one run."""
+    def halves(self) -> list[Chunk]:
+        """Two chunks that together are this one, as far as it has as many runs."""
         middle = len(self.runs) // 2
-        return Chunk(self.runs[:middle]), Chunk(self.runs[middle:])
+        return [Chunk(runs) for runs in (self.runs[:middle], self.runs[middle:]) if runs]
 
 
 def chunked(runs: Iterable[RunInfo]) -> Iterator[Chunk]:

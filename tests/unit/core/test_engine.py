@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,7 +18,7 @@ from unit.core.stores import NOTHING_CHANGES, edit, native, peek, seed, stores
 
 import trackbridge
 from trackbridge import plan
-from trackbridge.adapter import Batch, FileRef, Query, RunKey
+from trackbridge.adapter import Batch, FileRef, Query, RunKey, RunRef
 from trackbridge.engine import Failure, Report
 from trackbridge.errors import (
     BridgeError,
@@ -423,20 +423,43 @@ def test_faults_that_pass_are_waited_for(
     assert trackbridge.verify(source, target).holds
 
 
+MANY = [f"many{number:02}" for number in range(30)]
+
+
 def test_a_fault_that_does_not_pass_fails_the_chunk_after_some_attempts(
     pair: tuple[str, str], wrong: Faults, waits: list[float]
 ) -> None:
     home, away = pair
+    seed(home, [sample(name) for name in MANY])
 
     def down() -> None:
         raise TransientError("the server is down")
 
     wrong.of["commit"] = down
     report = trackbridge.migrate(f"memory:{home}", f"faulty:{away}")
-    assert counts(report) == (0, 0, 0, 3)
+    assert counts(report) == (0, 0, 0, 33)
     assert {failure.error for failure in report.failures} == {"the server is down"}
-    assert wrong.calls["commit"] <= 6, "a dead server is not asked once more for every run"
+    assert wrong.calls["commit"] <= 6 + 3 * 2, "a dead server is not asked for every run"
     assert not memory.STORES[away].runs
+
+
+def test_what_a_server_never_gives_holds_up_its_own_run_alone(
+    pair: tuple[str, str], wrong: Faults, waits: list[float]
+) -> None:
+    home, away = pair
+    seed(home, [sample(name) for name in MANY])
+    bad = {"many00", "many01", "many17", "run3"}
+
+    def broken(refs: Sequence[RunRef], *tables: Any) -> None:
+        for name in sorted(bad & {ref.run_id.rpartition("/")[2] for ref in refs}):
+            raise TransientError(f"{name}: answered 500")
+
+    wrong.of["read_runs"] = broken
+    report = trackbridge.migrate(f"faulty:{home}", f"memory:{away}")
+    assert counts(report) == (29, 0, 0, 4)
+    assert {failure.error for failure in report.failures} == {
+        f"{name}: answered 500" for name in bad
+    }
 
 
 @pytest.mark.parametrize("method", ["read_runs", "open_file", "open", "write", "commit"])
