@@ -25,6 +25,8 @@ from trackbridge.errors import IntegrityError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from trackbridge.losses import Loss
+
 Row = dict[str, Any]
 """One row of a table as column -> value; an absent column means null."""
 
@@ -303,12 +305,15 @@ class Presentation:
     `contents` are small files by (owner, path), made from the tables, that only the store's users
     need; their rows of `files` are added by the core. `keys` maps (table, key) of a row that is
     shown under another key to that key, so that what users do to it there is understood.
+    `losses` count what is not shown, or shown as something else, by the presentation itself: that
+    columns and tables are not held is counted by the core.
     """
 
     tables: dict[str, list[Row]]
     files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     contents: dict[tuple[str, str], bytes] = field(default_factory=dict)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
 
 
 class Reader(Protocol):

@@ -201,7 +201,7 @@ def example(rows: list[Row]) -> str:
     if not rows:
         return ""
     row = rows[0]
-    what = next((row[n] for n in ("key", "path", "name", "collection") if row.get(n)), "")
+    what = next((row[n] for n in ("key", "path", "name", "collection", "title") if row.get(n)), "")
     run = row.get("run_id")
     if run and what:
         return f"{run}: {what}"

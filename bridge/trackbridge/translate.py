@@ -113,6 +113,7 @@ class Translation:
             rows = {table: [_bare(row) for row in rows] for table, rows in run.rows.items()}
             rows["metrics"] = [row for _, row in run.last.values()]
             run.shown = self._writer.present(run.key, rows)
+            self.losses.merge(run.shown.losses)
             own = {id(row) for row in rows["metrics"]}
             points = run.shown.tables.get("metrics", [])
             run.shown.tables["metrics"] = [row for row in points if id(row) not in own]

@@ -30,6 +30,7 @@ from trackbridge_adapters.wandb.finding import FOLDER
 from trackbridge_adapters.wandb.folders import open_folder
 from trackbridge_adapters.wandb.marks import HIDDEN
 from trackbridge_adapters.wandb.reader import RunFolders, native_errors
+from trackbridge_adapters.wandb.unseen import unseen
 
 PROJECT = Names(length=128, alphabet=r" -\"$&-.0-9;->@-\[\]-~\u0080-\U0010ffff")
 """Of projects: anything but `/\\#?%:` and control characters, as the client checks (wandb 0.31)."""
@@ -73,7 +74,9 @@ class WritableRunFolders(RunFolders):
         return f"{self._entity}/{name}" if self._entity else name
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
-        return translate.present(key, self.target(key), tables)
+        shown = translate.present(key, self.target(key), tables)
+        shown.losses = unseen(key, tables, shown.tables).list()
+        return shown
 
     def forget(self) -> None:
         """What was known of the folder no longer holds."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from wandb_server import Server
 
 import trackbridge
-from trackbridge.adapter import RunKey
+from trackbridge.adapter import Row, RunKey
 from trackbridge.forecast import forecast
 from trackbridge.registry import open_writer
 from trackbridge.testing import samples
@@ -59,3 +62,54 @@ def test_about_as_many_calls_are_foretold_as_are_sent(
     counts = server.faults.counts()
     sent = sum(count for what, count in counts.items() if what not in STORAGE)
     assert 0.75 * sent < foretold < 1.25 * sent, counts
+
+
+BIG, ROUNDED = str(2**53 + 1), str(2**53)
+MOMENT = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+
+
+def leaf(*path: str, value: str, kind: str) -> Row:
+    return {"key": ".".join(path), "path": json.dumps(path), "value": value, "type": kind}
+
+
+def point(key: str, kind: str, value: str) -> Row:
+    return {"key": key, "step": 0, "row": 0, "time": MOMENT, "kind": kind, "value": value}
+
+
+def losses(found: Any) -> dict[str, tuple[int, str]]:
+    return {loss.kind: (loss.count, loss.example) for loss in found.losses}
+
+
+def test_what_the_server_does_not_show_is_named(target: str) -> None:
+    run = logging("abc", 0)
+    own = {"status": "killed", "ended": MOMENT + timedelta(hours=1), "user": "alice"}
+    run.tables["runs"] = [
+        {"name": "n", "started": MOMENT, "sweep_id": "s", "deleted": False, **own}
+    ]
+    run.tables["params"] = [
+        leaf("big", value=BIG, kind="integer"),
+        leaf("dots.in.it", value="1.0", kind="float"),
+        leaf("dots", "in", "it", value="2", kind="integer"),
+        leaf("with null", value="[1, null]", kind="list"),
+        leaf("empty", value="{}", kind="object"),
+    ]
+    run.tables["summary"] = [leaf("big", value=f"[{BIG}]", kind="list")]
+    run.tables["series"] = [
+        point("nothing", "null", "null"),
+        point("big", "integer", BIG),
+        point("list", "json", "[1, null]"),
+    ]
+    source = store([run])
+    foreseen, report = forecast(source, target), trackbridge.migrate(source, target)
+    assert report.verified
+    upload = "start, end and user shown as those of the upload"
+    assert losses(foreseen) == losses(report)
+    assert losses(report) == {
+        "params not shown": (1, "abc: empty"),
+        "params.value shown otherwise": (1, f"abc: big: {BIG} -> {ROUNDED}"),
+        "runs.sweep_id not shown": (1, "n"),
+        "series not shown": (2, "abc: nothing"),
+        "status shown as failed": (1, "abc: killed"),
+        "summary.value shown otherwise": (1, f"abc: big: [{BIG}] -> [{ROUNDED}]"),
+        upload: (1, f"abc: started {MOMENT}"),
+    }

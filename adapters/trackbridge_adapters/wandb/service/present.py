@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trackbridge.adapter import Presentation, Row, RunKey, RunRef
+from trackbridge.losses import Loss
 from trackbridge_adapters.wandb import jsontext, tables, translate
 from trackbridge_adapters.wandb.encode import extra_of
 from trackbridge_adapters.wandb.points import kind_of
 from trackbridge_adapters.wandb.service.canonical import UNSPELLED, canonical
 from trackbridge_adapters.wandb.service.node import REWRITTEN, UNPLACED
+from trackbridge_adapters.wandb.unseen import unseen
 
 UNTOLD = ("best", "copy")
 """Aggregates that the client leaves out of what it tells of metrics (measured, 0.31)."""
@@ -34,7 +36,15 @@ def present(key: RunKey, ref: RunRef, given: Mapping[str, list[Row]]) -> Present
     found["artifacts"] = [_artifact(row) for row in found["artifacts"]]
     _set_aside(shown)
     found["files"] = [_file(row) for row in found["files"]]
+    shown.losses = [*unseen(key, given, found).list(), *_of_upload(key, given["runs"][0])]
     return shown
+
+
+def _of_upload(key: RunKey, row: Row) -> Iterator[Loss]:
+    """What the server's pages show of the upload; the run's own is in our entry of its config."""
+    own = [f"{name} {row[name]}" for name in ("started", "ended", "user") if row.get(name)]
+    if own:
+        yield Loss("start, end and user shown as those of the upload", 1, f"{key.run_id}: {own[0]}")
 
 
 def _run_row(ref: RunRef, row: Row, given: Row) -> Row:
@@ -43,7 +53,6 @@ def _run_row(ref: RunRef, row: Row, given: Row) -> Row:
         **row,
         "name": row["name"] or ref.run_id,
         "status": "finished" if row["status"] == "finished" else "failed",
-        "sweep_id": None,
         **{name: given.get(name) or None for name in UNPLACED},
         "extra": None,
     }
