@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 
 from joblib import Parallel, delayed
@@ -30,6 +29,7 @@ from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
 from trackbridge.schema import SHARED
+from trackbridge.sorting import Sorting
 from trackbridge.transfer import Moved
 
 
@@ -175,9 +175,6 @@ class _Job:
         self._writer, self._files = writer, files
         self._listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
         self._there = {str(info.key): info for info in self._listed}
-        self._born = {
-            (info.key.kind, info.key.instance, info.key.run_id): info for info in self._listed
-        }
 
     def place(self, reader: Reader, meant: Chosen, renames: Mapping[str, str]) -> list[RunInfo]:
         """The runs that are meant, with keys that say in which project each is to lie."""
@@ -228,27 +225,14 @@ class _Job:
         remember(self._receipts, self._known.keys(), rows, self._writer, there)
 
     def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
-        """The runs that have to be moved, and those in the target that have to be looked at.
-
-        Neither are runs that are proven to be there in their present state, and were not touched.
-        """
-        waiting: list[RunInfo] = []
-        doubtful: list[RunInfo] = []
-        here = {str(info.key) for info in runs}
-        for info in runs:
-            key = str(info.key)
-            there, receipt = self._there.get(key), self._known.get(key)
-            mistaken = self._mistaken(info, here)
-            if mistaken:
-                self._fail(info, mistaken)
-            elif there is None or (receipt and self._is_old(receipt, info)):
-                waiting.append(info)
-            elif receipt is None or receipt.target != there.fingerprint:
-                doubtful.append(info)
-            else:
-                self.report.skipped += 1
-                self._name_damage(_label(info), receipt.damage)
-        return waiting, doubtful
+        """The runs that have to be moved, and those in the target that have to be looked at."""
+        found = Sorting(self._listed, self._known, self._placing, self._files).sort(runs)
+        for info, why in found.mistaken:
+            self._fail(info, why)
+        for info, receipt in found.proven:
+            self.report.skipped += 1
+            self._name_damage(_label(info), receipt.damage)
+        return found.waiting, found.doubtful
 
     def name_undone(self, waiting: Iterable[RunInfo]) -> None:
         """Say which runs will be replaced that were changed in the target since they were proven.
@@ -271,39 +255,6 @@ class _Job:
                 self.losses.add(
                     "edits of runs in the target undone", "/".join(there.ref), kept=False
                 )
-
-    def _is_old(self, receipt: Receipt, info: RunInfo) -> bool:
-        """Whether the run has changed since, or more of its files are wanted than were then."""
-        more = receipt.extent is not None and self._files.extent > tuple(receipt.extent)
-        return more or receipt.fingerprint != info.fingerprint
-
-    def _mistaken(self, info: RunInfo, here: Collection[str]) -> str | None:
-        """Why a run must not be taken for one that is in the target, or the other way round.
-
-        A run keeps its start, so one that began at another time is another run; and one of the same
-        id and start in another project is the same, whose project was renamed.
-        """
-        there = self._there.get(str(info.key))
-        if there is not None:
-            elsewhere = self._placing.elsewhere(info)
-            if elsewhere is not None:
-                return (
-                    f"is in the target already, in project {elsewhere!r}; rename that one there, "
-                    "or take an empty target"
-                )
-            if _starts_alike(info, there) is not False:
-                return None
-            return (
-                f"another run of this id, started {there.started}, is in the target already; "
-                "take another target, or another project for one of them"
-            )
-        there = self._born.get((info.key.kind, info.key.instance, info.key.run_id))
-        if there is None or str(there.key) in here or not _starts_alike(info, there):
-            return None
-        return (
-            f"is in the target already, in project {there.ref.project!r}: its project was renamed "
-            "at the source; rename it back, or move it into an empty target"
-        )
 
     def examine(self, reader: Reader, doubtful: Iterable[RunInfo]) -> Iterator[RunInfo]:
         """Prove runs whose receipts are lost, or that were touched in the target since.
@@ -419,10 +370,3 @@ def _touched(info: RunInfo, result: Comparison) -> str:
         f"was changed in the target after it was proven ({', '.join(found[:1])}); "
         "left as it is: `trackbridge verify` names everything that differs"
     )
-
-
-def _starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
-    """Whether two runs began in the same second, as any store keeps it; None if one is silent."""
-    if one.started is None or other.started is None:
-        return None
-    return abs(one.started - other.started) < timedelta(seconds=1)

@@ -1,0 +1,101 @@
+"""Which runs have to be moved, by what a target has and what receipts say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from trackbridge.adapter import RunInfo
+from trackbridge.filing import FileChoice
+from trackbridge.placing import Placing
+from trackbridge.receipts import Receipt
+
+
+@dataclass
+class Sorted:
+    """Runs of a source by what is to become of them."""
+
+    waiting: list[RunInfo] = field(default_factory=list)
+    """Those that have to be moved."""
+    doubtful: list[RunInfo] = field(default_factory=list)
+    """Those in the target that have to be looked at: no receipt says that they are as they were."""
+    proven: list[tuple[RunInfo, Receipt]] = field(default_factory=list)
+    """Those that are in the target in their present state, and were not touched there."""
+    mistaken: list[tuple[RunInfo, str]] = field(default_factory=list)
+    """Those that would be taken for others, and why: they are not moved."""
+
+
+class Sorting:
+    """Sorts runs, whose keys say where they are to lie, for a target with the runs `there`."""
+
+    def __init__(
+        self,
+        there: Iterable[RunInfo],
+        known: Mapping[str, Receipt],
+        placing: Placing,
+        files: FileChoice,
+    ) -> None:
+        self._there = {str(info.key): info for info in there}
+        self._born = {
+            (info.key.kind, info.key.instance, info.key.run_id): info
+            for info in self._there.values()
+        }
+        self._known, self._placing, self._files = known, placing, files
+
+    def sort(self, runs: Collection[RunInfo]) -> Sorted:
+        found = Sorted()
+        here = {str(info.key) for info in runs}
+        for info in runs:
+            key = str(info.key)
+            there, receipt = self._there.get(key), self._known.get(key)
+            mistaken = self._mistaken(info, here)
+            if mistaken:
+                found.mistaken.append((info, mistaken))
+            elif there is None or (receipt and self._is_old(receipt, info)):
+                found.waiting.append(info)
+            elif receipt is None or receipt.target != there.fingerprint:
+                found.doubtful.append(info)
+            else:
+                found.proven.append((info, receipt))
+        return found
+
+    def _is_old(self, receipt: Receipt, info: RunInfo) -> bool:
+        """Whether the run has changed since, or more of its files are wanted than were then."""
+        more = receipt.extent is not None and self._files.extent > tuple(receipt.extent)
+        return more or receipt.fingerprint != info.fingerprint
+
+    def _mistaken(self, info: RunInfo, here: Collection[str]) -> str | None:
+        """Why a run must not be taken for one that is in the target, or the other way round.
+
+        A run keeps its start, so one that began at another time is another run; and one of the same
+        id and start in another project is the same, whose project was renamed.
+        """
+        there = self._there.get(str(info.key))
+        if there is not None:
+            elsewhere = self._placing.elsewhere(info)
+            if elsewhere is not None:
+                return (
+                    f"is in the target already, in project {elsewhere!r}; rename that one there, "
+                    "or take an empty target"
+                )
+            if _starts_alike(info, there) is not False:
+                return None
+            return (
+                f"another run of this id, started {there.started}, is in the target already; "
+                "take another target, or another project for one of them"
+            )
+        there = self._born.get((info.key.kind, info.key.instance, info.key.run_id))
+        if there is None or str(there.key) in here or not _starts_alike(info, there):
+            return None
+        return (
+            f"is in the target already, in project {there.ref.project!r}: its project was renamed "
+            "at the source; rename it back, or move it into an empty target"
+        )
+
+
+def _starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
+    """Whether two runs began in the same second, as any store keeps it; None if one is silent."""
+    if one.started is None or other.started is None:
+        return None
+    return abs(one.started - other.started) < timedelta(seconds=1)
