@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import trackbridge
+from trackbridge.engine import Report
+from trackbridge.registry import open_writer
+from trackbridge.testing.made import MadeRun, deliver
 from trackbridge_adapters.wandb.service.login import Login
 
 if TYPE_CHECKING:
@@ -16,6 +21,9 @@ if TYPE_CHECKING:
 
 SECRET = "f00dfeed" * 5
 """An API key that no message may show."""
+
+NUMBERS = itertools.count()
+Migrate = Callable[..., Report]
 
 CONTRACT = "tests/unit/wandb_service/test_contract.py"
 
@@ -36,6 +44,26 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
     with started(tmp_path / "server") as server:
         yield server
+
+
+@pytest.fixture
+def migrate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Migrate:
+    """Brings runs, in the state that they are in, from one store to the server."""
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    source = f"memory:brought-{next(NUMBERS)}"
+
+    def move(*runs: MadeRun, target: str = "team/p") -> Report:
+        writer = open_writer(source)
+        with writer.open([run.key for run in runs]) as sink:
+            deliver(writer, sink, runs)
+            sink.commit()
+        place = f"wandb:{server.address}/{target}"
+        report = trackbridge.migrate(source, place)
+        assert report.verified, report.failures
+        assert trackbridge.verify(source, place).holds
+        return report
+
+    return move
 
 
 class Canned:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import io
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from faulty import fill_disk
+from unit.wandb_service.conftest import Migrate
 from wandb_server import Server, runs
 from wandb_server.state import Run
 
 import trackbridge
 from trackbridge.adapter import SHARED_FILE, STORE, FileRef, Query, RunKey
-from trackbridge.engine import Report
 from trackbridge.errors import ConfigError
 from trackbridge.registry import open_writer
 from trackbridge.testing import samples
@@ -25,7 +24,6 @@ from trackbridge.testing.made import MadeRun, deliver
 pytest.importorskip("wandb")
 NUMBERS = itertools.count()
 KEY = RunKey("wandb", "", "team/p", "abc")
-Migrate = Callable[[MadeRun], Report]
 
 
 def run_of(calls: int, **changes: Any) -> MadeRun:
@@ -35,26 +33,6 @@ def run_of(calls: int, **changes: Any) -> MadeRun:
     run.tables["tags"] = [{"key": "one"}, {"key": "two"}]
     run.tables["runs"][0] |= {"notes": "something", "group": "g", "job_type": "train", **changes}
     return run
-
-
-@pytest.fixture
-def migrate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Migrate:
-    """Brings a run, in the state that it is in, from one store to the server."""
-    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
-    source = f"memory:again-{next(NUMBERS)}"
-
-    def move(run: MadeRun) -> Report:
-        writer = open_writer(source)
-        with writer.open([run.key]) as sink:
-            deliver(writer, sink, [run])
-            sink.commit()
-        target = f"wandb:{server.address}/team/p"
-        report = trackbridge.migrate(source, target)
-        assert report.verified, report.failures
-        assert trackbridge.verify(source, target).holds
-        return report
-
-    return move
 
 
 def another_past(run: MadeRun) -> MadeRun:

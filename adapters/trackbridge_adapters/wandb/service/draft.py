@@ -13,9 +13,12 @@ import pyarrow.compute as pc
 from trackbridge.adapter import SIDECAR, Batch, Row, RunKey, RunRef
 from trackbridge.digest import Digests
 from trackbridge_adapters.wandb import calls, draft, names, runfiles
+from trackbridge_adapters.wandb.encode import aliases_of
 from trackbridge_adapters.wandb.records import Record
 from trackbridge_adapters.wandb.service.capabilities import CONSOLE
+from trackbridge_adapters.wandb.service.claims import Alias, Began, Claimed, Version, began
 from trackbridge_adapters.wandb.service.node import TEXTS, TIMES, RunNode
+from trackbridge_adapters.wandb.service.pages import Place
 
 STDOUT = 1
 POINTS = ("metrics", "series")
@@ -31,7 +34,15 @@ class Draft(draft.Draft):
     def __init__(self, out: Path, key: RunKey, ref: RunRef) -> None:
         super().__init__(out, key, ref)
         self._origin = ref.run_id
+        self._place = Place.of(ref.project)
         self._known = 0
+        self._entries: list[dict[str, Any]] = []
+        self.last: set[Alias] = set()
+        """Aliases that no run which began later claims."""
+        self.before: Claimed = {}
+        """What the run had before."""
+        self.given: set[Alias] = set()
+        """Aliases that are given on the upload: the last ones that it did not have before."""
 
     @property
     def name(self) -> str:
@@ -90,8 +101,33 @@ class Draft(draft.Draft):
         return max((row + 1 for row in last if row is not None), default=0)
 
     @property
+    def began(self) -> Began:
+        return began(self.rows["runs"][0].get("started"), self._origin)
+
+    @property
     def collections(self) -> set[str]:
         return {row["collection"] for row in self.rows["artifacts"]}
+
+    @property
+    def aliases(self) -> set[Alias]:
+        """What it claims for its versions."""
+        return {
+            Alias(self._place, row["collection"], name)
+            for row in self.rows["artifacts"]
+            for name in aliases_of(row)
+        }
+
+    def _artifacts(self) -> Iterator[Any]:
+        for record in super()._artifacts():
+            artifact = record.artifact
+            self._entries.append(_entry(artifact))
+            version = Version(self._place, artifact.name, artifact.digest)
+            new = self.last - self.before.get(version, set())
+            names = [name for name in artifact.aliases if version.called(name) in new]
+            self.given |= set(map(version.called, names))
+            del artifact.aliases[:]
+            artifact.aliases.extend(names)
+            yield record
 
     def _told(self, artifacts: list[Any]) -> dict[str, Any]:
         [row] = self.rows["runs"]
@@ -99,7 +135,7 @@ class Draft(draft.Draft):
         told |= {name: row[name].isoformat() for name in TIMES if row.get(name)}
         told |= {"id": self._origin, "rows": self._rows}
         if artifacts:
-            told["artifacts"] = [_entry(record.artifact) for record in artifacts]
+            told["artifacts"] = self._entries
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own
             told["summary"] = [_path(row) for row in self.rows["summary"]]
         return told

@@ -60,7 +60,7 @@ class RunNode:
         self.damage: list[str] = []
         self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
         self.summary = self._tree("summaryMetrics")
-        self.origin = _origin(self.config, self.name)
+        self.origin = _origin(_plain(self.config.get(ORIGIN)), self.name)
         if self.carried:  # and compared with what was promised
             self.config, self.summary = map(canonical_tree, (self.config, self.summary))
         for field, what in UNCOUNTED.items():
@@ -346,12 +346,21 @@ def _value_of(entry: Json) -> Json:
     return entry["value"] if isinstance(entry, dict) and "value" in entry else entry
 
 
-def _origin(config: Tree, name: str) -> dict[str, Any]:
+def origin_of(config: str | None, name: str) -> dict[str, Any]:
+    """Our own entry in the config of a run of which nothing else is known."""
+    try:
+        entries = json.loads(config or "{}")
+    except ValueError:
+        return {}
+    entry = entries.get(ORIGIN) if isinstance(entries, dict) else None
+    return _origin(entry.get("value") if isinstance(entry, dict) else None, name)
+
+
+def _origin(entry: Any, name: str) -> dict[str, Any]:
     """Our own entry; empty for a run that was not brought there.
 
     Other entries may look like ours, and people copy configs of runs that were brought there.
     """
-    entry = _plain(config.get(ORIGIN))
     try:
         if isinstance(entry, dict) and RunKey.parse(str(entry.get("run_key"))):
             return entry if name in generations(str(entry.get("id", name))) else {}

@@ -87,6 +87,13 @@ OF_PROJECT = {
 }
 MEANT = {"meant": _listed(_PROJECT, "meant", "runs(filters: $filters, ", "name")}
 """Whether there are runs that meet a filter."""
+TOLD = {
+    "told": _listed(
+        *(_PROJECT, "told", 'runs(filters: $filters, order: "+created_at", '),
+        "name createdAt config",
+    )
+}
+"""What runs say of themselves, in the order in which they were made."""
 OLDER = {
     "about": Part(_PROJECT, "id description createdAt"),
     "sweeps": _listed(_PROJECT, "sweeps", "sweeps(", "id name state bestLoss config"),

@@ -24,7 +24,7 @@ def version_of(node: Node, number: int) -> Version:
         digest=node["digest"] or "",
         description=node["description"] or "",
         metadata=_metadata(node["metadata"]),
-        aliases=sorted(_aliases(node)),
+        aliases=sorted(own_aliases(node)),
         tags=[tag["name"] for tag in node["tags"] or ()],
     )
     record.manifest.storage_policy = tables.POLICY["storage_policy"]
@@ -91,7 +91,8 @@ def input_row(node: Node) -> Row:
     }
 
 
-def _aliases(node: Node) -> Iterator[str]:
+def own_aliases(node: Node) -> Iterator[str]:
+    """Of a version in the collection that it was logged to, not those of registries."""
     own = _place(node["artifactSequence"])
     for alias in node["aliases"] or ():
         if _place(alias["artifactCollection"]) == own:

@@ -8,6 +8,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +21,11 @@ from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
+from trackbridge_adapters.wandb.service.claims import Claims
 from trackbridge_adapters.wandb.service.draft import Draft
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
-    Node,
     Place,
     generations,
     of_any_generation,
@@ -32,9 +33,10 @@ from trackbridge_adapters.wandb.service.pages import (
 )
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
+from trackbridge_adapters.wandb.service.settling import Settling
 from trackbridge_adapters.wandb.service.shared import HIDDEN
+from trackbridge_adapters.wandb.service.shared_pages import SharedPages
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
-from trackbridge_adapters.wandb.service.versions import identity, said
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
 CALLS_OF_A_JOB = 20
@@ -91,9 +93,9 @@ class WritableService(Service):
             for part in parts(names, PAGE):
                 yield from self._runs(Place.of(place), of_any_generation(part))
 
-    def versions(self, place: Place, collection: str) -> Iterator[Node]:
-        """Those of a collection of artifacts, whoever logged them."""
-        return self._pages.versions(place, collection)
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(SharedPages(self.wire))
 
     def put_shared(self, path: str, data: BinaryIO) -> None:
         """Store a file that belongs to no run."""
@@ -189,6 +191,9 @@ class Sink:
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         folders: dict[RunRef, Path] = {}
+        before = {ref: list(runs.values())[-1] for ref, runs in self._there.items()}
+        settling = Settling(self._writer.wire, self._writer.claims, self._drafts, before)
+        settling.begin()
         for ref, draft in self._drafts.items():
             self._prepare(ref, draft)
             with temporary_errors():
@@ -197,7 +202,7 @@ class Sink:
         versions = {ref: len(draft.rows["artifacts"]) for ref, draft in self._drafts.items()}
         lanes = [[(folders[ref], versions[ref]) for ref in lane] for lane in self._lanes()]
         upload(lanes, self._writer.wire)
-        self._settle()
+        settling.end(self._written(settling.refs))
         for ref, draft in self._drafts.items():
             for name, run in self._there[ref].items():
                 if name != draft.name:
@@ -207,6 +212,11 @@ class Sink:
                 self._writer.put_shared(path, data)
         self._writer.shared.write(self._projects)  # after the file that says whose they are
         return dict(self._runs)
+
+    def _written(self, refs: Collection[RunRef]) -> list[RunNode]:
+        """Some runs of the chunk as they are now."""
+        found = self._writer.runs(list(refs))
+        return [run for run in found if run.ref in refs and run.name == self._drafts[run.ref].name]
 
     def _prepare(self, ref: RunRef, draft: Draft) -> None:
         """Lets a run go on from what is there, if that is its beginning; else it is made anew."""
@@ -245,69 +255,10 @@ class Sink:
     def _lanes(self) -> list[list[RunRef]]:
         """Runs that share a collection go one after the other: versions keep their order."""
         lanes: list[tuple[set[str], list[RunRef]]] = []
-        for ref in sorted(self._drafts, key=self._began):
+        for ref in sorted(self._drafts, key=lambda ref: self._drafts[ref].began):
             wanted = {f"{ref.project}:{name}" for name in self._drafts[ref].collections}
             joined = [lane for lane in lanes if lane[0] & wanted]
             lanes = [lane for lane in lanes if not lane[0] & wanted]
             names = wanted.union(*(lane[0] for lane in joined))
             lanes.append((names, [*(ref for lane in joined for ref in lane[1]), ref]))
         return [refs for _, refs in lanes]
-
-    def _began(self, ref: RunRef) -> tuple[Any, ...]:
-        """Runs in the order in which they began; those of one moment as they were given."""
-        started = self._drafts[ref].rows["runs"][0].get("started")
-        return (started is not None, started) if started else (False,)
-
-    def _settle(self) -> None:
-        """What the client does not do of artifacts, once all runs are there.
-
-        A version whose files another run has logged before is that other run's: this one uses it,
-        and what it says otherwise of it is noted. Aliases go to whom the last run gave them.
-        """
-        refs = [ref for ref, draft in self._drafts.items() if draft.rows["artifacts"]]
-        names = {ref: draft.name for ref, draft in self._drafts.items()}
-        found = self._writer.runs(refs)
-        runs = {run.ref: run for run in found if run.name == names.get(run.ref)}
-        last: dict[tuple[Place, str, str], Node] = {}
-        for ref in sorted(runs, key=self._began):
-            run = runs[ref]
-            known = self._known(run)
-            self._note_others(run, known)
-            for told in run.origin.get("artifacts", ()):
-                node = known.get((told["collection"], told["digest"]))
-                if node is not None:
-                    last |= {(run.place, told["collection"], a): node for a in told["aliases"]}
-        for (place, collection, alias), node in last.items():
-            if alias not in {each["alias"] for each in node.get("aliases") or ()}:
-                changes.add_aliases(self._writer.wire, place, node["id"], collection, [alias])
-
-    def _known(self, run: RunNode) -> dict[tuple[str, str], Node]:
-        """The versions that a run has, after those that others made are noted as its inputs."""
-        nodes = [*run.node["outputArtifacts"], *run.node["inputArtifacts"]]
-        known = {identity(node): node for node in nodes}
-        told = run.origin.get("artifacts", ())
-        lacking = {(each["collection"], each["digest"]) for each in told} - known.keys()
-        for collection in sorted({collection for collection, _ in lacking}):
-            for node in self._writer.versions(run.place, collection):
-                found = (collection, node["digest"])
-                if found in lacking and node["state"] == "COMMITTED":
-                    changes.use_artifact(self._writer.wire, run.place, run.name, node["id"])
-                    known[found] = node
-        return known
-
-    def _note_others(self, run: RunNode, known: Mapping[tuple[str, str], Node]) -> None:
-        """Notes what a version of another run says otherwise than the run's own would."""
-        rows = self._drafts[run.ref].rows["artifacts"]
-        noted = False
-        entries = run.origin.get("artifacts", ())
-        for told, row in zip(entries, rows):
-            node = known.get((told["collection"], told["digest"]))
-            if node is None:
-                continue
-            for name in ("description", "metadata"):
-                if (row.get(name) or "") != said(node, name):
-                    told[name] = row.get(name) or ""
-                    noted = True
-        if noted:
-            config = run.config_with({"artifacts": entries})
-            changes.change_run(self._writer.wire, run.place, run.name, config=config)

@@ -1,0 +1,142 @@
+"""What the client does not do of artifacts: before and after it uploads a chunk of runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+
+from trackbridge.adapter import RunRef
+from trackbridge_adapters.wandb.service import changes
+from trackbridge_adapters.wandb.service.claims import Alias, Claimed, Claims, Version
+from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.node import RunNode
+from trackbridge_adapters.wandb.service.pages import Node, Pages, Place
+from trackbridge_adapters.wandb.service.registry import LATEST
+from trackbridge_adapters.wandb.service.versions import artifact_place, own_aliases, said
+from trackbridge_adapters.wandb.service.wire import Wire
+
+
+class Settling:
+    """Of a chunk: `begin` before its drafts are complete, `end` once all its runs are there.
+
+    A version whose files another run has logged before is that other run's: this one uses it,
+    and what it says otherwise of it is noted. An alias is that of the version for which the run
+    that began last claims it, whichever run comes when. It is given once: where somebody moves it
+    afterwards it stays, until a run comes that claims it anew.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        claims: Claims,
+        drafts: Mapping[RunRef, Draft],
+        there: Mapping[RunRef, RunNode],
+    ) -> None:
+        """`there` are those of the runs that are there before."""
+        self._wire, self._claims, self._drafts = wire, claims, drafts
+        self._before = {ref: _claimed(run) for ref, run in there.items()}
+        self.refs = {
+            ref for ref, draft in drafts.items() if draft.rows["artifacts"] or self._before.get(ref)
+        }
+        """Runs of the chunk that have artifacts, or had some."""
+        self._places = {Place.of(ref.project) for ref in self.refs}
+        pages = Pages(wire)
+
+        @cache
+        def versions(place: Place, collection: str) -> dict[str, Node]:
+            """Those of a collection by their digests, whoever logged them."""
+            found = pages.versions(place, collection)
+            return {node["digest"]: node for node in found if node["state"] == "COMMITTED"}
+
+        self._versions = versions
+
+    def begin(self) -> None:
+        """See to it that no alias is given on the upload that is another's, or was given before."""
+        self._claims.look(self._places)
+        wanted = {alias for draft in self._drafts.values() for alias in draft.aliases}
+        last = self._claims.last(wanted, self._drafts.keys())
+        for draft in self._drafts.values():
+            last |= {a: max(last.get(a, draft.began), draft.began) for a in draft.aliases}
+        for ref, draft in self._drafts.items():
+            draft.last = {alias for alias in draft.aliases if last[alias] == draft.began}
+            draft.before = self._before.get(ref, {})
+
+    def end(self, runs: Iterable[RunNode]) -> None:
+        """`runs` are the chunk's with artifacts, as they are now."""
+        self._claims.look(self._places)
+        nodes: dict[Version, Node] = {}
+        doubtful = set[Alias]()
+        for run in runs:
+            self._claims.note(run)
+            known = self._known(run)
+            self._note_others(run, known)
+            nodes |= known
+            before = self._before.get(run.ref, {})
+            doubtful |= self._drafts[run.ref].given
+            doubtful |= {version.called(LATEST) for version in known.keys() - before.keys()}
+            doubtful |= _dropped(before, _claimed(run))
+        self._give(doubtful, nodes)
+
+    def _give(self, aliases: Collection[Alias], nodes: Mapping[Version, Node]) -> None:
+        """Aliases to those that claim them; `nodes` are versions that were read already."""
+        lacking: dict[tuple[Version, str], list[str]] = defaultdict(list)
+        for alias, holders in self._claims.holders(aliases).items():
+            for version in holders:
+                others = {} if version in nodes else self._versions(*alias[:2])
+                node = nodes.get(version) or others.get(version.digest)
+                if node is not None:
+                    if alias.name not in own_aliases(node):
+                        lacking[version, node["id"]].append(alias.name)
+                    break
+        for (version, found), names in lacking.items():
+            changes.add_aliases(self._wire, version.place, found, version.collection, names)
+
+    def _known(self, run: RunNode) -> dict[Version, Node]:
+        """The versions that a run has, after those that others made are noted as its inputs."""
+        told = {Version.told(run.place, each) for each in run.origin.get("artifacts", ())}
+        nodes = [*run.node["inputArtifacts"], *run.node["outputArtifacts"]]
+        there = {_version(node): node for node in nodes}
+        known = {version: there[version] for version in told & there.keys()}
+        for version in sorted(told - there.keys()):
+            node = self._versions(run.place, version.collection).get(version.digest)
+            if node is not None:
+                changes.use_artifact(self._wire, run.place, run.name, node["id"])
+                known[version] = node
+        return known
+
+    def _note_others(self, run: RunNode, known: Mapping[Version, Node]) -> None:
+        """Notes what a version of another run says otherwise than the run's own would."""
+        rows = self._drafts[run.ref].rows["artifacts"]
+        noted = False
+        entries = run.origin.get("artifacts", ())
+        for told, row in zip(entries, rows):
+            node = known.get(Version.told(run.place, told))
+            if node is None:
+                continue
+            for name in ("description", "metadata"):
+                if (row.get(name) or "") != said(node, name):
+                    told[name] = row.get(name) or ""
+                    noted = True
+        if noted:
+            config = run.config_with({"artifacts": entries})
+            changes.change_run(self._wire, run.place, run.name, config=config)
+
+
+def _version(node: Node) -> Version:
+    entity, project, collection = artifact_place(node)
+    return Version(Place(entity, project), collection, node["digest"])
+
+
+def _claimed(run: RunNode) -> Claimed:
+    """Versions that a run has, each with the aliases that it claims for it."""
+    found: Claimed = {}
+    for version, node in run.versions():
+        own = _version(node)
+        found.setdefault(own, set()).update(map(own.called, version.record.aliases))
+    return found
+
+
+def _dropped(before: Claimed, now: Claimed) -> set[Alias]:
+    """Aliases that a run does not claim any more for a version."""
+    return {alias for version in before for alias in before[version] - now.get(version, set())}
