@@ -226,7 +226,9 @@ class _Job:
 
     def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
         """The runs that have to be moved, and those in the target that have to be looked at."""
-        found = Sorting(self._listed, self._known, self._placing, self._files).sort(runs)
+        found = Sorting(self._writer, self._listed, self._known, self._placing, self._files).sort(
+            runs
+        )
         for info, why in found.mistaken:
             self._fail(info, why)
         for info, receipt in found.proven:

@@ -12,15 +12,19 @@ from trackbridge import items, shared
 from trackbridge.adapter import Batch, Metered, Query, Row, RunRef
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence
-from trackbridge.errors import NotFoundError
+from trackbridge.engine import Failure
+from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import example, fit_rows
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import chunked
-from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
+from trackbridge.receipts import Receipts
+from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
+from trackbridge.row_residual import damaged
 from trackbridge.sidecar import Overlay
+from trackbridge.sorting import Sorting
 from trackbridge.translate import translation
 
 POINTS_PER_SECOND = 60_000
@@ -35,13 +39,22 @@ class Forecast:
     """What a migration would do. `size` is in bytes."""
 
     runs: int
+    """Those that would be moved; the numbers that follow are theirs."""
     points: int
     files: int
     size: int
     losses: list[Loss]
     estimate_seconds: float
+    skipped: int = 0
+    """Runs that are proven to be in the target in their present state."""
+    compared: int = 0
+    """Runs in the target that would be compared first: by no receipt are they what they were."""
+    failures: list[Failure] = field(default_factory=list)
+    """Runs that something in the target stands in the way of."""
+    damage: list[str] = field(default_factory=list)
+    """What is unreadable in the source."""
     items: dict[str, int] = field(default_factory=dict)
-    """How many items would be moved, by kind."""
+    """How many items would be moved or compared, by kind."""
     api_calls: int = 0
     """Requests to servers that count them, about."""
 
@@ -58,17 +71,30 @@ def forecast(
     target_options: Mapping[str, str] = NO_OPTIONS,
     progress: Progress | None = None,
 ) -> Forecast:
-    """Translate every run without writing it; files are counted, not read."""
+    """Translate every run that is to be moved without writing it; files are counted, not read.
+
+    What is in the target already is told from listings and receipts.
+    """
     reader = open_reader(source, source_options)
     writer = open_writer(target, target_options)
+    if same_place(reader.address, writer.address):
+        raise ConfigError(f"{target}: source and target are the same store")
+    receipts = Receipts(reader.address, writer.address)
     progress = progress or Silence()
     meant = persist(lambda: chosen(reader, query, where))
     check_renames(renames, meant.runs, writer)
     here = shared.births(reader, meant.wide, meant.listed)
-    placing = Placing(here, writer.list_runs(EVERY_RUN), writer, renames)
-    runs = [placing.run(info) for info in meant.runs]
-    placing.check_apart(runs)
+    there = persist(lambda: list(writer.list_runs(EVERY_RUN)))
+    placing = Placing(here, there, writer, renames)
+    placed = [placing.run(info) for info in meant.runs]
+    placing.check_apart(placed)
+    sorted_out = Sorting(writer, there, receipts.latest(), placing, files).sort(placed)
+    runs = sorted_out.waiting
     losses = Losses(meant.losses())
+    damage = {
+        RunRef(info.key.project, info.key.run_id): list(receipt.damage)
+        for info, receipt in sorted_out.proven
+    }
     progress.begin(len(runs), sum(info.points for info in runs))
     points = count = size = versions = 0
     for chunk in chunked(runs):
@@ -80,6 +106,8 @@ def forecast(
                 batch = Batch("files", pa.RecordBatch.from_pylist(kept, batch.data.schema))
             for _ in moved.feed(batch):
                 pass
+            if batch.table == "runs":
+                damage.update(damaged(batch))
             if batch.table in ("metrics", "series"):
                 points += batch.data.num_rows
                 progress.points(batch.data.num_rows)
@@ -101,7 +129,8 @@ def forecast(
     for table, named in rows_for.items():
         fit_rows(table, list(named.values()), writer.capabilities, losses)
     losses.merge(items.left_behind(reader, writer, meant.query))
-    found = items.counted(reader, writer, meant.query)
+    labels = items.Labels(shared.Origins(here), None, shared.Origins(()), naming)
+    found = items.counted(reader, writer, meant.query, labels, receipts)
     seconds = (
         START_SECONDS
         + points / POINTS_PER_SECOND
@@ -109,7 +138,7 @@ def forecast(
         + size / BYTES_PER_SECOND
     )
     metered = [store for store in (reader, writer) if isinstance(store, Metered)]
-    calls = [(store.calls(meant.runs, versions), store.calls_per_second) for store in metered]
+    calls = [(store.calls(runs, versions), store.calls_per_second) for store in metered]
     seconds = max(seconds, sum(number / rate for number, rate in calls))
     return Forecast(
         runs=len(runs),
@@ -118,6 +147,10 @@ def forecast(
         size=size,
         losses=losses.list(),
         estimate_seconds=round(seconds, 1),
+        skipped=len(sorted_out.proven),
+        compared=len(sorted_out.doubtful),
+        failures=[Failure("/".join(info.ref), why) for info, why in sorted_out.mistaken],
+        damage=[f"run {'/'.join(run)}: {what}" for run in sorted(damage) for what in damage[run]],
         items=found,
         api_calls=sum(number for number, _ in calls),
     )

@@ -116,11 +116,13 @@ def kinds(store: Reader) -> list[str]:
     return [kind for kind in ITEMS if kind in store.capabilities.items]
 
 
-def counted(reader: Reader, writer: Reader, query: Query) -> dict[str, int]:
-    """How many items of each kind would be moved."""
-    held = [kind for kind in kinds(reader) if kind in writer.capabilities.items]
-    store = cast(ItemStore, reader)
-    numbers = {kind: sum(1 for _ in store.list_items(kind, query)) for kind in held}
+def counted(
+    reader: Reader, writer: Writer, query: Query, labels: Labels, receipts: Receipts
+) -> dict[str, int]:
+    """How many items of each kind are not proven to be in the target in their present state."""
+    numbers: dict[str, int] = {}
+    for mover in _movers(reader, writer, labels, receipts):
+        numbers[mover.kind] = sum(map(len, mover.sort(query)))
     return {kind: number for kind, number in numbers.items() if number}
 
 
@@ -144,13 +146,15 @@ def move(
     reader: Reader, writer: Writer, query: Query, labels: Labels, receipts: Receipts
 ) -> dict[str, Tally]:
     """Bring the items that a query means to the target; those that are proven there are skipped."""
-    known = receipts.latest() if kinds(reader) else {}
-    found: dict[str, Tally] = {}
-    for kind in kinds(reader):
-        if kind in writer.capabilities.items:
-            mover = _Mover(cast(ItemStore, reader), writer, kind, labels, receipts)
-            found[kind] = mover.run(query, known)
-    return found
+    return {mover.kind: mover.run(query) for mover in _movers(reader, writer, labels, receipts)}
+
+
+def _movers(reader: Reader, writer: Writer, labels: Labels, receipts: Receipts) -> Iterator[_Mover]:
+    """One for each kind that both stores hold."""
+    held = [kind for kind in kinds(reader) if kind in writer.capabilities.items]
+    known = receipts.latest() if held else {}
+    for kind in held:
+        yield _Mover(cast(ItemStore, reader), writer, kind, labels, receipts, known)
 
 
 def compare(reader: Reader, other: Reader, query: Query, labels: Labels) -> dict[str, Tally]:
@@ -279,32 +283,40 @@ class _Mover:
         kind: str,
         labels: Labels,
         receipts: Receipts,
+        known: Mapping[str, Receipt],
     ) -> None:
-        self._reader, self._writer, self._kind = reader, writer, kind
+        self._reader, self._writer, self.kind = reader, writer, kind
         self._target = cast(ItemStore, writer)
-        self._labels, self._receipts = labels, receipts
+        self._labels, self._receipts, self._known = labels, receipts, known
+        self._there: Mapping[str, str] = {}
+        """Fingerprints of what is in the target."""
         self._tally = Tally()
 
-    def run(self, query: Query, known: Mapping[str, Receipt]) -> Tally:
-        infos = persist(lambda: _listed(self._reader, self._kind, query))
-        there = persist(lambda: self._fingerprints(None)) if infos else {}
+    def run(self, query: Query) -> Tally:
+        waiting, doubtful = self.sort(query)
+        for chunk in _chunked(doubtful):
+            waiting += self._examine(chunk)
+        for chunk in _chunked(waiting):
+            self._move(chunk)
+        return self._tally
+
+    def sort(self, query: Query) -> tuple[list[ItemInfo], list[ItemInfo]]:
+        """The items that have to be moved, and those in the target that have to be looked at."""
+        infos = persist(lambda: _listed(self._reader, self.kind, query))
+        self._there = persist(lambda: self._fingerprints(None)) if infos else {}
         self._tally.total = len(infos)
         waiting, doubtful = [], []
         for info in infos:
-            receipt, found = known.get(self._key(info)), there.get(info.ref.id)
+            receipt, found = self._known.get(self._key(info)), self._there.get(info.ref.id)
             if found is None or (receipt and receipt.fingerprint != info.fingerprint):
                 waiting.append(info)
             elif receipt is None or receipt.target != found:
                 doubtful.append(info)
             else:
                 self._tally.skipped += 1
-        for chunk in _chunked(doubtful):
-            waiting += self._examine(chunk, known)
-        for chunk in _chunked(waiting):
-            self._move(chunk, there)
-        return self._tally
+        return waiting, doubtful
 
-    def _examine(self, chunk: list[ItemInfo], known: Mapping[str, Receipt]) -> list[ItemInfo]:
+    def _examine(self, chunk: list[ItemInfo]) -> list[ItemInfo]:
         """Those of some items that are in the target which have to be moved again."""
         unlike = _unlike(self._reader, self._target, chunk, self._labels)
         equal = [info for info in chunk if info.ref.id not in unlike]
@@ -312,14 +324,14 @@ class _Mover:
         self._tally.skipped += len(equal)
         again = []
         for info in (info for info in chunk if info.ref.id in unlike):
-            if self._key(info) in known:
+            if self._key(info) in self._known:
                 why = "was changed in the target after it was proven; left as it is"
                 self._tally.failures.append((info.ref.id, why))
             else:
                 again.append(info)
         return again
 
-    def _move(self, chunk: list[ItemInfo], there: Collection[str]) -> None:
+    def _move(self, chunk: list[ItemInfo]) -> None:
         """Move a chunk; one that fails is halved until the item at fault stands alone."""
         try:
             unlike = persist(lambda: self._pass(chunk))
@@ -334,13 +346,13 @@ class _Mover:
                 return
             middle = len(chunk) // 2
             for half in (chunk[:middle], chunk[middle:]):
-                self._move(half, there)
+                self._move(half)
             return
         self._tally.failures += sorted(unlike.items())
         proven = [info for info in chunk if info.ref.id not in unlike]
         self._keep(proven)
-        self._tally.updated += sum(info.ref.id in there for info in proven)
-        self._tally.copied += sum(info.ref.id not in there for info in proven)
+        self._tally.updated += sum(info.ref.id in self._there for info in proven)
+        self._tally.copied += sum(info.ref.id not in self._there for info in proven)
 
     def _pass(self, chunk: Sequence[ItemInfo]) -> dict[str, str]:
         """Write a chunk and read it back; ids of what is not as it should be, and why."""
@@ -389,7 +401,7 @@ class _Mover:
         self._receipts.add(state.hexdigest()[:16], receipts)
 
     def _fingerprints(self, ids: Collection[str] | None) -> dict[str, str]:
-        listed = self._target.list_items(self._kind, Query(), ids)
+        listed = self._target.list_items(self.kind, Query(), ids)
         return {info.ref.id: info.fingerprint for info in listed}
 
     def _key(self, info: ItemInfo) -> str:

@@ -46,11 +46,18 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         f"{found.runs} runs, {found.points:,} points, {found.files} files, {_size(found.size)}; "
         f"about {_duration(found.estimate_seconds)}"
     )
+    if found.skipped or found.compared:
+        click.echo(
+            f"in the target already: {found.skipped} runs, proven and unchanged; {found.compared} "
+            "runs that would be compared first"
+        )
     if found.api_calls:
         click.echo(f"about {found.api_calls:,} API calls")
     for kind, number in found.items.items():
         click.echo(f"{number:,} {_words(kind)}")
     _print_losses(found.losses)
+    _lines("damaged", found.damage)
+    _lines("would fail", [f"run {failure.run}: {failure.error}" for failure in found.failures])
 
 
 def print_report(report: Report, target: str, as_json: bool) -> None:

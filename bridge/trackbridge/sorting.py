@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from trackbridge.adapter import RunInfo
+from trackbridge.adapter import RunInfo, Writer
 from trackbridge.filing import FileChoice
 from trackbridge.placing import Placing
 from trackbridge.receipts import Receipt
@@ -31,12 +31,15 @@ class Sorting:
 
     def __init__(
         self,
+        writer: Writer,
         there: Iterable[RunInfo],
         known: Mapping[str, Receipt],
         placing: Placing,
         files: FileChoice,
     ) -> None:
+        self._writer = writer
         self._there = {str(info.key): info for info in there}
+        self._places = {info.ref: info for info in self._there.values()}
         self._born = {
             (info.key.kind, info.key.instance, info.key.run_id): info
             for info in self._there.values()
@@ -69,7 +72,8 @@ class Sorting:
         """Why a run must not be taken for one that is in the target, or the other way round.
 
         A run keeps its start, so one that began at another time is another run; and one of the same
-        id and start in another project is the same, whose project was renamed.
+        id and start in another project is the same, whose project was renamed. What is where it is
+        to lie has to be this run.
         """
         there = self._there.get(str(info.key))
         if there is not None:
@@ -84,6 +88,13 @@ class Sorting:
             return (
                 f"another run of this id, started {there.started}, is in the target already; "
                 "take another target, or another project for one of them"
+            )
+        other = self._places.get(self._writer.target(info.key))
+        if other is not None:
+            what = f"is run {other.key}" if other.carried else "was not written by Trackbridge"
+            return (
+                f"run {other.ref.run_id} in {other.ref.project} {what}; take another target, or "
+                "another project for this one (--rename-project)"
             )
         there = self._born.get((info.key.kind, info.key.instance, info.key.run_id))
         if there is None or str(there.key) in here or not _starts_alike(info, there):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss, Losses
 from trackbridge.prefetch import prefetched, together
 from trackbridge.proof import Hashing, compare_digests, digest_chunk
+from trackbridge.row_residual import damaged
 from trackbridge.sidecar import Overlay, Sidecar
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
@@ -199,7 +199,7 @@ class _Passage:
             points = batch.data.num_rows if batch.table in ("metrics", "series") else 0
             self._result.points += points
             if batch.table == "runs":
-                self._result.damage.update(_damage(batch))
+                self._result.damage.update(damaged(batch))
             if batch.table == "files":
                 batch = self._chosen(batch)
                 files += batch.data.to_pylist()
@@ -298,10 +298,3 @@ def _reason(unlike: list[tuple[str, str | None]], unrestored: list[tuple[str, st
     if unlike:
         return f"read back from the target, it is not what was written: {named(unlike)}"
     return f"read back with its sidecar, it is not the source's: {named(unrestored)}"
-
-
-def _damage(batch: Batch) -> Iterator[tuple[RunRef, list[str]]]:
-    columns = (batch.data.column(name).to_pylist() for name in ("project", "run_id", "extra"))
-    for project, run_id, extra in zip(*columns):
-        if extra and '"damage"' in extra:
-            yield RunRef(project, run_id), list(json.loads(extra).get("damage", []))

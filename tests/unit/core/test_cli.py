@@ -68,6 +68,7 @@ MIGRATED = {
 }
 PLANNED = {
     **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds", "api_calls")),
+    **dict.fromkeys(("skipped", "compared", "failures", "damage")),
     "losses": LOSSES,
     "items": {},
 }

@@ -210,6 +210,12 @@ def test_a_migration_that_was_interrupted_between_chunks_goes_on(
     assert verify(str(source), str(target)).holds
 
 
+def test_items_that_are_there_are_forecast_as_nothing_to_move(source: Path, target: Path) -> None:
+    assert forecast(str(source), str(target)).items == KINDS
+    migrate(str(source), str(target))
+    assert forecast(str(source), str(target)).items == {}
+
+
 def test_an_item_that_the_target_refuses_stops_no_other(source: Path, target: Path) -> None:
     migrate(str(source), str(target))
     execute(target, "DELETE FROM scorer_versions")
