@@ -167,6 +167,10 @@ def _unknown(address: str) -> str:
     if _exists(address):
         return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
     _refuse_unknown_scheme(address)
+    if "://" in address:
+        return (
+            f"{address}: a URL alone does not say what kind of store is there; prefix it: {names}"
+        )
     if Path(address).is_dir():
         return f"{address}: an empty folder, no store"
     return f"{address}: no such file or folder"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from trackbridge.errors import ConfigError
+from trackbridge.fit_text import fit_name
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Writer
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from trackbridge_adapters.wandb.service.wire import Wire
 
 CLOUD = re.compile(r"https?://([\w-]+\.)*wandb\.(ai|io)(/|$)")
+RUN_PAGE = re.compile(r"https?://[^/]+/[^/#]+/[^/#]+/runs/[^/#]+")
+"""A page of any server, which people paste."""
 OPTIONS = ("max_rps",)
 
 
@@ -33,13 +36,26 @@ class Location(NamedTuple):
             url = urlsplit(text)
             server, path = f"{url.scheme}://{url.netloc}", url.path
         parts = [unquote(part) for part in path.strip("/").split("/")]
-        if not all(parts) or len(parts) > 2:
-            raise ConfigError(
-                f"wandb:{text}: names no project; write wandb:ENTITY/PROJECT, or wandb:ENTITY for "
-                "all of its projects, if need be behind the address of your server "
-                "(wandb:https://HOST/ENTITY/PROJECT)"
-            )
+        if not all(parts) or len(parts) > 2 or ":" in parts[0]:
+            raise ConfigError(_misnamed(text, server, parts))
         return cls(server, parts[0], parts[1] if len(parts) > 1 else "")
+
+
+def _misnamed(text: str, server: str | None, parts: Sequence[str]) -> str:
+    """What an address names instead of a project, and how to write it."""
+    start = f"wandb:{server}/" if server else "wandb:"
+    if not all(parts) or ":" in parts[0]:
+        what = "a server, but no project on it" if server else "no project"
+        elsewhere = "" if server else ", on a server of your own wandb:https://HOST/ENTITY/PROJECT"
+        return (
+            f"'wandb:{text}' names {what}; write {start}ENTITY/PROJECT, or {start}ENTITY for all "
+            f"of its projects{elsewhere}"
+        )
+    project = start + "/".join(quote(part, safe="") for part in parts[:2])
+    rest = parts[3:] if parts[2] == "runs" else parts[2:] if not server else []
+    if rest:
+        return f"'wandb:{text}' names a run; write {project} and --run {rest[0]}"
+    return f"'wandb:{text}' names a page of a project; write {project}"
 
 
 class ServiceAdapter:
@@ -47,7 +63,7 @@ class ServiceAdapter:
     options = OPTIONS
 
     def recognizes(self, location: str) -> bool:
-        return CLOUD.match(location) is not None
+        return CLOUD.match(location) is not None or RUN_PAGE.match(location) is not None
 
     def suggests(self, location: str) -> bool:
         return False
@@ -59,9 +75,15 @@ class ServiceAdapter:
         return Service(_wire(where, location, options), where.entity, where.project)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
-        from trackbridge_adapters.wandb.service.writer import WritableService
+        from trackbridge_adapters.wandb.service.writer import NAME, WritableService
 
         where = Location.parse(location)
+        fitting = fit_name(where.project, NAME)
+        if where.project and fitting != where.project:
+            raise ConfigError(
+                f"wandb:{location}: W&B takes no project of that name (at most {NAME.length} "
+                f"characters, none of /\\#?%: among them); {fitting!r} would do"
+            )
         wire = _wire(where, location, options)
         return WritableService(wire, where.entity, where.project)
 
