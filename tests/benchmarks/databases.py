@@ -30,6 +30,11 @@ def drop() -> None:
     MYSQL.drop()
 
 
+def settle(work: Path) -> None:
+    """Vacuum, as a server does by itself: who first reads fresh rows tidies up after them."""
+    POSTGRES.run("VACUUM ANALYZE", uri(work, "postgres_from_sqlite").rpartition("/")[2])
+
+
 def uri(work: Path, name: str) -> str:
     found: str = json.loads((work / "databases.json").read_text())[name]
     return found

@@ -287,6 +287,7 @@ def _report_servers(work: Path, points: int, row: Row) -> None:
         _migrate(
             f"mlflow:{work}/points.db", f"mlflow:{databases.uri(work, 'postgres_from_sqlite')}"
         )
+        databases.settle(work)
         _migrate(f"mlflow:{work}/small.db", f"archive:{work}/archive-small")
         reading, writing = [("select_to_parquet", points)], [("copy_in", points)]
         row("MLflow PostgreSQL -> archive, points", "postgres_to_archive", reading, points)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
 from trackbridge.schema import BATCH_ROWS
-from trackbridge_adapters.mlflow.server_session import UniqueError, rendered
+from trackbridge_adapters.mlflow.server_session import APART, UniqueError, rendered
 from trackbridge_adapters.mlflow.session import POINT, UNFINISHED, Rows
 
 try:
@@ -24,9 +24,6 @@ except ImportError as error:
 
 STATEMENT_BYTES = 1 << 19
 """Length of an INSERT: servers may be set to take no more than a megabyte."""
-
-APART = "\x1f"
-"""Stands between the values of a row (ASCII's unit separator)."""
 
 STREAMED = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
 AS_IT_IS = {"no_parameters": True}

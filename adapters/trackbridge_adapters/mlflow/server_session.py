@@ -26,6 +26,9 @@ from trackbridge_adapters.mlflow.session import (
 PUT_ROWS = 500
 """Rows of one statement that puts rows."""
 
+APART = "\x1f"
+"""Stands between values of a point that a server joins to one text (ASCII's unit separator)."""
+
 NEAR = 100
 """Rows of a kind that others make in a moment, at most."""
 
@@ -70,7 +73,8 @@ class Connection(Protocol):
     ) -> Iterator[pa.RecordBatch]:
         """Rows of `metrics`, at most `BATCH_ROWS` at a time, as they come.
 
-        `columns` are expressions for those in `POINT`; `rest` is the end of the query.
+        `columns` are expressions for those in `POINT`; `rest` is the end of the query. No run's id
+        has `APART` in it.
         """
         ...
 
@@ -121,6 +125,9 @@ class ServerSession(Session):
         return self._connection.fetch(query, values)
 
     def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        odd = next((run for run in runs if APART in run), None)
+        if odd is not None:
+            raise IntegrityError(f"{self.name}: run {odd!r}: an id with {APART!r} cannot be read")
         there = self.columns("metrics")
         names = {column: f'"{column}"' for column in there}
         names = {**self._connection.defaults, **names}
