@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from trackbridge.adapter import Query
 from trackbridge.errors import BridgeError, without_secrets
+from trackbridge.output import counted
 from trackbridge.registry import load, open_reader, targets
 
 CORE = ("pyarrow", "numpy", "pandas", "adbc-driver-sqlite", "protobuf", "fsspec", "joblib")
@@ -81,4 +82,4 @@ def _stores(stores: Iterable[str]) -> Iterator[Finding]:
         except BridgeError as error:
             yield Finding(without_secrets(store), False, str(error))
         else:
-            yield Finding(without_secrets(store), True, f"{count} runs can be listed")
+            yield Finding(without_secrets(store), True, f"{counted(count, 'runs')} can be listed")

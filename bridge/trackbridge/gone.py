@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -18,6 +18,8 @@ from trackbridge.choose import EVERY_RUN, Chosen
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.retry import persist
 from trackbridge.schema import SHARED
+
+NOBODY: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Gone:
     kind: str
     names: list[str]
     marked: bool = False
+    called: Mapping[str, str] = field(default_factory=dict)
+    """Of runs, whose names are project and id: what people call them, where they have a name."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class Search:
         A run of the same id in another project of the source may be the same one: it is there.
         """
         query = self.meant.query
-        living = {info.key: "/".join(info.ref) for info in there if not info.deleted}
+        there = [info for info in there if not info.deleted]
+        living = {info.key: "/".join(info.ref) for info in there}
+        called = {"/".join(info.ref): info.name for info in there if info.name}
         if self.meant.is_complete:
             present = {(key.kind, key.instance, key.run_id) for _, key in here}
             wanted = {key.project for ref, key in here if ref.project in query.projects}
@@ -74,9 +80,9 @@ class Search:
                 and (key.kind, key.instance, key.run_id) not in present
                 and (key.project in wanted or not query.projects)
             )
-            yield from _named("runs", missing)
+            yield from _named("runs", missing, called=called)
         marked = (living[info.key] for info in self.meant.deleted if info.key in living)
-        yield from _named("runs", marked, marked=True)
+        yield from _named("runs", marked, marked=True, called=called)
 
     def rows(
         self, rows: shared.Rows, origins: shared.Origins, there: shared.Origins
@@ -138,7 +144,13 @@ def _ids(store: Reader, kind: str, query: Query, ids: Collection[str]) -> set[st
     return persist(lambda: {info.ref.id for info in listed(kind, query, ids)})
 
 
-def _named(kind: str, names: Iterable[str], *, marked: bool = False) -> Iterator[Gone]:
+def _named(
+    kind: str,
+    names: Iterable[str],
+    *,
+    marked: bool = False,
+    called: Mapping[str, str] = NOBODY,
+) -> Iterator[Gone]:
     found = sorted(names)
     if found:
-        yield Gone(kind, found, marked)
+        yield Gone(kind, found, marked, {name: called[name] for name in found if name in called})

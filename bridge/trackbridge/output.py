@@ -24,7 +24,7 @@ LOSSES = {
 }
 """What is said of losses, by whether they are kept."""
 
-GONE = {False: "not found there any more", True: "marked as deleted there"}
+GONE = {False: "not found at the source any more", True: "marked as deleted at the source"}
 """What has become of things at the source, by whether they are marked."""
 
 MOST_DIFFERENCES = 50
@@ -43,18 +43,18 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         click.echo(json.dumps(document))
         return
     click.echo(
-        f"{found.runs} runs, {found.points:,} points, {found.files} files, {_size(found.size)}; "
+        f"{counted(found.runs, 'runs')}, {counted(found.points, 'points')}, "
+        f"{counted(found.files, 'files')}, {_size(found.size)}; "
         f"about {_duration(found.estimate_seconds)}"
     )
-    if found.skipped or found.compared:
-        click.echo(
-            f"in the target already: {found.skipped} runs, proven and unchanged; {found.compared} "
-            "runs that would be compared first"
-        )
+    if found.skipped:
+        click.echo(f"in the target already, proven and unchanged: {counted(found.skipped, 'runs')}")
+    if found.compared:
+        click.echo(f"in the target, to be compared first: {counted(found.compared, 'runs')}")
     if found.api_calls:
-        click.echo(f"about {found.api_calls:,} API calls")
+        click.echo(f"about {counted(found.api_calls, 'API calls')}")
     for kind, number in found.items.items():
-        click.echo(f"{number:,} {_words(kind)}")
+        click.echo(counted(number, _words(kind)))
     _print_losses(found.losses)
     _lines("damaged", found.damage)
     _lines("would fail", [f"run {failure.run}: {failure.error}" for failure in found.failures])
@@ -66,14 +66,15 @@ def print_report(report: Report, target: str, as_json: bool) -> None:
         click.echo(json.dumps(_report_document(report)))
     else:
         click.echo(
-            f"{report.total} runs: {report.copied} copied, {report.updated} updated, "
-            f"{report.skipped} already there, {_failed(report)} failed; "
-            f"{report.points:,} points, {report.files} files, {_size(report.size)} "
+            f"{counted(report.total, 'runs')}: {report.copied:,} copied, "
+            f"{report.updated:,} updated, {report.skipped:,} already there, "
+            f"{_failed(report):,} failed; {counted(report.points, 'points')}, "
+            f"{counted(report.files, 'files')}, {_size(report.size)} "
             f"in {_duration(report.seconds)}"
         )
         for kind, tally in report.items.items():
             click.echo(
-                f"{tally.total:,} {_words(kind)}: {tally.copied:,} copied, "
+                f"{counted(tally.total, _words(kind))}: {tally.copied:,} copied, "
                 f"{tally.updated:,} updated, {tally.skipped:,} already there, "
                 f"{len(tally.failures)} failed"
             )
@@ -98,14 +99,15 @@ def _proof(report: Report, target: str) -> str:
     moved = report.copied + report.updated
     if not moved:
         return (
-            f"nothing to do: all {report.skipped} runs were proven to be in {target} before, and "
-            "have changed on neither side (`trackbridge verify` compares again)"
+            f"nothing to do: {counted(report.skipped, 'runs')} proven to be in {target} before, "
+            "and unchanged on both sides (`trackbridge verify` compares again)"
         )
     if not report.skipped:
         return f"verified: every run was read back from {target} and is equal"
     return (
-        f"verified: {moved} runs were read back from {target} and are equal; {report.skipped} were "
-        "proven before and have not changed at the source (`trackbridge verify` compares again)"
+        f"verified: {counted(moved, 'runs')} read back from {target}, and equal; "
+        f"{report.skipped:,} proven before, and unchanged at the source (`trackbridge verify` "
+        "compares again)"
     )
 
 
@@ -163,11 +165,15 @@ def _loss_document(loss: Loss) -> dict[str, Any]:
 
 def _print_gone(found: Iterable[Gone], target: str) -> None:
     for gone in found:
-        names = ", ".join(gone.names[:MOST_GONE]) + (", ..." if len(gone.names) > MOST_GONE else "")
+        some = [
+            f"{name} ({gone.called[name]})" if name in gone.called else name
+            for name in gone.names[:MOST_GONE]
+        ]
+        names = ", ".join(some) + (", ..." if len(gone.names) > MOST_GONE else "")
         line(
-            f"{len(gone.names):,} {_words(gone.kind)} in {target} came from this source and are "
-            f"{GONE[gone.marked]}: {names}; they are left alone: remove them yourself if they are "
-            "not wanted in the target either"
+            f"{GONE[gone.marked]}: {counted(len(gone.names), _words(gone.kind))} in {target} that "
+            f"came from this source: {names}; left alone: remove yourself what is not wanted in "
+            "the target either"
         )
 
 
@@ -199,11 +205,12 @@ def print_comparison(result: Comparison, target: str, as_json: bool) -> None:
         more = len(result.differences) - MOST_DIFFERENCES
         click.echo(f"and {more} more differences; `--json` lists them all")
     click.echo(
-        f"{result.total} runs: {result.equal} equal, {result.different} different, "
-        f"{result.missing} missing; {result.series} metric series: {result.series_equal} equal"
+        f"{counted(result.total, 'runs')}: {result.equal:,} equal, {result.different:,} different, "
+        f"{result.missing:,} missing; {counted(result.series, 'metric series')}: "
+        f"{result.series_equal:,} equal"
     )
     for kind, tally in result.items.items():
-        words = f"{tally.total:,} {_words(kind)}"
+        words = counted(tally.total, _words(kind))
         if tally.total and tally.held:
             click.echo(f"{words}: {tally.equal:,} equal")
         elif tally.total:
@@ -223,9 +230,10 @@ def print_runs(meant: Chosen, as_json: bool) -> None:
         return
     header = ("project", "run", "status", "started", "points", "name")
     table(header, (_columns(info) for info in runs))
-    hidden = f"; {deleted} deleted ones are not shown (--include-deleted)" if deleted else ""
-    of = f" of {len(meant.listed)}" if len(meant.listed) > len(runs) + deleted else ""
-    click.echo(f"{len(runs)}{of} runs{hidden}", err=True)
+    hidden = f"; not shown: {deleted:,} deleted (--include-deleted)" if deleted else ""
+    every = len(meant.listed)
+    some = f"{len(runs):,} of " if every > len(runs) + deleted else ""
+    click.echo(f"{some}{counted(every if some else len(runs), 'runs')}{hidden}", err=True)
 
 
 def _columns(info: RunInfo) -> tuple[str, ...]:
@@ -249,6 +257,12 @@ def _described(info: RunInfo) -> dict[str, Any]:
         "files": info.files,
         "bytes": info.size,
     }
+
+
+def counted(number: int, plural: str) -> str:
+    """So many things, in words."""
+    singular = plural if plural.endswith("series") else plural.removesuffix("s")
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def line(text: str, *, err: bool = False) -> None:

@@ -118,6 +118,20 @@ def test_plan_forecasts_the_losses_that_migrate_reports(pair: tuple[str, str]) -
     assert counted(document("plan", *pair)) == counted(document("migrate", *pair)) != {}
 
 
+def test_one_is_not_many(tmp_path: Path) -> None:
+    with stores(NOTHING_CHANGES, POOR) as (home, away):
+        rows = {"files": [{"owner": "", "path": "a/b.txt"}], "metrics": points("loss", 1)}
+        seed(home, [sample(**rows)])
+        pair = f"memory:{home}", f"memory:{away}"
+        commands = ("plan", "migrate", "migrate", "plan", "verify")
+        said = "".join(run(command, *pair).output for command in commands)
+        said += run("ls", pair[0]).output + run("doctor", pair[0]).output
+    assert "1 run, 1 point, 1 file, 0 B;" in said
+    assert "1 run: 1 copied" in said
+    assert "1 run: 1 equal, 0 different, 0 missing; 1 metric series: 1 equal" in said
+    assert not re.search(r"\b1 (runs|points|files|bytes|API calls)\b", said)
+
+
 def test_verify_prints_one_object_with_just_the_documented_keys(pair: tuple[str, str]) -> None:
     run("migrate", *pair)
     found = document("verify", *pair)

@@ -85,7 +85,7 @@ def test_a_deleted_run_that_was_not_moved_is_missing_to_who_asks_for_it(
 def test_a_listing_says_how_many_it_does_not_show(pair: tuple[str, str]) -> None:
     result = run("ls", pair[0])
     assert "gone" not in result.stdout
-    assert result.stderr == "1 runs; 1 deleted ones are not shown (--include-deleted)\n"
+    assert result.stderr == "1 run; not shown: 1 deleted (--include-deleted)\n"
     result = run("ls", pair[0], "--include-deleted")
     assert "finished (deleted)" in result.stdout
     assert result.stderr == "2 runs\n"

@@ -51,7 +51,8 @@ def mark(address: str, run_id: str) -> None:
 
 
 def names(*runs: str) -> dict[str, Any]:
-    return {"kind": "runs", "names": list(runs), "marked": False}
+    called = {name: f"name of {name[-1]}" for name in runs}
+    return {"kind": "runs", "names": list(runs), "marked": False, "called": called}
 
 
 @pytest.mark.parametrize("command", ["migrate", "verify"])
@@ -61,11 +62,11 @@ def test_runs_that_are_not_at_the_source_any_more_are_named(
     assert gone(command, *pair) == []
     delete(pair[0], "a", "c")
     assert gone(command, *pair) == [names("p/x//p/a", "q/x//q/c")]
-    assert run(command, *pair).stdout.count(
-        f"2 runs in {pair[1]} came from this source and are not found there any more: "
-        "p/x//p/a, q/x//q/c; they are left alone: remove them yourself if they are not wanted in "
-        "the target either\n"
-    )
+    assert (
+        f"not found at the source any more: 2 runs in {pair[1]} that came from this source: "
+        "p/x//p/a (name of a), q/x//q/c (name of c); left alone: remove yourself what is not "
+        "wanted in the target either\n"
+    ) in run(command, *pair).stdout
     assert len(native(pair[1].removeprefix("memory:"), "runs")) == 3
     delete(pair[1], "a", "c")
     assert gone(command, *pair) == []
@@ -110,7 +111,10 @@ def test_runs_that_were_marked_as_deleted_since_are_told_from_those(
     mark(pair[0], "a")
     marked = {**names("p/x//p/a"), "marked": True}
     assert gone(command, *pair) == [marked]
-    assert "are marked as deleted there: p/x//p/a" in run(command, *pair).stdout
+    assert (
+        f"marked as deleted at the source: 1 run in {pair[1]} that came from this source: "
+        "p/x//p/a (name of a);"
+    ) in run(command, *pair).stdout
     assert gone(command, *pair, "--where", "run_name = 'name of a'") == [marked]
     assert gone(command, *pair, "--where", "run_name = 'name of b'") == []
     assert gone("migrate", *pair, "--include-deleted") == []
@@ -123,7 +127,7 @@ def test_models_that_are_not_at_the_source_any_more_are_named(
     pair: tuple[str, str], command: str
 ) -> None:
     del memory.STORES[pair[0].removeprefix("memory:")].shared["models"]["m",]
-    expected = [{"kind": "models", "names": ["m"], "marked": False}]
+    expected = [{"kind": "models", "names": ["m"], "marked": False, "called": {}}]
     assert gone(command, *pair) == expected
     assert gone(command, *pair) == expected
     assert gone(command, *pair, "--project", "p") == []
@@ -138,7 +142,7 @@ def test_models_that_others_made_in_the_target_are_not(command: str) -> None:
         seed(away, [], {"models": [{"name": "m", "description": "theirs"}]})
         gone("migrate", f"memory:{home}", f"memory:{away}")
         memory.STORES[home].shared["models"].clear()
-        expected = [{"kind": "models", "names": ["n"], "marked": False}]
+        expected = [{"kind": "models", "names": ["n"], "marked": False, "called": {}}]
         assert gone(command, f"memory:{home}", f"memory:{away}") == expected
 
 
@@ -156,4 +160,4 @@ def test_examples_end_where_a_line_gets_long(pair: tuple[str, str]) -> None:
     assert gone("migrate", *pair) == []
     delete(pair[0], *"efgh")
     assert "4 runs in " in (shown := run("verify", *pair).stdout)
-    assert "p/x//p/e, p/x//p/f, p/x//p/g, ...; they" in shown
+    assert "p/x//p/e (name of e), p/x//p/f (name of f), p/x//p/g (name of g), ...; left" in shown

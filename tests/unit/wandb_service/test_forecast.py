@@ -13,6 +13,7 @@ from wandb_server import Server
 
 import trackbridge
 from trackbridge.adapter import Row, RunKey
+from trackbridge.columns import batches
 from trackbridge.forecast import forecast
 from trackbridge.registry import open_writer
 from trackbridge.testing import samples
@@ -78,6 +79,19 @@ def point(key: str, kind: str, value: str) -> Row:
 
 def losses(found: Any) -> dict[str, tuple[int, str]]:
     return {loss.kind: (loss.count, loss.example) for loss in found.losses}
+
+
+def test_the_run_that_is_ours_is_announced_when_it_is_written(target: str) -> None:
+    source = store([logging("run0", 0)])
+    assert trackbridge.migrate(source, target).advice == ""
+    other = store([logging("run1", 0)])
+    models = [{"name": "m", "description": "something"}]
+    with open_writer(other).open([]) as sink:
+        for batch in batches("models", models):
+            sink.write(batch)
+        sink.commit()
+    report = trackbridge.migrate(other, target)
+    assert "the run trackbridge-store in the table of team/p keeps" in report.advice
 
 
 def test_what_the_server_does_not_show_is_named(target: str) -> None:

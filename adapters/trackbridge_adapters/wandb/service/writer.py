@@ -53,9 +53,7 @@ class WritableService(Service):
 
     capabilities = WRITTEN
 
-    @property
-    def advice(self) -> str:
-        return ""
+    advice = ""
 
     def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
         """What the client sends, and we: to find out what is there, and to read it back."""
@@ -103,6 +101,10 @@ class WritableService(Service):
         fields = {"displayName": HIDDEN, "notes": NOTE, "state": "finished"}
         changes.change_run(self.wire, place, HIDDEN, **fields)
         changes.put_file(self.wire, place, HIDDEN, path, data)
+        self.advice = (
+            f"the run {HIDDEN} in the table of {place} keeps what the server does not show of "
+            "projects; leave it there"
+        )
 
     def _check_ours(self, there: Iterable[RunNode], runs: Mapping[RunKey, RunRef]) -> None:
         """What is where these runs are to lie has to be these runs, written by an earlier call."""
