@@ -17,7 +17,8 @@ from trackbridge.adapter import ItemStore, Query, Reader, RunInfo, RunKey, RunRe
 from trackbridge.choose import EVERY_RUN, Chosen
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.retry import persist
-from trackbridge.schema import SHARED
+from trackbridge.schema import NAMED_BY, SHARED
+from trackbridge.shared_file import Name
 
 NOBODY: Mapping[str, str] = {}
 
@@ -93,9 +94,11 @@ class Search:
             return
         every = persist(lambda: shared.read(self.reader, EVERY_RUN, origins))
         ours = persist(lambda: shared.brought(self.target, there))
+        births = persist(lambda: shared.renamed(self.target))
         for table in sorted(SHARED):
             names = {name for place, name in came if place == table} & ours[table]
             missing = names - every[table].keys() - rows[table].keys()
+            missing = {n for n in missing if _born(table, n, births) not in every[table]}
             yield from _named(table, map(" ".join, missing))
 
     def items(self) -> Iterator[Gone]:
@@ -134,6 +137,12 @@ def remember(
     if keys:
         chunk = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
         receipts.add(chunk, [Receipt(key, "", "", {}) for key in keys])
+
+
+def _born(table: str, name: Name, births: Mapping[str, str]) -> Name:
+    """The name of a row where its project is called as where it was born."""
+    parts = zip(NAMED_BY[table], name)
+    return tuple(births.get(part, part) if column == "project" else part for column, part in parts)
 
 
 def _ids(store: Reader, kind: str, query: Query, ids: Collection[str]) -> set[str]:

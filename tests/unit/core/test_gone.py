@@ -154,6 +154,24 @@ def test_a_run_whose_project_was_renamed_at_the_source_is_there_still(
     assert json.loads(run("verify", *pair, "--json").stdout)["gone"] == []
 
 
+@pytest.mark.parametrize("command", ["migrate", "verify"])
+def test_a_project_that_is_to_have_another_name_than_it_got_is_there_still(command: str) -> None:
+    projects = [{"project": name, "notes": "n"} for name in ("p", "q")]
+    sweeps = [{"project": "p", "sweep_id": "s", "name": "a sweep"}]
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES) as (home, away):
+        tables = {"projects": projects, "sweeps": sweeps}
+        seed(home, [sample("a"), sample("b", project="q")], tables)
+        pair = f"memory:{home}", f"memory:{away}"
+        assert gone("migrate", *pair, "--rename-project", "p=x") == []
+        result = run(command, *pair, "--rename-project", "p=y", "--json")
+        assert json.loads(result.stdout)["gone"] == []
+        shared = memory.STORES[home].shared
+        assert shared["sweeps"].pop(("p", "s"))
+        result = run(command, *pair, "--rename-project", "p=y", "--json")
+        [found] = json.loads(result.stdout)["gone"]
+        assert found["names"] == (["x s", "y s"] if command == "migrate" else ["x s"])
+
+
 def test_examples_end_where_a_line_gets_long(pair: tuple[str, str]) -> None:
     home = pair[0].removeprefix("memory:")
     seed(home, [sample(name) for name in "efgh"])
