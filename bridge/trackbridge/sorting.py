@@ -86,8 +86,8 @@ class Sorting:
             if _starts_alike(info, there) is not False:
                 return None
             return (
-                f"another run of this id, started {there.started}, is in the target already; "
-                "take another target, or another project for one of them"
+                f"another run of this project and id, started {there.started}, is in the target "
+                "already, from elsewhere; take a target of its own for this one"
             )
         other = self._places.get(self._writer.target(info.key))
         if other is not None:

@@ -177,7 +177,8 @@ def test_another_run_of_the_same_id_is_not_taken_for_a_new_state() -> None:
         before = peek(away)
         report = migrate(other, away)
         assert counts(report) == (0, 0, 0, 1)
-        assert "another run of this id" in report.failures[0].error
+        assert "another run of this project and id" in report.failures[0].error
+        assert "take a target of its own for this one" in report.failures[0].error
         assert peek(away) == before
 
 

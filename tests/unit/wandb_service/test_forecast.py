@@ -6,10 +6,11 @@ import itertools
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb_server import Server
+from wandb_server import Server, runs, started
 
 import trackbridge
 from trackbridge.adapter import Row, RunKey
@@ -92,6 +93,24 @@ def test_the_run_that_is_ours_is_announced_when_it_is_written(target: str) -> No
         sink.commit()
     report = trackbridge.migrate(other, target)
     assert "the run trackbridge-store in the table of team/p keeps" in report.advice
+
+
+def test_a_run_of_the_same_names_on_another_server_is_not_taken_for_the_first(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    away = f"archive:{tmp_path}/archive"
+    with started(tmp_path / "other") as other:
+        for place, created in ((server, "2026-01-01T00:00:00Z"), (other, "2026-02-01T00:00:00Z")):
+            given = {"name": "abc", "modelName": "p", "entityName": "team"}
+            run, _ = runs.upsert(place.state, place.user, given)
+            run.created_at, run.state = created, "finished"
+        assert trackbridge.migrate(f"wandb:{server.address}/team/p", away).verified
+        home = f"wandb:{other.address}/team/p"
+        foreseen = forecast(home, away)
+        assert (foreseen.runs, foreseen.skipped) == (0, 0)
+        assert foreseen.failures == trackbridge.migrate(home, away).failures
+        assert "take a target of its own for this one" in foreseen.failures[0].error
 
 
 def test_what_the_server_does_not_show_is_named(target: str) -> None:
