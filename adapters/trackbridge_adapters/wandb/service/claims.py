@@ -1,4 +1,4 @@
-"""Which run may give which alias to its version: what all runs that were brought say of it."""
+"""Who claims which alias, and who used what: what runs that were brought say of artifacts."""
 
 from __future__ import annotations
 
@@ -35,8 +35,14 @@ class Version(NamedTuple):
 
     @classmethod
     def told(cls, place: Place, entry: Mapping[str, Any]) -> Version:
-        """One that a run names in our entry."""
-        return cls(place, entry["collection"], entry["digest"])
+        """One that a run of a project names in our entry."""
+        home = Place.of(entry["project"]) if "project" in entry else place
+        return cls(home, entry["collection"], entry["digest"])
+
+    def entry(self, place: Place) -> dict[str, str]:
+        """What `told` understands, of a run of that project."""
+        entry = {"collection": self.collection, "digest": self.digest}
+        return entry if place == self.place else {**entry, "project": str(self.place)}
 
     def called(self, name: str) -> Alias:
         return Alias(self.place, self.collection, name)
@@ -57,13 +63,15 @@ class Told(NamedTuple):
     name: str
     began: Began
     artifacts: Collection[Mapping[str, Any]]
+    inputs: Collection[Version]
 
     @classmethod
     def of(cls, place: Place, name: str, origin: Mapping[str, Any]) -> Told:
         """`name` is the run's id on the server."""
         ref = RunRef(str(place), str(origin["id"]))
         start = began(moment(origin.get("started")), ref.run_id)
-        return cls(ref, name, start, origin.get("artifacts", ()))
+        inputs = [Version.told(place, each) for each in origin.get("inputs", ())]
+        return cls(ref, name, start, origin.get("artifacts", ()), inputs)
 
     def claims(self) -> Iterator[tuple[Alias, Version]]:
         """In the order in which the run logged the versions."""
@@ -119,11 +127,19 @@ class Claims:
                     found[name].insert(0, version)
         return found
 
+    def users(
+        self, versions: Collection[Version], but: Collection[RunRef]
+    ) -> Iterator[tuple[Told, Version]]:
+        """All runs but some that say that they used one of these."""
+        for told in self._in_order():
+            if told.ref not in but:
+                yield from ((told, version) for version in told.inputs if version in versions)
+
     def _in_order(self) -> list[Told]:
         return sorted(self._told.values(), key=lambda told: told.began)
 
     def _note(self, told: Told) -> None:
-        if told.artifacts:
+        if told.artifacts or told.inputs:
             self._told[told.ref] = told
         else:
             self._told.pop(told.ref, None)

@@ -41,6 +41,8 @@ class Draft(draft.Draft):
         """Aliases that no run which began later claims."""
         self.before: Claimed = {}
         """What the run had before."""
+        self.inputs: list[Version] = []
+        """Versions that the run used, where they would be in the target."""
         self.given: set[Alias] = set()
         """Aliases that are given on the upload: the last ones that it did not have before."""
 
@@ -136,6 +138,8 @@ class Draft(draft.Draft):
         told |= {"id": self._origin, "rows": self._rows}
         if artifacts:
             told["artifacts"] = self._entries
+        if self.inputs:
+            told["inputs"] = [version.entry(self._place) for version in self.inputs]
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own
             told["summary"] = [_path(row) for row in self.rows["summary"]]
         return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 
 from trackbridge.adapter import RunRef
@@ -13,7 +13,7 @@ from trackbridge_adapters.wandb.service.draft import Draft
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import Node, Pages, Place
 from trackbridge_adapters.wandb.service.registry import LATEST
-from trackbridge_adapters.wandb.service.versions import artifact_place, own_aliases, said
+from trackbridge_adapters.wandb.service.versions import artifact_place, identity, own_aliases, said
 from trackbridge_adapters.wandb.service.wire import Wire
 
 
@@ -37,9 +37,11 @@ class Settling:
         self._wire, self._claims, self._drafts = wire, claims, drafts
         self._before = {ref: _claimed(run) for ref, run in there.items()}
         self.refs = {
-            ref for ref, draft in drafts.items() if draft.rows["artifacts"] or self._before.get(ref)
+            ref
+            for ref, draft in drafts.items()
+            if draft.rows["artifacts"] or draft.inputs or self._before.get(ref)
         }
-        """Runs of the chunk that have artifacts, or had some."""
+        """Runs of the chunk that have artifacts, or had or used some."""
         self._places = {Place.of(ref.project) for ref in self.refs}
         pages = Pages(wire)
 
@@ -62,11 +64,11 @@ class Settling:
             draft.last = {alias for alias in draft.aliases if last[alias] == draft.began}
             draft.before = self._before.get(ref, {})
 
-    def end(self, runs: Iterable[RunNode]) -> None:
-        """`runs` are the chunk's with artifacts, as they are now."""
+    def end(self, runs: Collection[RunNode]) -> None:
+        """`runs` are the chunk's by `refs`, as they are now."""
         self._claims.look(self._places)
         nodes: dict[Version, Node] = {}
-        doubtful = set[Alias]()
+        doubtful, fresh = set[Alias](), set[Version]()
         for run in runs:
             self._claims.note(run)
             known = self._known(run)
@@ -76,7 +78,24 @@ class Settling:
             doubtful |= self._drafts[run.ref].given
             doubtful |= {version.called(LATEST) for version in known.keys() - before.keys()}
             doubtful |= _dropped(before, _claimed(run))
+            fresh |= {_version(node) for node in run.node["outputArtifacts"]} - before.keys()
         self._give(doubtful, nodes)
+        for run in runs:
+            self._link(run)
+        for told, version in self._claims.users(fresh & nodes.keys(), self._drafts.keys()):
+            place = Place.of(told.ref.project)
+            changes.use_artifact(self._wire, place, told.name, nodes[version]["id"])
+
+    def _link(self, run: RunNode) -> None:
+        """Note what a run used as its inputs, as far as it is in the target and not its own."""
+        there = {identity(node) for node in run.node["inputArtifacts"]}
+        there |= {(each["collection"], each["digest"]) for each in run.origin.get("artifacts", ())}
+        for version in self._drafts[run.ref].inputs:
+            node = None
+            if version[1:] not in there:
+                node = self._versions(version.place, version.collection).get(version.digest)
+            if node is not None:
+                changes.use_artifact(self._wire, run.place, run.name, node["id"])
 
     def _give(self, aliases: Collection[Alias], nodes: Mapping[Version, Node]) -> None:
         """Aliases to those that claim them; `nodes` are versions that were read already."""

@@ -8,7 +8,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from math import ceil
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +20,9 @@ from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
-from trackbridge_adapters.wandb.service.claims import Claims
+from trackbridge_adapters.wandb.service.claims import Claims, Version
 from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.lineage import used
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
@@ -37,6 +37,7 @@ from trackbridge_adapters.wandb.service.settling import Settling
 from trackbridge_adapters.wandb.service.shared import HIDDEN
 from trackbridge_adapters.wandb.service.shared_pages import SharedPages
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
+from trackbridge_adapters.wandb.service.wire import Wire
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
 CALLS_OF_A_JOB = 20
@@ -54,6 +55,12 @@ class WritableService(Service):
     capabilities = WRITTEN
 
     advice = ""
+
+    def __init__(self, wire: Wire, entity: str, project: str) -> None:
+        super().__init__(wire, entity, project)
+        self.claims = Claims(SharedPages(wire))
+        self.inputs: dict[RunKey, list[Version]] = {}
+        """Versions that runs used which are about to be written."""
 
     def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
         """What the client sends, and we: to find out what is there, and to read it back."""
@@ -74,6 +81,8 @@ class WritableService(Service):
         return RunRef(place, f"{fit_name(key.run_id, SAFE_ID)}-{mark}")
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
+        """What the run used is noted for the sink, which gets no such rows: none are read back."""
+        self.inputs[key] = list(used(key, tables.get("inputs", ()), self.target))
         return present(key, self.target(key), tables)
 
     def open(self, keys: Sequence[RunKey]) -> Sink:
@@ -90,10 +99,6 @@ class WritableService(Service):
             names = [ref.run_id for ref in refs if ref.project == place]
             for part in parts(names, PAGE):
                 yield from self._runs(Place.of(place), of_any_generation(part))
-
-    @cached_property
-    def claims(self) -> Claims:
-        return Claims(SharedPages(self.wire))
 
     def put_shared(self, path: str, data: BinaryIO) -> None:
         """Store a file that belongs to no run."""
@@ -193,6 +198,8 @@ class Sink:
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         folders: dict[RunRef, Path] = {}
+        for draft in self._drafts.values():
+            draft.inputs = self._writer.inputs.pop(draft.key, [])
         before = {ref: list(runs.values())[-1] for ref, runs in self._there.items()}
         settling = Settling(self._writer.wire, self._writer.claims, self._drafts, before)
         settling.begin()
