@@ -61,7 +61,8 @@ def pair() -> Iterator[tuple[str, str]]:
 LOSSES = [{"kind": None, "count": None, "example": None}]
 MIGRATED = {
     "runs": dict.fromkeys(("total", "copied", "updated", "skipped", "failed")),
-    **dict.fromkeys(("points", "files", "bytes", "verified", "failures", "damage", "seconds")),
+    **dict.fromkeys(("points", "files", "bytes", "verified", "failures", "seconds")),
+    "damage": [None],
     "losses": LOSSES,
     "items": {},
     "gone": None,

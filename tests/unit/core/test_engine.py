@@ -30,6 +30,7 @@ from trackbridge.errors import (
 from trackbridge_adapters import memory
 
 RUNS = ["run1", "run2", "run3"]
+LOST = "run p/run1: lost.bin: its bytes are missing, though it is listed"
 
 
 @pytest.fixture
@@ -566,7 +567,19 @@ def test_damage_is_named_again_where_nothing_has_to_be_moved() -> None:
         seed(home, [sample(runs=[{"name": "n", "extra": '{"damage": ["torn"]}'}])])
         first, again = migrate(home, away), migrate(home, away)
         assert again.skipped == 1
-        assert again.damage == first.damage == ["run p/run1: torn"]
+        assert again.damage == first.damage == ["run p/run1: torn", LOST]
+
+
+def test_a_file_that_is_listed_without_bytes_is_named_by_every_call_and_once_on_the_way() -> None:
+    told = [{"name": "n", "extra": json.dumps({"damage": ["the bytes of 'lost.bin' are gone"]})}]
+    with stores(NOTHING_CHANGES, POOR, POOR) as (home, away, beyond):
+        seed(home, [sample(), sample("run2", runs=told)])
+        named = ["run p/run2: the bytes of 'lost.bin' are gone"]
+        assert sorted(migrate(home, away).damage) == sorted([LOST, *named])
+        assert sorted(migrate(home, away).damage) == sorted([LOST, *named])
+        further = migrate(away, beyond)
+        assert further.damage == named  # what the adapter said travels with the run
+        assert {loss.kind: loss.count for loss in further.losses}["files without bytes"] == 2
 
 
 def test_a_file_that_was_edited_where_the_run_was_brought_to_moves_on_and_is_named() -> None:
@@ -623,7 +636,7 @@ def test_damage_in_the_source_is_reported_and_stops_nothing() -> None:
     with stores(NOTHING_CHANGES, POOR) as (home, away):
         seed(home, [sample(runs=[{"name": "n", "extra": json.dumps({"damage": damage})}])])
         report = migrate(home, away)
-        assert report.damage == [f"run p/run1: {damage[0]}"]
+        assert report.damage == [f"run p/run1: {damage[0]}", LOST]
         assert report.verified
 
 

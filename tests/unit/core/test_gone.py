@@ -14,6 +14,8 @@ from unit.core.stores import NOTHING_CHANGES, native, seed, stores
 from trackbridge.cli import main
 from trackbridge_adapters import memory
 
+WHOLE = [{"owner": "", "path": "a/b.txt"}]
+"""No files but one that has its bytes: of others a strict call would say so."""
 MODELS = {
     "models": [{"name": "m", "description": "a model"}, {"name": "n", "description": "another"}]
 }
@@ -24,7 +26,8 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """A store with three runs and two models, and another one that they were moved to."""
     claims = {"everything": NOTHING_CHANGES, "poor": POOR}[request.param]
     with stores(NOTHING_CHANGES, claims) as (home, away):
-        seed(home, [sample("a"), sample("b"), sample("c", project="q")], MODELS)
+        runs = [("a", "p"), ("b", "p"), ("c", "q")]
+        seed(home, [sample(name, project=place, files=WHOLE) for name, place in runs], MODELS)
         assert run("migrate", f"memory:{home}", f"memory:{away}").exit_code == 0
         yield f"memory:{home}", f"memory:{away}"
 
