@@ -185,6 +185,18 @@ def test_what_fails_for_ever_is_named_and_the_same_command_finishes_it_later(
     is_whole(server, good)
 
 
+def test_a_run_that_is_refused_for_ever_fails_alone(
+    server: Server, source: str, good: Good
+) -> None:
+    server.faults.fail("UpsertBucket", times=None, status=400, about="history01")
+    [line] = failed("migrate", source, "wandb:team")
+    assert "history01" in line
+    assert len(lines(server)) == RUNS - 1
+    server.faults.heal()
+    is_moved(source, "wandb:team")
+    is_whole(server, good)
+
+
 @pytest.mark.parametrize("operation", ALONG_WITH_IT)
 def test_what_the_client_can_do_without_stops_nothing(
     operation: str, server: Server, source: str, good: Good
@@ -284,6 +296,25 @@ def test_what_cannot_be_read_is_named_and_nothing_counts_as_done(
     failed("migrate", "wandb:team", target)
     filled.faults.heal()
     is_moved("wandb:team", target)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_file_that_is_never_given_concerns_its_own_run(
+    status: int, filled: Server, tmp_path: Path
+) -> None:
+    """That it is not there is an answer: it is named for good. All else fails the run."""
+    target = f"archive:{tmp_path}/archive"
+    place = filled.run("team/fixtures/console01").files["original/output.log"].key
+    filled.faults.fail("download", times=None, status=status, about=place)
+    report = trackbridge.migrate("wandb:team", target)
+    assert report.copied == RUNS - len(report.failures)
+    if status == 500:
+        [failure] = report.failures
+        assert "console01" in failure.run
+        return
+    told = [line for line in report.damage if "its bytes are missing, though it is listed" in line]
+    assert told == [line for line in told if "fixtures/console01: " in line] != []
+    assert set(told) <= set(trackbridge.migrate("wandb:team", target).damage)
 
 
 @pytest.mark.parametrize("operation", ["TrackbridgeRuns", "TrackbridgeStreams", "download"])

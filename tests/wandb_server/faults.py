@@ -7,6 +7,7 @@ need an API key).
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ class Fault:
     skip: int = 0  # so many pass first
     status: int = 503
     headers: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""  # a text that stands in the path or the variables
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,13 @@ class Faults:
             self._size = float(at_once or per_minute or 0)
             self._tokens, self._filled = self._size, time.monotonic()
 
-    def next(self, operation: str) -> Fault | None:
+    def next(self, operation: str, given: Mapping[str, Any]) -> Fault | None:
         """The fault that the request which just came in meets."""
         with self._lock:
             for fault in self._faults:
                 if fault.operation not in (operation, "*") or fault.times == 0:
+                    continue
+                if fault.about and fault.about not in json.dumps(given):
                     continue
                 if fault.skip:
                     fault.skip -= 1

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from wandb_server import artifacts, history
-from wandb_server.graphql import Node
+from wandb_server.graphql import Node, Refused
 from wandb_server.paging import connection, identity
 from wandb_server.state import File, Run, State, User, now
 from wandb_server.storage import md5
@@ -29,6 +29,9 @@ def upsert(state: State, user: User, given: dict[str, Any]) -> tuple[Run, bool]:
     else:
         project = state.make_project(given.get("entityName"), given.get("modelName"), user)
         made = given["name"] not in project.runs
+        if given["name"] in project.deleted:
+            what = f"run {project.entity}/{project.name}/{given['name']}"
+            raise Refused(f"{what} was previously created and deleted; try a new run name", 409)
         if made:
             time, number = now(), len(project.runs) + 1
             title = given.get("displayName") or f"run-{number}"
@@ -237,4 +240,5 @@ def node(state: State, run: Run, user: User) -> Node:
 def delete(state: State, user: User, id: str, **_: Any) -> Node:
     run = state.run_by_id(id, user)
     del run.project.runs[run.name]
+    run.project.deleted.add(run.name)
     return {"clientMutationId": None}

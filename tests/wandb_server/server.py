@@ -219,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Carries a request out that is no GraphQL, with its faults, and notes it."""
         self._asked = (name, {"path": self.path}, None)
         try:
-            if not self._meets(name):
+            if not self._meets():
                 act(self._body())
         except Refused as error:
             self._json(error.status, {"error": str(error)})
@@ -234,9 +234,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.owner.faults.note(request)
             self._noted = True
 
-    def _meets(self, name: str) -> bool:
+    def _meets(self) -> bool:
         """Whether a fault ends the request here."""
-        fault = self.server.owner.faults.next(name)
+        fault = self.server.owner.faults.next(*self._asked[:2])
         self._lost = fault is not None and fault.how == "lose"
         if fault is None or self._lost:
             return False
@@ -268,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
             document = graphql.read(request["query"])
             name = document.name[:1].upper() + document.name[1:]
             self._asked = (name, given, None)
-            if self._meets(name):
+            if self._meets():
                 return
             allowed, headers = owner.faults.take()
             headers = {key.replace("-", "_"): value for key, value in headers.items()}

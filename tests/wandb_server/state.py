@@ -83,6 +83,7 @@ class Project:
     description: str = ""
     access: str = "PRIVATE"
     runs: dict[str, Run] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)  # names, which no other run gets
     sweeps: dict[str, Any] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     collections: dict[str, Any] = field(default_factory=dict)

@@ -88,6 +88,20 @@ def test_a_run_whose_past_is_another_one_gets_a_new_id(server: Server, migrate: 
     assert info.ref.run_id == "abc"
 
 
+def test_a_run_that_was_deleted_there_comes_back_under_the_next_id(
+    server: Server, migrate: Migrate
+) -> None:
+    """Its own is not given again."""
+    migrate(run_of(5))
+    runs.delete(server.state, server.user, server.run("team/p/abc").id)
+    report = migrate(run_of(7))
+    assert (report.verified, report.copied, names(server)) == (True, 1, ["abc-r2"])
+    assert len(server.run("team/p/abc-r2").history) == 7
+    runs.delete(server.state, server.user, server.run("team/p/abc-r2").id)
+    assert migrate(run_of(7)).verified
+    assert names(server) == ["abc-r3"]
+
+
 def beside(server: Server, name: str) -> Run:
     """A run with the config of the one that was brought, as people copy it."""
     given = {"name": name, "modelName": "p", "entityName": "team"}

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from wandb_server import Server
 
-from trackbridge.errors import TransientError
+from trackbridge.errors import BridgeError, TransientError
 from trackbridge_adapters.wandb.service import upload
+from trackbridge_adapters.wandb.service.answers import RefusedError
 from trackbridge_adapters.wandb.service.login import Login
 from trackbridge_adapters.wandb.service.synclog import ENDED, SyncLog
 from trackbridge_adapters.wandb.service.wire import Wire
@@ -42,8 +43,8 @@ def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Wire:
     return Wire(Login(server.address, server.user.key))
 
 
-def refused(folders: list[Path], wire: Wire) -> str:
-    with pytest.raises(TransientError) as caught:
+def refused(folders: list[Path], wire: Wire, kind: type[BridgeError] = TransientError) -> str:
+    with pytest.raises(kind) as caught:
         upload.upload([[(folder, 0)] for folder in folders], wire)
     return str(caught.value)
 
@@ -69,9 +70,26 @@ def test_one_run_that_is_given_up_does_not_stop_the_others(
 ) -> None:
     """A run is given up after two refusals: who meets them is a matter of time."""
     server.faults.fail("UpsertBucket", times=6, status=503)
-    refused(folders, wire)
+    refused(folders, wire, RefusedError)
     left = sum(not list(folder.glob("*.synced")) for folder in folders)
     assert 1 <= left <= 3
+
+
+def test_runs_that_were_deleted_on_the_server_are_told_from_those_that_fail(
+    server: Server, folders: list[Path], wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would go on for minutes; it is stopped when it has nothing else to do."""
+    for name in upload.ENVIRONMENT:
+        if name.endswith("RETRY_MAX"):
+            monkeypatch.setitem(upload.ENVIRONMENT, name, "1000")
+    place = server.state.make_project("example", "fixtures", server.user)
+    place.deleted |= {"config01", "long01"}
+    lanes = [[(folder, 0)] for folder in folders]
+    left = {folder for folder in folders if folder.name.endswith(("-config01", "-long01"))}
+    assert upload.upload(lanes, wire) == left
+    place.deleted.clear()
+    assert upload.upload(lanes, wire) == set()
+    assert {"config01", "long01"} <= place.runs.keys()
 
 
 def written(folder: Path, *lines: dict[str, Any]) -> None:

@@ -63,6 +63,13 @@ class Draft(draft.Draft):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
 
+    def begin_anew(self, name: str, folder: Path) -> None:
+        """Write a run, which is in its folder already, under another id and from its beginning."""
+        for path in folder.glob(f"{self._file_name}*"):
+            path.unlink()
+        self.folder, self.name, self._known = folder, name, 0
+        self.complete()
+
     def fields(self) -> dict[str, Any]:
         """What has to be set of a run that is there: the client leaves alone what is empty."""
         [row] = self.rows["runs"]

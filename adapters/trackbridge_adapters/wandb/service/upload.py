@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from trackbridge.errors import ConfigError, TransientError
-from trackbridge_adapters.wandb.service.answers import shown
+from trackbridge_adapters.wandb.service.answers import RefusedError, shown
 from trackbridge_adapters.wandb.service.login import Login
 from trackbridge_adapters.wandb.service.synclog import SyncLog
 from trackbridge_adapters.wandb.service.wire import Wire
@@ -57,24 +57,34 @@ BURST_SECONDS = 10
 """Under a limit, so many runs are uploaded at a time as have their calls in these seconds."""
 
 
-def upload(lanes: Iterable[Sequence[tuple[Path, int]]], wire: Wire) -> None:
+def upload(lanes: Iterable[Sequence[tuple[Path, int]]], wire: Wire) -> set[Path]:
     """Uploads folders: those of a lane one after the other, lanes side by side.
+
+    Gives folders whose runs need other ids, as such runs were deleted on the server. The rest may
+    be lacking too then: with new ids, the same call goes on.
 
     Beside each folder stands how many versions of artifacts its run has. The client knows no limit
     but a server's refusal: under one of ours, what it will send is waited for beforehand.
 
     The client's exit code tells nothing (measured, 0.31): a run was read to its end if there is a
-    mark beside its file. Raises `TransientError` for those that were not. What became of the rest
-    on the server is found out by reading it.
+    mark beside its file. For those that were not it raises `TransientError`, or `RefusedError`
+    where others were. What became of the rest on the server is found out by reading it.
     """
     for folders in zip_longest(*lanes):
-        waiting = [folder for folder in folders if folder is not None]
+        waiting = [folder for folder in folders if folder and not _is_read(folder[0])]
         while waiting:
             part, calls = _part(waiting, wire.per_second)
             waiting = waiting[len(part) :]
             if wire.per_second is not None:
                 wire.expect(calls)
-            _sync(part, wire.login)
+            deleted = _sync(part, wire.login)
+            if deleted:
+                return deleted
+    return set()
+
+
+def _is_read(folder: Path) -> bool:
+    return any(folder.glob("*.synced"))
 
 
 def _part(waiting: Sequence[tuple[Path, int]], limit: float | None) -> tuple[list[Path], int]:
@@ -90,20 +100,24 @@ def _part(waiting: Sequence[tuple[Path, int]], limit: float | None) -> tuple[lis
     return part, calls
 
 
-def _sync(folders: Sequence[Path], login: Login) -> None:
+def _sync(folders: Sequence[Path], login: Login) -> set[Path]:
     log = SyncLog(folders[0].parent)
     said = _run(folders, login, log).replace(login.key, "***")
     if "No module named 'wandb'" in said:
         raise ConfigError("uploading needs the package wandb; pip install 'trackbridge[wandb]'")
-    left = [folder.name for folder in folders if not any(folder.glob("*.synced"))]
-    if left:
-        told = [log.reasons[name] for name in left if name in log.reasons]
+    left = [folder for folder in folders if not _is_read(folder)]
+    deleted = {folder for folder in left if folder.name in log.deleted}
+    names = [folder.name for folder in left if folder not in deleted]
+    if names:
+        told = [log.reasons[name] for name in names if name in log.reasons]
         told += [line.strip() for line in said.splitlines() if "ERROR" in line]
         reason = told[0] if told else said.strip().rpartition("\n")[2] or "it says nothing"
-        raise TransientError(
-            f"{login.base_url}: `wandb sync` did not upload {left[0]}"
-            f"{f' and {len(left) - 1} more' if len(left) > 1 else ''}: {shown(reason, login)}"
+        kind = TransientError if len(left) == len(folders) else RefusedError
+        raise kind(
+            f"{login.base_url}: `wandb sync` did not upload {names[0]}"
+            f"{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {shown(reason, login)}"
         )
+    return deleted
 
 
 def _run(folders: Sequence[Path], login: Login, log: SyncLog) -> str:
@@ -133,8 +147,9 @@ def _watched(process: subprocess.Popen[str], folders: Sequence[Path], log: SyncL
                     log.read()
                     return said
                 log.read()
-                waiting = [folder for folder in folders if not any(folder.glob("*.synced"))]
-                if waiting and len(log.stuck) >= min(STUCK, len(waiting)):
+                waiting = {folder.name for folder in folders if not _is_read(folder)}
+                vain = log.stuck | log.deleted
+                if waiting and (waiting <= log.deleted or len(vain) >= min(STUCK, len(waiting))):
                     process.kill()
         except BaseException:
             process.kill()

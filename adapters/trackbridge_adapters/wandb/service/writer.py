@@ -210,7 +210,11 @@ class Sink:
                 folders[ref] = draft.place([])
         versions = {ref: len(draft.rows["artifacts"]) for ref, draft in self._drafts.items()}
         lanes = [[(folders[ref], versions[ref]) for ref in lane] for lane in self._lanes()]
-        upload(lanes, self._writer.wire)
+        while deleted := upload(lanes, self._writer.wire):
+            for ref in (ref for ref, folder in folders.items() if folder in deleted):
+                draft = self._drafts[ref]
+                with temporary_errors():
+                    draft.begin_anew(self._free(ref, draft.name), folders[ref])
         settling.end(self._written(settling.refs))
         for ref, draft in self._drafts.items():
             for name, run in self._there[ref].items():
@@ -229,7 +233,7 @@ class Sink:
 
     def _prepare(self, ref: RunRef, draft: Draft) -> None:
         """Lets a run go on from what is there, if that is its beginning; else it is made anew."""
-        names = generations(ref.run_id)
+        last = None
         if there := list(self._there[ref].values()):
             latest = there[-1]
             if self._begins(latest, draft):
@@ -237,18 +241,18 @@ class Sink:
                 fields = draft.fields()
                 changes.change_run(self._writer.wire, latest.place, draft.name, **fields)
                 return
-            names = names[names.index(latest.name) + 1 :]
-        name = next((name for name in names if self._is_free(ref, name)), None)
-        if name is None:
-            raise IntegrityError(
-                f"{self._writer.address}: run {ref.run_id} was replaced too often; "
-                "take another project"
-            )
-        draft.name = name
+            last = latest.name
+        draft.name = self._free(ref, last)
 
-    def _is_free(self, ref: RunRef, name: str) -> bool:
-        """Whether no other run has an id on the server; it is kept for this one then."""
-        return self._owners.setdefault(ref._replace(run_id=name), ref) == ref
+    def _free(self, ref: RunRef, last: str | None) -> str:
+        """The next id after its last one that no other run has; it is kept for this one then."""
+        names = generations(ref.run_id)
+        for name in names[names.index(last) + 1 :] if last else names:
+            if self._owners.setdefault(ref._replace(run_id=name), ref) == ref:
+                return name
+        raise IntegrityError(
+            f"{self._writer.address}: run {ref.run_id} was replaced too often; take another project"
+        )
 
     def _begins(self, run: RunNode, draft: Draft) -> bool:
         """Whether a run that is there is the beginning of one that is to be written.
