@@ -14,7 +14,7 @@ from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence
 from trackbridge.engine import Failure
 from trackbridge.errors import ConfigError, NotFoundError
-from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.filing import WHOLE, FileChoice, name_missing
 from trackbridge.fit import example, fit_rows
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
@@ -99,7 +99,7 @@ def forecast(
     points = count = size = versions = 0
     for chunk in chunked(runs):
         moved = translation(writer, [info.key for info in chunk.runs])
-        overlay = Overlay(reader, chunk.runs)
+        overlay, bare = Overlay(reader, chunk.runs), list[Row]()
         for batch in overlay.read():
             if batch.table == "files":
                 kept = files.apply(batch.data.to_pylist(), overlay, losses)
@@ -118,6 +118,9 @@ def forecast(
                 count += len(rows) - len(lost)
                 size += sum(row["size"] or 0 for row, gone in zip(rows, missing) if not gone)
                 losses.add("files without bytes", example(lost), len(lost))
+                bare += lost
+        for row in bare:  # once all is known that adapters name
+            name_missing(row, overlay, damage)
         moved.present()
         for batch in moved.finish():
             versions += batch.data.num_rows if batch.table == "artifacts" else 0

@@ -142,6 +142,7 @@ class Overlay:
         carried = [] if bare else [info.ref for info in infos if info.carried]
         self._sidecars = dict(self._load(carried))
         self._rows: dict[RunRef, RowRestoration] = {}
+        self._listed: set[FileRef] = set()
         self._points = {ref: _restoration(side) for ref, side in self._sidecars.items()}
         self._moved = {ref: origin for ref, origin in self._labels.items() if ref != origin}
 
@@ -166,6 +167,8 @@ class Overlay:
         for batch in self.reader.read_runs(self.refs, tables):
             if native is not None:
                 native(batch)
+            if batch.table == "files" and self._sidecars:
+                self._listed.update(map(_file, batch.data.to_pylist()))
             yield from self._restore(batch)
         for ref in self._sidecars:
             yield from self._rest(ref, tables)
@@ -177,6 +180,11 @@ class Overlay:
         return FileRef(
             ref, *(side.files.get((owner, path), (owner, path)) if side else (owner, path))
         )
+
+    def lists(self, run: RunRef, owner: str, path: str) -> bool:
+        """Whether the store itself, as it was read, names a file that the restored run has."""
+        file = self.locate(run, owner, path)
+        return file.run not in self._sidecars or file in self._listed
 
     def open_file(self, run: RunRef, owner: str, path: str) -> BinaryIO:
         """The bytes of a file that `files` of the restored run names."""
@@ -233,6 +241,10 @@ class Overlay:
 
     def _relabelled(self, batch: Batch) -> Batch:
         return Batch(batch.table, relabel(batch.data, self._moved))
+
+
+def _file(row: Row) -> FileRef:
+    return FileRef(RunRef(row["project"], row["run_id"]), row["owner"] or "", row["path"])
 
 
 def _restoration(side: Sidecar) -> PointRestoration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches
 from trackbridge.digest import Digests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
-from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.filing import WHOLE, FileChoice, name_missing
 from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss, Losses
 from trackbridge.prefetch import prefetched, together
@@ -161,8 +160,6 @@ class _Passage:
         # a digest covers no labels, and nothing else of a verbatim run is changed
         self._promised = None if isinstance(self._moved, Verbatim) else Digests()
         self._result, self._left = Moved(), Losses()
-        self._listed: set[FileRef] = set()
-        """Files that the source itself names, beside those that only a sidecar knows of."""
 
     def run(self) -> Moved:
         with self._target.open([info.key for info in self._infos]) as sink:
@@ -185,7 +182,7 @@ class _Passage:
         """
         files: list[Row] = []
         with (
-            prefetched(self._overlay.read(native=self._note_listed)) as batches_read,
+            prefetched(self._overlay.read()) as batches_read,
             prefetched(self._translated(batches_read, files)) as translated,
         ):
             for points, natives in translated:
@@ -193,12 +190,6 @@ class _Passage:
                     sink.write(native)
                 self._tell(points)
         return files
-
-    def _note_listed(self, batch: Batch) -> None:
-        if batch.table == "files":
-            for row in batch.data.to_pylist():
-                ref = RunRef(row["project"], row["run_id"])
-                self._listed.add(FileRef(ref, row["owner"] or "", row["path"]))
 
     def _translated(
         self, batches_read: Iterator[Batch], files: list[Row]
@@ -271,15 +262,8 @@ class _Passage:
         if found:
             self._result.files += 1
             self._result.size += size or 0
-        elif self._overlay.locate(origin, row["owner"] or "", row["path"]) in self._listed:
-            self._note_missing(origin, row["path"])
-
-    def _note_missing(self, origin: RunRef, path: str) -> None:
-        """A file that is listed and has no bytes is damage, which the adapter may have named."""
-        named = self._result.damage.setdefault(origin, [])
-        whole = re.compile(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])")
-        if not any(whole.search(text) for text in named):
-            named.append(f"{path}: its bytes are missing, though it is listed")
+        else:
+            name_missing(row, self._overlay, self._result.damage)
 
     def _doubt(self, origin: RunRef, what: str) -> None:
         """Damage, unless it may be an edit in a store that the run was brought to."""

@@ -69,7 +69,8 @@ MIGRATED = {
 }
 PLANNED = {
     **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds", "api_calls")),
-    **dict.fromkeys(("skipped", "compared", "failures", "damage")),
+    **dict.fromkeys(("skipped", "compared", "failures")),
+    "damage": [None],
     "losses": LOSSES,
     "items": {},
 }

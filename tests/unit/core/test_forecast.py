@@ -94,9 +94,11 @@ def test_damage_is_foretold(pair: tuple[str, str]) -> None:
     row = {"name": "n", "status": "finished", "started": moment(0), "deleted": False}
     rows = [{**row, "extra": '{"damage": ["torn"]}'}]
     edit(pair[0].removeprefix("memory:"), "runs", rows, key)
-    assert forecast(*pair).damage == ["run p/run2: torn"]
-    assert trackbridge.migrate(*pair).damage == ["run p/run2: torn"]
-    assert forecast(*pair).damage == ["run p/run2: torn"]
+    foreseen = forecast(*pair).damage
+    assert "run p/run2: torn" in foreseen
+    assert "run p/run1: lost.bin: its bytes are missing, though it is listed" in foreseen
+    assert sorted(trackbridge.migrate(*pair).damage) == sorted(foreseen)
+    assert sorted(forecast(*pair).damage) == sorted(foreseen)
 
 
 def test_a_store_is_not_moved_to_itself(pair: tuple[str, str]) -> None:

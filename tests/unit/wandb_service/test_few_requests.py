@@ -89,11 +89,11 @@ def at_request(
     """Something happens on the server before a request is answered."""
     usual, seen = server.faults.next, list[str]()
 
-    def following(name: str) -> Any:
+    def following(name: str, given: Any) -> Any:
         seen.append(name)
         if name == operation and seen.count(name) == number:
             then()
-        return usual(name)
+        return usual(name, given)
 
     monkeypatch.setattr(server.faults, "next", following)
 
