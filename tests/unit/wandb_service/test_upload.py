@@ -75,6 +75,24 @@ def test_one_run_that_is_given_up_does_not_stop_the_others(
     assert 1 <= left <= 3
 
 
+def test_settings_of_a_user_change_nothing_of_what_is_uploaded(
+    server: Server, folders: list[Path], wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path.home() / ".config" / "wandb" / "settings"
+    place.parent.mkdir(parents=True)
+    told = ["ignore_globs = *", "resume = must", "x_file_stream_max_line_bytes = 100"]
+    told += ["mode = disabled", 'x_extra_http_headers = {"X-From": "me"}']
+    place.write_text("\n".join(["[default]", *told]), encoding="utf-8")
+    monkeypatch.setenv("WANDB_IGNORE_GLOBS", "*")
+    used = upload._environment(wire.login, folders[0].parent)
+    assert used["WANDB_X_EXTRA_HTTP_HEADERS"] == '{"X-From": "me"}'
+    [folder] = [folder for folder in folders if folder.name.endswith("-media01")]
+    upload.upload([[(folder, 0)]], wire)
+    run = server.run("example/fixtures/media01")
+    assert any(name.startswith("media/") for name in run.files)
+    assert run.history
+
+
 def test_runs_that_were_deleted_on_the_server_are_told_from_those_that_fail(
     server: Server, folders: list[Path], wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ def _split(base_url: str) -> SplitResult:
 
 def _configured() -> str:
     """The server that wandb would log to."""
-    return normal(os.environ.get(BASE_URL) or _setting("base_url") or CLOUD)
+    return normal(os.environ.get(BASE_URL) or settings().get("base_url") or CLOUD)
 
 
 def _key(place: str) -> str:
@@ -161,7 +161,7 @@ def _netrc_file() -> Path:
 
 def _setting_key(place: str) -> str | None:
     """The key in a settings file is for the server that wandb is set to, and for no other."""
-    key = _setting("api_key")
+    key = settings().get("api_key")
     if not key or _configured() != place:
         return None
     return _checked(key, " or ".join(map(str, _settings_files())))
@@ -178,11 +178,15 @@ def _settings_files() -> list[Path]:
     return [Path.cwd() / local / "settings", Path(folder).expanduser() / "settings"]
 
 
-def _setting(name: str) -> str | None:
-    return next(filter(None, (found.get(name) for found in _settings())), None)
+def settings() -> dict[str, str]:
+    """What a user has set in files, by wandb's names in lower case."""
+    found: dict[str, str] = {}
+    for told in _files():
+        found = {**{name: value for name, value in told.items() if value}, **found}
+    return found
 
 
-def _settings() -> Iterator[dict[str, str]]:
+def _files() -> Iterator[dict[str, str]]:
     """What stands in each of the files; none of their errors is shown, for it may show a key."""
     for path in _settings_files():
         parser = configparser.RawConfigParser()

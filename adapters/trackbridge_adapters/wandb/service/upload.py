@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trackbridge.errors import ConfigError, TransientError
 from trackbridge_adapters.wandb.service.answers import RefusedError, shown
-from trackbridge_adapters.wandb.service.login import Login
+from trackbridge_adapters.wandb.service.login import Login, settings
 from trackbridge_adapters.wandb.service.synclog import SyncLog
 from trackbridge_adapters.wandb.service.wire import Wire
 
@@ -29,9 +29,9 @@ ENVIRONMENT = {
     },
 }
 """Whole chunks are tried again by ourselves, so the client need not do it for twenty minutes."""
-PLACES = ("CACHE", "DATA", "ARTIFACT")
-KEPT = re.compile(r"WANDB_(CONFIG_DIR|INSECURE_.*|X_.*HEADERS)")
-"""Variables of the client that are the user's to set; others would change what is uploaded."""
+PLACES = ("CACHE", "DATA", "ARTIFACT", "CONFIG")
+KEPT = re.compile(r"WANDB_(INSECURE_.*|X_EXTRA_HTTP_HEADERS|X_PROXIES|HTTPS?_PROXY)")
+"""Settings that are the user's, by variables or in files; others would change what is uploaded."""
 
 
 CALLS_OF_A_RUN = 4
@@ -158,7 +158,8 @@ def _watched(process: subprocess.Popen[str], folders: Sequence[Path], log: SyncL
 
 def _environment(login: Login, out: Path) -> dict[str, str]:
     """With all that the client writes, copies of artifacts and logs, in the folder of the runs."""
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("WANDB_") or KEPT.fullmatch(n)}
+    told = {f"WANDB_{name.upper()}": value for name, value in settings().items()} | os.environ
+    kept = {n: v for n, v in told.items() if not n.startswith("WANDB_") or KEPT.fullmatch(n)}
     places = {f"WANDB_{what}_DIR": str(out / f"client-{what.lower()}") for what in PLACES}
     server = {"WANDB_BASE_URL": login.base_url, "WANDB_API_KEY": login.key}
     return {**kept, **ENVIRONMENT, **places, **server}
