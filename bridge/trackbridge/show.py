@@ -14,6 +14,7 @@ from trackbridge.adapter import Query, Row, RunInfo
 from trackbridge.columns import codes, numpy_of
 from trackbridge.console import shown
 from trackbridge.errors import NotFoundError
+from trackbridge.output import counted
 from trackbridge.registry import open_reader
 from trackbridge.sidecar import Overlay
 
@@ -51,7 +52,11 @@ class _Series:
             self.last, self.value = high, values[len(steps) - 1 - steps[::-1].index(high)]
 
     def cells(self) -> list[str]:
-        return [f"{self.points:,} points", f"steps {self.first}..{self.last}", f"{self.value:g}"]
+        return [
+            counted(self.points, "points"),
+            f"steps {self.first}..{self.last}",
+            f"{self.value:g}",
+        ]
 
 
 def summarize(store: str, run: str) -> Sections:
@@ -80,13 +85,19 @@ def summarize(store: str, run: str) -> Sections:
             rows = sections.setdefault(batch.table, [])
             rows += (_cells(batch.table, row) for row in batch.data.to_pylist())
     sections["metrics"] = [[key, *metrics[key].cells()] for key in sorted(metrics)]
-    sections["series"] = [[key, kind, f"{n} points"] for (key, kind), n in sorted(kinds.items())]
+    sections["series"] = [
+        [key, kind, counted(n, "points")] for (key, kind), n in sorted(kinds.items())
+    ]
     sections["console"] = _last_lines(shown(pieces).splitlines())
     return {title: rows for title, rows in sections.items() if rows}
 
 
 def _last_lines(lines: list[str]) -> list[list[str]]:
-    more = [f"... {len(lines) - MOST_LINES} lines before"] if len(lines) > MOST_LINES else []
+    more = (
+        [f"... {counted(len(lines) - MOST_LINES, 'lines')} before"]
+        if len(lines) > MOST_LINES
+        else []
+    )
     return [[line] for line in [*more, *lines[-MOST_LINES:]]]
 
 

@@ -127,7 +127,8 @@ def test_one_is_not_many(tmp_path: Path) -> None:
         pair = f"memory:{home}", f"memory:{away}"
         commands = ("plan", "migrate", "migrate", "plan", "verify")
         said = "".join(run(command, *pair).output for command in commands)
-        said += run("ls", pair[0]).output + run("doctor", pair[0]).output
+        for command in (("ls", pair[0]), ("doctor", pair[0]), ("show", pair[0], "run1")):
+            said += run(*command).output
     assert "1 run, 1 point, 1 file, 0 B;" in said
     assert "1 run: 1 copied" in said
     assert "1 run: 1 equal, 0 different, 0 missing; 1 metric series: 1 equal" in said

@@ -38,7 +38,7 @@ def home() -> Iterator[str]:
 
 def test_a_metric_is_shown_by_its_range_and_its_last_value(home: str) -> None:
     assert summarize(f"memory:{home}", "run1")["metrics"] == [
-        ["alone", "1 points", "steps 0..0", "0"],
+        ["alone", "1 point", "steps 0..0", "0"],
         ["loss", "8 points", "steps 0..9", "7"],
         ["loss (system)", "2 points", "steps 0..1", "0.125"],
     ]
