@@ -23,6 +23,10 @@ def unseen(
     [row], [there] = given["runs"], shown["runs"]
     if row.get("status") not in (None, there["status"]):
         found.add(f"status shown as {there['status']}", f"{key.run_id}: {row['status']}")
+    labels = {row["key"] for row in shown.get("tags", ())}
+    for row in given.get("tags", ()):
+        if row.get("value") is None and row["key"] not in labels:
+            found.add("tags not shown", f"{key.run_id}: {row['key']}")
     for table in TABLES:
         rows: dict[Hashable, list[Row]] = {}
         for row in shown.get(table, ()):

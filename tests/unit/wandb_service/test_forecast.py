@@ -95,6 +95,17 @@ def test_the_run_that_is_ours_is_announced_when_it_is_written(target: str) -> No
     assert "the run trackbridge-store in the table of team/p keeps" in report.advice
 
 
+def test_of_what_others_have_logged_nothing_is_named_that_is_shown(target: str) -> None:
+    run = samples.simple("0" * 32)
+    run.key = RunKey("mlflow", "", "vision", "0" * 32)
+    long = "x" * 65
+    run.tables["tags"] = [{"key": long}, {"key": "label"}, {"key": "team", "value": "blue"}]
+    run.tables["params"] = [{"key": "a.b", "value": "True", "type": "string"}]
+    report = trackbridge.migrate(store([run]), target)
+    named = {kind for kind in losses(report) if not kind.startswith(("files", "steps"))}
+    assert named == {"tags not shown"}
+
+
 def test_a_run_of_the_same_names_on_another_server_is_not_taken_for_the_first(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
