@@ -36,6 +36,15 @@ class Chosen:
         """Whether every run of the projects that are named is meant, but for deleted ones."""
         return not self.query.run_ids and self.query.since is None
 
+    @property
+    def advice(self) -> str:
+        """What a person should know where no run is meant; else nothing."""
+        if self.runs:
+            return ""
+        if others := len(self.listed) - len(self.deleted):
+            return f"of {others:,} none meets the expression; see `show` and `ls`"
+        return "no run of the source is meant; `trackbridge ls` lists what is there"
+
     def losses(self) -> list[Loss]:
         """What is left out without having been asked for, so that nobody overlooks it."""
         losses = Losses()

@@ -133,14 +133,7 @@ def migrate(
     ]
     job.move_items(reader, meant.query, items.Labels(here, writer, there, job.named))
     job.look_for_gone(reader, meant, rows, here, there)
-    if report.copied or report.updated:
-        report.advice = writer.advice
-    elif where is not None and not runs:
-        report.advice = (
-            f"none of {len(meant.listed)} runs meets the expression; see `show` and `ls`"
-        )
-    elif not runs:
-        report.advice = "no run of the source is meant; `trackbridge ls` lists what is there"
+    report.advice = writer.advice if report.copied or report.updated else meant.advice
     report.losses = job.losses.list()
     report.seconds = time.monotonic() - begun
     return report

@@ -53,6 +53,8 @@ class Forecast:
     """Runs that something in the target stands in the way of."""
     damage: list[str] = field(default_factory=list)
     """What is unreadable in the source."""
+    advice: str = ""
+    """What a person should know where nothing is meant."""
     items: dict[str, int] = field(default_factory=dict)
     """How many items would be moved or compared, by kind."""
     api_calls: int = 0
@@ -150,6 +152,7 @@ def forecast(
         size=size,
         losses=losses.list(),
         estimate_seconds=round(seconds, 1),
+        advice=meant.advice,
         skipped=len(sorted_out.proven),
         compared=len(sorted_out.doubtful),
         failures=[Failure("/".join(info.ref), why) for info, why in sorted_out.mistaken],

@@ -39,7 +39,7 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
     if as_json:
         losses = [_loss_document(loss) for loss in found.losses]
         document = {**asdict(found), "bytes": found.size, "losses": losses}
-        del document["size"]
+        del document["size"], document["advice"]
         click.echo(json.dumps(document))
         return
     click.echo(
@@ -56,6 +56,8 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
     for kind, number in found.items.items():
         click.echo(counted(number, _words(kind)))
     _print_losses(found.losses)
+    if found.advice:
+        line(f"note: {found.advice}", err=True)
     _lines("damaged", found.damage)
     _lines("would fail", [f"run {failure.run}: {failure.error}" for failure in found.failures])
 

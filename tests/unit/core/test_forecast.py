@@ -104,3 +104,14 @@ def test_damage_is_foretold(pair: tuple[str, str]) -> None:
 def test_a_store_is_not_moved_to_itself(pair: tuple[str, str]) -> None:
     with pytest.raises(ConfigError, match="the same store"):
         forecast(pair[0], pair[0])
+
+
+def test_nothing_that_is_meant_is_told() -> None:
+    with stores(NOTHING_CHANGES, POOR) as names:
+        home, away = (f"memory:{name}" for name in names)
+        assert forecast(home, away).advice.startswith("no run of the source is meant")
+        assert trackbridge.migrate(home, away).advice == forecast(home, away).advice
+        seed(names[0], [sample()])
+        foreseen = forecast(home, away, where="metrics.loss > 9")
+        assert foreseen.advice.startswith("of 1 none meets the expression")
+        assert forecast(home, away).advice == ""

@@ -164,7 +164,7 @@ def test_an_expression_that_no_run_meets_moves_nothing_and_says_so(places: list[
         target = f"memory:{away}"
         report = trackbridge.migrate(places[0], target, where="metrics.los < 9")
         assert (report.total, report.verified) == (0, True)
-        assert report.advice.startswith("none of 3 runs meets the expression")
+        assert report.advice.startswith("of 3 none meets the expression")
         result = CliRunner().invoke(main, ["ls", places[0], "--where", "metrics.los < 9"])
         assert (result.exit_code, result.stderr) == (0, "0 of 3 runs\n")
 
