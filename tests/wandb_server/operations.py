@@ -215,6 +215,7 @@ def _mutations(state: State, user: User) -> Node:
         "upsertBucket": _input(upsert_bucket),
         "createRunFiles": _input(create_files),
         "markRunFilesUploaded": _input(lambda **_: {"success": True}),
+        "deleteFiles": _input(partial(runs.delete_files, state, user)),
         "deleteRun": _input(lambda **given: runs.delete(state, user, **given)),
         "createArtifact": _input(partial(artifacts.create, state, user)),
         "createArtifactManifest": _input(partial(artifacts.create_manifest, state)),

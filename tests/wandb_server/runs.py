@@ -111,8 +111,12 @@ def uploaded(state: State, key: str, content: bytes) -> None:
     file.size, file.md5, file.updated_at = len(content), md5(content), now()
 
 
+def _where(run: Run, file: File) -> str:
+    return f"{run.project.entity}/{run.project.name}/{run.name}/{file.name}"
+
+
 def _file(state: State, run: Run, file: File) -> Node:
-    where = f"{run.project.entity}/{run.project.name}/{run.name}/{file.name}"
+    where = _where(run, file)
 
     def url(upload: bool = False) -> str:
         signed = state.storage.url(file.key, "PUT")
@@ -242,3 +246,14 @@ def delete(state: State, user: User, id: str, **_: Any) -> Node:
     del run.project.runs[run.name]
     run.project.deleted.add(run.name)
     return {"clientMutationId": None}
+
+
+def delete_files(state: State, user: User, files: list[str], **_: Any) -> Node:
+    """`deleteFiles`, by their ids."""
+    for (entity, _), project in state.projects.items():
+        for run in project.runs.values() if entity in user.entities else ():
+            for name, file in list(run.files.items()):
+                if identity("File", _where(run, file)) in files:
+                    del run.files[name]
+                    state.storage.remove(file.key)
+    return {"success": True}

@@ -35,6 +35,11 @@ mutation TrackbridgeCreateRunFiles($input: CreateRunFilesInput!) {
   createRunFiles(input: $input) { runID uploadHeaders files { name uploadUrl } }
 }"""
 
+DELETE_FILES = """
+mutation TrackbridgeDeleteFiles($files: [ID!]!) {
+  deleteFiles(input: { files: $files }) { success }
+}"""
+
 DESCRIBE = """
 mutation TrackbridgeDescribe($input: UpsertModelInput!) {
   upsertModel(input: $input) { inserted }
@@ -74,3 +79,8 @@ def put_file(wire: Wire, place: Place, run: str, name: str, data: Any) -> None:
     where = {"entityName": place.entity, "projectName": place.project, "runName": run}
     found = wire.ask(CREATE_FILES, {"input": {**where, "files": [name]}})["createRunFiles"]
     wire.put(found["files"][0]["uploadUrl"], data, found["uploadHeaders"] or ())
+
+
+def delete_files(wire: Wire, ids: list[str]) -> None:
+    """Removes files of runs."""
+    wire.ask(DELETE_FILES, {"files": ids})

@@ -16,16 +16,16 @@ from trackbridge_adapters.wandb import tables as small
 from trackbridge_adapters.wandb.service.capabilities import CAPABILITIES, held
 from trackbridge_adapters.wandb.service.contents import Contents, Files
 from trackbridge_adapters.wandb.service.histories import Histories
+from trackbridge_adapters.wandb.service.ledger import HIDDEN
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
     Pages,
     Place,
-    named,
     of_any_generation,
     parts,
 )
-from trackbridge_adapters.wandb.service.shared import HIDDEN, Shared
+from trackbridge_adapters.wandb.service.shared import Shared
 from trackbridge_adapters.wandb.service.streams import LINES
 from trackbridge_adapters.wandb.service.wire import Wire
 
@@ -89,20 +89,12 @@ class Service:
 
     def open_file(self, file: FileRef) -> BinaryIO:
         if file.run == STORE:
-            return self._open_shared(file.path)
+            return self.shared.ledger.open(file.path)
         return self._files.open(file)
 
     @property
     def _store_place(self) -> Place:
         return Place(self._entity, self._project or STORE_PROJECT)
-
-    def _open_shared(self, path: str) -> BinaryIO:
-        try:
-            nodes = list(self._pages.runs(self._store_place, named([HIDDEN])))
-        except NotFoundError:
-            nodes = []
-        file = RunNode(self._store_place, nodes[0]).file(path) if nodes else None
-        return self._files.open_own(file, f"{self.address}: {path}")
 
     def _places(self, query: Query) -> list[Place]:
         places = [Place(self._entity, self._project)]

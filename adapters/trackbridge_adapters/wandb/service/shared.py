@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from trackbridge.adapter import ORIGIN, Batch, Query, Row
+from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.wandb import tables
 from trackbridge_adapters.wandb.service import changes, registry
+from trackbridge_adapters.wandb.service.ledger import HIDDEN, Ledger
 from trackbridge_adapters.wandb.service.node import moment
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
     Node,
     Place,
-    named,
     of_any_generation,
     parts,
 )
 from trackbridge_adapters.wandb.service.shared_pages import (
     COUNTED,
-    HOME,
     MEANT,
     OF_PROJECT,
     SharedPages,
 )
 from trackbridge_adapters.wandb.service.wire import Wire
 
-HIDDEN = "trackbridge-store"
-"""Id of the run that holds what belongs to no run."""
-SHOWN = {"displayName": HIDDEN, "state": "finished"}
 HOLDS = {
     "projects": ("project_id", "notes", "created", "source", "extra"),
     "sweeps": ("name", "definition"),
@@ -46,8 +42,8 @@ HOLDS = {
 class Shared:
     """What belongs to no run, in the projects of an entity.
 
-    The config of the run `HIDDEN` at `home` names the projects that were brought: their
-    descriptions are the source's, all else of them is the server's own.
+    The ledger at `home` names the projects that were brought: their descriptions are the source's,
+    all else of them is the server's own.
     """
 
     def __init__(self, wire: Wire, home: Place, project: str) -> None:
@@ -55,12 +51,12 @@ class Shared:
         self._wire, self._home, self._project = wire, home, project
         self._pages, self._server = SharedPages(wire), wire.login.base_url
         self._registry = registry.Registry(self._pages, home.entity)
-        self._variables = {**home._asdict(), "filters": json.dumps(named([HIDDEN]))}
+        self.ledger = Ledger(wire, home)
 
     def read(self, query: Query) -> Iterator[Batch]:
         """Rows of the projects that are there and that the query means."""
         projects: list[Row] = []
-        ours = self._ours()
+        ours = self.ledger.read().projects
         for place, found in self._meant(query):
             row = self._row(place, found)
             projects.append(_brought(row, ours[str(place)]) if str(place) in ours else row)
@@ -76,28 +72,16 @@ class Shared:
             row["extra"] = tables.compact({**extra, "not_read": {**extra["not_read"], **left}})
         yield from batches("projects", projects)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Describe projects, which are made where they are not there.
+    def write(self, rows: Sequence[Row], files: Mapping[str, bytes]) -> None:
+        """Describe projects, which are made where they are not there, and keep files.
 
         Noted is what an empty description of each stands for: no notes (null), or empty ones.
         """
-        if not rows:
+        if not rows and not files:
             return
-        known = self._ours()
-        told = {**known, **{row["project"]: row["notes"] and None for row in rows}}
-        if told != known:
-            config = json.dumps({ORIGIN: {"value": {"projects": told}}})
-            changes.change_run(self._wire, self._home, HIDDEN, **SHOWN, config=config)
-        for row in rows:
+        self.ledger.write(files, {row["project"]: row["notes"] and None for row in rows})
+        for row in rows:  # after the file that says whose they are
             changes.describe(self._wire, Place.of(row["project"]), row["notes"] or "")
-
-    def _ours(self) -> dict[str, str | None]:
-        """Projects that were brought, each with what an empty description stands for."""
-        told = self._pages.first(HOME, self._variables)
-        for node in self._pages.nodes(HOME, "home", told, self._variables):
-            entry = json.loads(node["config"] or "{}").get(ORIGIN) or {"value": {}}
-            return dict(entry["value"].get("projects") or {})
-        return {}
 
     def _meant(self, query: Query) -> Iterator[tuple[Place, Node]]:
         """Projects that are there and meant, each with what is told first of it."""

@@ -33,6 +33,7 @@ DECLARED = {
     "organization": "String!",
     "project": "String!",
     "projects": "JSONString",
+    "run": "String!",
 }
 """Types of the variables that documents have."""
 
@@ -102,7 +103,9 @@ OLDER = {
     ),
 }
 """The form of parts that older servers know (older clients ask so, and 0.31 where it must)."""
-HOME = {"home": _listed(_PROJECT, "home", "runs(filters: $filters, ", "config")}
+_KEPT = f"files(@) {{ edges {{ node {{ id name sizeBytes updatedAt directUrl }} }} {MORE} }}"
+HOME = {"home": Part(_PROJECT, f"run(name: $run) {{ {_KEPT} }}", ("run", "files"))}
+"""Files of a run."""
 OF_ENTITY = {
     "organizations": Part(_ENTITY, "organization { name } user { organizations { name } }"),
     "portfolios": _listed(_ENTITY, "portfolios", _PORTFOLIOS, _COLLECTION),

@@ -22,6 +22,7 @@ from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
 from trackbridge_adapters.wandb.service.claims import Claims, Version
 from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.ledger import HIDDEN
 from trackbridge_adapters.wandb.service.lineage import used
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import (
@@ -34,7 +35,6 @@ from trackbridge_adapters.wandb.service.pages import (
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
 from trackbridge_adapters.wandb.service.settling import Settling
-from trackbridge_adapters.wandb.service.shared import HIDDEN
 from trackbridge_adapters.wandb.service.shared_pages import SharedPages
 from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
 from trackbridge_adapters.wandb.service.wire import Wire
@@ -42,9 +42,6 @@ from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
 CALLS_OF_A_JOB = 20
 """For what is listed, and for what belongs to no run (measured)."""
-NOTE = "Kept by Trackbridge: what this server does not show of the projects brought to it."
-
-
 NAME = replace(PROJECT, reserved=(".",))
 """Of projects, which are parts of addresses here."""
 
@@ -100,16 +97,14 @@ class WritableService(Service):
             for part in parts(names, PAGE):
                 yield from self._runs(Place.of(place), of_any_generation(part))
 
-    def put_shared(self, path: str, data: BinaryIO) -> None:
-        """Store a file that belongs to no run."""
-        place = self._store_place
-        fields = {"displayName": HIDDEN, "notes": NOTE, "state": "finished"}
-        changes.change_run(self.wire, place, HIDDEN, **fields)
-        changes.put_file(self.wire, place, HIDDEN, path, data)
-        self.advice = (
-            f"the run {HIDDEN} in the table of {place} keeps what the server does not show of "
-            "projects; leave it there"
-        )
+    def put_shared(self, rows: Sequence[Row], files: Mapping[str, bytes]) -> None:
+        """Store what belongs to no run: rows of `projects`, and files by their paths."""
+        self.shared.write(rows, files)
+        if files:
+            self.advice = (
+                f"the run {HIDDEN} in the table of {self._store_place} keeps what the server does "
+                "not show of projects; leave it there"
+            )
 
     def _check_ours(self, there: Iterable[RunNode], runs: Mapping[RunKey, RunRef]) -> None:
         """What is where these runs are to lie has to be these runs, written by an earlier call."""
@@ -165,7 +160,7 @@ class Sink:
         for run in there:
             self._there[run.ref][run.name] = run
             self._owners[run.ref._replace(run_id=run.name)] = run.ref
-        self._shared: dict[str, Path] = {}
+        self._shared: dict[str, bytes] = {}
         self._projects: list[Row] = []
 
     def __enter__(self) -> Sink:
@@ -191,10 +186,7 @@ class Sink:
             with temporary_errors():
                 self._drafts[file.run].put_file(file, data)
             return
-        place = self._out / f"shared-{len(self._shared)}"
-        with temporary_errors(), place.open("wb") as out:
-            shutil.copyfileobj(data, out)
-        self._shared[file.path] = place
+        self._shared[file.path] = data.read()
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         folders: dict[RunRef, Path] = {}
@@ -220,10 +212,7 @@ class Sink:
             for name, run in self._there[ref].items():
                 if name != draft.name:
                     changes.delete_run(self._writer.wire, run.node)
-        for path, copy in self._shared.items():
-            with copy.open("rb") as data:
-                self._writer.put_shared(path, data)
-        self._writer.shared.write(self._projects)  # after the file that says whose they are
+        self._writer.put_shared(self._projects, self._shared)
         return dict(self._runs)
 
     def _written(self, refs: Collection[RunRef]) -> list[RunNode]:
