@@ -9,8 +9,9 @@ import pytest
 from wandb_server import Server, client, operations, runs
 
 import trackbridge
-from trackbridge_adapters.wandb.service.pages import NEW
 
+NEW = ("parquetHistory", "eventsLineCount", "logLineCount")
+"""Fields of runs that came with newer servers."""
 LOGGED = """
 run = wandb.init(project="p", id="a")
 for step in range(5):

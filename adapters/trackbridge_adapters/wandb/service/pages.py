@@ -1,7 +1,4 @@
-"""What is asked of a server, a page of runs at a time.
-
-Field names are those of the client's own documents (wandb 0.31: wandb/apis/public, wandb-core).
-"""
+"""Asks a server for runs and what they have, a page at a time."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from trackbridge.errors import NotFoundError, TransientError
+from trackbridge_adapters.wandb.service import documents
 from trackbridge_adapters.wandb.service.answers import LackingError, TooMuchError
 
 Node = dict[str, Any]
@@ -23,117 +21,6 @@ MOST_GENERATIONS = 20
 """So often a run may be replaced."""
 PASSES = 5
 """So often a list of runs is read that changes meanwhile."""
-NESTED = 50
-"""Files or artifacts that come along with each run; longer lists cost requests of their own."""
-
-FILE = "edges { node { name sizeBytes md5 updatedAt directUrl } } "
-ARTIFACT = (
-    "edges { node { id versionIndex digest description metadata state size "
-    "artifactType { name } tags { name } "
-    "artifactSequence { name project { name entity { name } } } "
-    "aliases { alias artifactCollection { name project { name entity { name } } } } "
-    "currentManifest { file { directUrl } } } } "
-)
-MORE = "pageInfo { endCursor hasNextPage }"
-
-RUN = f"""
-fragment TrackbridgeRun on Run {{
-  id name displayName state createdAt heartbeatAt notes group jobType sweepName commit tags
-  config summaryMetrics historyKeys historyLineCount eventsLineCount logLineCount
-  user {{ name username }}
-  files(first: {NESTED}) {{ {FILE} {MORE} }}
-  parquetHistory(liveKeys: ["_step"]) {{ parquetUrls liveData }}
-  outputArtifacts(first: {NESTED}) {{ {ARTIFACT} {MORE} }}
-  inputArtifacts(first: {NESTED}) {{ {ARTIFACT} {MORE} }}
-}}"""
-
-NEW = {
-    "parquetHistory": 'parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }',
-    "eventsLineCount": "eventsLineCount",
-    "logLineCount": "logLineCount",
-    "runCount": "runCount(filters: $filters)",
-}
-"""Fields of runs and their lists that servers of some years ago may lack, as they are asked for."""
-
-RUNS = f"""
-query TrackbridgeRuns(
-  $entity: String!, $project: String!, $filters: JSONString, $after: String, $first: Int
-) {{
-  project(name: $project, entityName: $entity) {{
-    {NEW["runCount"]}
-    runs(filters: $filters, order: "+created_at", after: $after, first: $first) {{
-      edges {{ node {{ ...TrackbridgeRun }} }} {MORE}
-    }}
-  }}
-}}{RUN}"""
-
-STREAMED = {
-    "events": ("$events: Int!", "events(samples: $events)"),
-    "history": (
-        "$begin: Int64!, $beyond: Int64!, $rows: Int!",
-        "history(minStep: $begin, maxStep: $beyond, samples: $rows)",
-    ),
-    "console": (
-        "$lines: Int!",
-        "console: logLines(first: $lines) { edges { node { number line level timestamp } } }",
-    ),
-}
-"""What is asked of several runs at once, as far as they have it: variables, and the field."""
-
-HISTORY = """
-query TrackbridgeHistory(
-  $entity: String!, $project: String!, $run: String!,
-  $minStep: Int64!, $maxStep: Int64!, $rows: Int!
-) {
-  project(name: $project, entityName: $entity) {
-    run(name: $run) { history(minStep: $minStep, maxStep: $maxStep, samples: $rows) }
-  }
-}"""
-
-EVENTS = """
-query TrackbridgeEvents($entity: String!, $project: String!, $run: String!, $events: Int!) {
-  project(name: $project, entityName: $entity) { run(name: $run) { events(samples: $events) } }
-}"""
-
-CONSOLE = f"""
-query TrackbridgeConsole(
-  $entity: String!, $project: String!, $run: String!, $after: String, $first: Int
-) {{
-  project(name: $project, entityName: $entity) {{
-    run(name: $run) {{
-      logLines(after: $after, first: $first) {{
-        edges {{ node {{ number line level timestamp }} }} {MORE}
-      }}
-    }}
-  }}
-}}"""
-
-LISTS = {
-    "files": FILE,
-    "outputArtifacts": ARTIFACT,
-    "inputArtifacts": ARTIFACT,
-}
-"""Connections of a run of which a page gives only the first nodes."""
-
-PROJECTS = f"""
-query TrackbridgeProjects($entity: String!, $after: String, $first: Int) {{
-  models(entityName: $entity, after: $after, first: $first) {{
-    edges {{ node {{ name entityName }} }} {MORE}
-  }}
-}}"""
-
-
-VERSIONS = f"""
-query TrackbridgeVersions(
-  $entity: String!, $project: String!, $collection: String!, $after: String, $first: Int
-) {{
-  project(name: $project, entityName: $entity) {{
-    artifactCollection(name: $collection) {{
-      artifacts(after: $after, first: $first) {{ {ARTIFACT} {MORE} }}
-    }}
-  }}
-}}"""
-
 NO_MORE: Node = {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}
 """A connection that is not there, as one without nodes."""
 
@@ -165,13 +52,15 @@ class Pages:
 
     def __init__(self, wire: Asking) -> None:
         self.lacking: set[str] = set()
-        """Names in `NEW` that the server turned out not to have."""
+        """Names in `documents.NEW` that the server turned out not to have."""
         self._wire = wire
         self._first = PAGE
 
     def projects(self, entity: str) -> Iterator[Place]:
         variables = {"entity": entity}
-        for node in self._connection(PROJECTS, variables, lambda data: data["models"], entity):
+        for node in self._connection(
+            documents.PROJECTS, variables, lambda data: data["models"], entity
+        ):
             yield Place(node["entityName"], node["name"])
 
     def runs(self, place: Place, filters: Mapping[str, Any]) -> Iterator[Node]:
@@ -195,7 +84,7 @@ class Pages:
                 names.add(node["name"])
                 if node["name"] not in given:
                     given.add(node["name"])
-                    for name in LISTS:
+                    for name in documents.LISTS:
                         node[name] = list(self._whole(place, node, name))
                     yield node
             if names == before or (counts[-1] <= len(names) and counts == sorted(counts)):
@@ -208,14 +97,14 @@ class Pages:
     ) -> Iterator[Node]:
         """Runs, without the fields that the server lacks; nothing was given before it says so."""
         while True:
-            document = RUNS
+            document = documents.RUNS
             for name in self.lacking:
-                document = document.replace(NEW[name], "")
+                document = document.replace(documents.NEW[name], "")
             try:
                 yield from self._connection(document, variables, connection, what)
                 return
             except LackingError as error:
-                found = {name for name in NEW.keys() - self.lacking if name in str(error)}
+                found = {name for name in documents.NEW.keys() - self.lacking if name in str(error)}
                 if not found:
                     raise
                 self.lacking |= found
@@ -223,18 +112,12 @@ class Pages:
     def streams(
         self, place: Place, names: Collection[str], wanted: Collection[str], **most: int
     ) -> Iterator[Node]:
-        """Streams of some runs at once, by `STREAMED`.
+        """Streams of some runs at once, by the names in `documents.STREAMED`.
 
         `most` are `events` and `lines` of the console that no run has more of, and the steps that
         history is to `begin` with and to be `beyond`.
         """
-        declared = ", ".join(STREAMED[name][0] for name in wanted)
-        fields = " ".join(STREAMED[name][1] for name in wanted)
-        document = (
-            "query TrackbridgeStreams($entity: String!, $project: String!, $filters: JSONString, "
-            f"$first: Int, {declared}) {{ project(name: $project, entityName: $entity) {{ runs("
-            f"filters: $filters, first: $first) {{ edges {{ node {{ name {fields} }} }} }} }} }}"
-        )
+        document = documents.streams(wanted)
         variables = {**place._asdict(), "filters": json.dumps(named(names)), **most}
         variables |= {"rows": min(most["beyond"] - most["begin"], MOST_ROWS), "first": len(names)}
         used = {name: value for name, value in variables.items() if f"${name}:" in document}
@@ -249,11 +132,13 @@ class Pages:
         """
         variables = {**place._asdict(), "run": run, "minStep": first, "maxStep": beyond}
         variables["rows"] = min(beyond - first, MOST_ROWS)
-        return list(self._run(HISTORY, variables)["history"])
+        return list(self._run(documents.HISTORY, variables)["history"])
 
     def events(self, place: Place, run: str, count: int) -> list[str]:
         """Samples of the system as JSON; evenly fewer where there are more than `count`."""
-        return list(self._run(EVENTS, {**place._asdict(), "run": run, "events": count})["events"])
+        return list(
+            self._run(documents.EVENTS, {**place._asdict(), "run": run, "events": count})["events"]
+        )
 
     def console(self, place: Place, run: str) -> Iterator[Node]:
         variables = {**place._asdict(), "run": run}
@@ -261,7 +146,7 @@ class Pages:
         def connection(data: Node) -> Node:
             return dict(_run_of(data, variables)["logLines"])
 
-        yield from self._connection(CONSOLE, variables, connection, run, 10 * PAGE)
+        yield from self._connection(documents.CONSOLE, variables, connection, run, 10 * PAGE)
 
     def versions(self, place: Place, collection: str) -> Iterator[Node]:
         """Versions of a collection of artifacts, none where there is no such one."""
@@ -271,7 +156,7 @@ class Pages:
             there = (data["project"] or {}).get("artifactCollection")
             return NO_MORE if there is None else dict(there["artifacts"])
 
-        yield from self._connection(VERSIONS, variables, connection, collection)
+        yield from self._connection(documents.VERSIONS, variables, connection, collection)
 
     def _run(self, document: str, variables: Mapping[str, Any]) -> Node:
         return _run_of(self._wire.ask(document, variables), variables)
@@ -281,12 +166,7 @@ class Pages:
         begun = node[name]
         yield from (edge["node"] for edge in begun["edges"])
         if begun["pageInfo"]["hasNextPage"]:
-            document = (
-                "query TrackbridgeMore($entity: String!, $project: String!, $run: String!, "
-                "$after: String, $first: Int) { project(name: $project, entityName: $entity) { "
-                f"run(name: $run) {{ {name}(after: $after, first: $first) "
-                f"{{ {LISTS[name]} {MORE} }} }} }} }}"
-            )
+            document = documents.rest(name)
             variables = {**place._asdict(), "run": node["name"]}
 
             def connection(data: Node) -> Node:

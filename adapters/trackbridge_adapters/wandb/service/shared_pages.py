@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.wandb.service.answers import LackingError, RefusedError, TooMuchError
+from trackbridge_adapters.wandb.service.documents import MORE, NESTED
 from trackbridge_adapters.wandb.service.pages import (
-    MORE,
-    NESTED,
     NO_MORE,
     Asking,
     Node,
