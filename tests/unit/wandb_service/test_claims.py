@@ -92,6 +92,19 @@ def test_a_run_that_is_replaced_keeps_its_aliases(server: Server, migrate: Migra
     assert set(aliases(server)) == {"again", "best", "latest"}
 
 
+def test_a_run_that_begins_anew_on_the_way_tells_of_its_versions_once(
+    server: Server, migrate: Migrate
+) -> None:
+    migrate(run_of("old"))
+    server.state.projects["team", "p"].deleted.add("young")
+    server.faults.forget()
+    migrate(run_of("young", "best"))
+    assert server.faults.counts()["CreateArtifact"] == 1
+    told = server.run("team/p/young-r2").config["trackbridge"]["value"]["artifacts"]
+    assert [each["aliases"] for each in told] == [["best"]]
+    assert aliases(server) == {"best": "young-r2", "latest": "young-r2"}
+
+
 def test_what_others_claim_costs_no_request_for_each_run(server: Server, migrate: Migrate) -> None:
     migrate(*(run_of(name, "best") for name in BEGUN))
     server.faults.forget()

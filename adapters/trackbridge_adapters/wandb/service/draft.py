@@ -127,6 +127,7 @@ class Draft(draft.Draft):
         }
 
     def _artifacts(self) -> Iterator[Any]:
+        self._entries = []
         for record in super()._artifacts():
             artifact = record.artifact
             self._entries.append(_entry(artifact))
