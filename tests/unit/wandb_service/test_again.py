@@ -224,6 +224,19 @@ def test_a_run_that_is_called_like_a_later_generation_is_not_meant(
     assert listed(server, Query(run_ids=["abc"])) == ["abc"]
 
 
+def test_a_project_is_not_meant_for_the_sake_of_such_a_run(
+    server: Server, migrate: Migrate
+) -> None:
+    migrate(run_of(5))
+    given = {"name": "other-r2", "modelName": "p", "entityName": "team"}
+    runs.upsert(server.state, server.user, given)
+    migrate(another_past(run_of(5)))
+    reader = open_writer(f"wandb:{server.address}/team/p")
+    for run_id, expected in (("other", []), ("other-r2", ["team/p"]), ("abc", ["team/p"])):
+        found = rows_of(reader.read_shared(Query(run_ids=[run_id])))
+        assert [row["project"] for row in found.get("projects", ())] == expected
+
+
 def test_a_project_that_is_called_like_ours_is_a_project_like_others(
     server: Server, migrate: Migrate
 ) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from trackbridge.adapter import RunRef
 from trackbridge_adapters.wandb.service.node import RunNode, moment, origin_of
-from trackbridge_adapters.wandb.service.pages import PAGE, Place
-from trackbridge_adapters.wandb.service.shared_pages import TOLD, SharedPages
+from trackbridge_adapters.wandb.service.pages import Place
+from trackbridge_adapters.wandb.service.shared_pages import SharedPages
 
 FIRST = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -98,9 +97,7 @@ class Claims:
         for place in places:
             since = self._since.get(place)
             filters = {"createdAt": {"$gte": since}} if since else {}
-            variables = {**place._asdict(), "filters": json.dumps(filters)}
-            found = self._pages.first(TOLD, variables)
-            for node in self._pages.nodes(TOLD, "told", found, variables, PAGE):
+            for node in self._pages.told(place, filters):
                 origin = origin_of(node["config"], node["name"])
                 if origin:
                     self._note(Told.of(place, node["name"], origin))

@@ -10,7 +10,7 @@ from trackbridge.columns import batches
 from trackbridge_adapters.wandb import tables
 from trackbridge_adapters.wandb.service import changes, registry
 from trackbridge_adapters.wandb.service.ledger import HIDDEN, Ledger
-from trackbridge_adapters.wandb.service.node import moment
+from trackbridge_adapters.wandb.service.node import moment, origin_of
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
     Node,
@@ -109,8 +109,13 @@ class Shared:
         return not self._has_any(place, {"name": {"$ne": HIDDEN}})
 
     def _has_runs(self, place: Place, run_ids: Collection[str]) -> bool:
-        some = parts(sorted(set(run_ids)), PAGE)
-        return any(self._has_any(place, of_any_generation(part)) for part in some)
+        """Whether one of these runs is there, whatever it is called there."""
+        for part in parts(sorted(set(run_ids)), PAGE):
+            for node in self._pages.told(place, of_any_generation(part)):
+                origin = origin_of(node["config"], node["name"])
+                if origin.get("id", node["name"]) in part:
+                    return True
+        return False
 
     def _has_any(self, place: Place, filters: Node) -> bool:
         variables = {**place._asdict(), "filters": json.dumps(filters)}

@@ -6,6 +6,7 @@ sdk/artifacts/_generated, automations/_generated).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from trackbridge_adapters.wandb.service.answers import LackingError, RefusedErro
 from trackbridge_adapters.wandb.service.documents import MORE, NESTED
 from trackbridge_adapters.wandb.service.pages import (
     NO_MORE,
+    PAGE,
     Asking,
     Node,
     Pages,
@@ -93,7 +95,6 @@ TOLD = {
         "name createdAt config",
     )
 }
-"""What runs say of themselves, in the order in which they were made."""
 OLDER = {
     "about": Part(_PROJECT, "id description createdAt"),
     "sweeps": _listed(_PROJECT, "sweeps", "sweeps(", "id name state bestLoss config"),
@@ -163,6 +164,12 @@ class SharedPages(Pages):
             for place in self.projects(entity):
                 if place not in given:
                     yield place, self.first(OF_PROJECT, place._asdict())
+
+    def told(self, place: Place, filters: Node) -> Iterator[Node]:
+        """What runs that meet a filter say of themselves, in the order in which they were made."""
+        variables = {**place._asdict(), "filters": json.dumps(filters)}
+        found = self.first(TOLD, variables)
+        yield from self.nodes(TOLD, "told", found, variables, PAGE)
 
     def first(self, parts: Mapping[str, Part], variables: Mapping[str, Any]) -> Node:
         """What parts give, of connections the first nodes; as far as the server knows them."""
