@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
 
 from trackbridge import items, shared
-from trackbridge.adapter import Batch, Metered, Query, Row, RunRef
+from trackbridge.adapter import Batch, Metered, Query, Reader, Row, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.compare import Progress, Silence
 from trackbridge.engine import Failure
@@ -18,13 +18,15 @@ from trackbridge.filing import WHOLE, FileChoice, name_missing
 from trackbridge.fit import example, fit_rows
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
-from trackbridge.plan import chunked
+from trackbridge.plan import Chunk, chunked
+from trackbridge.prefetch import together
 from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
 from trackbridge.row_residual import damaged
 from trackbridge.sidecar import Overlay
 from trackbridge.sorting import Sorting
+from trackbridge.transfer import TOGETHER
 from trackbridge.translate import translation
 
 POINTS_PER_SECOND = 60_000
@@ -92,42 +94,14 @@ def forecast(
     placing.check_apart(placed)
     sorted_out = Sorting(writer, there, receipts.latest(), placing, files).sort(placed)
     runs = sorted_out.waiting
-    losses = Losses(meant.losses())
-    damage = {
-        RunRef(info.key.project, info.key.run_id): list(receipt.damage)
-        for info, receipt in sorted_out.proven
-    }
+    tally = _Tally(reader, writer, files, progress)
+    tally.losses.merge(meant.losses())
+    for info, receipt in sorted_out.proven:
+        tally.damage[RunRef(info.key.project, info.key.run_id)] = list(receipt.damage)
     progress.begin(len(runs), sum(info.points for info in runs))
-    points = count = size = versions = 0
     for chunk in chunked(runs):
-        moved = translation(writer, [info.key for info in chunk.runs])
-        overlay, bare = Overlay(reader, chunk.runs), list[Row]()
-        for batch in overlay.read():
-            if batch.table == "files":
-                kept = files.apply(batch.data.to_pylist(), overlay, losses)
-                batch = Batch("files", pa.RecordBatch.from_pylist(kept, batch.data.schema))
-            for _ in moved.feed(batch):
-                pass
-            if batch.table == "runs":
-                damage.update(damaged(batch))
-            if batch.table in ("metrics", "series"):
-                points += batch.data.num_rows
-                progress.points(batch.data.num_rows)
-            if batch.table == "files":
-                rows = [row for row in batch.data.to_pylist() if not row["reference"]]
-                missing = [_is_lost(overlay, row) for row in rows]
-                lost = [row for row, is_lost in zip(rows, missing) if is_lost]
-                count += len(rows) - len(lost)
-                size += sum(row["size"] or 0 for row, gone in zip(rows, missing) if not gone)
-                losses.add("files without bytes", example(lost), len(lost))
-                bare += lost
-        for row in bare:  # once all is known that adapters name
-            name_missing(row, overlay, damage)
-        moved.present()
-        for batch in moved.finish():
-            versions += batch.data.num_rows if batch.table == "artifacts" else 0
-        losses.merge(moved.losses.list())
-        progress.runs(len(chunk.runs))
+        tally.add(chunk)
+    losses, damage = tally.losses, tally.damage
     renamed = shared.renamed(writer)
     naming = partial(placing.project, renamed=renamed)
     rows_for = shared.read_for(reader, meant.query, shared.Origins(here), naming, losses)
@@ -138,18 +112,18 @@ def forecast(
     found = items.counted(reader, writer, meant.query, labels, receipts)
     seconds = (
         START_SECONDS
-        + points / POINTS_PER_SECOND
+        + tally.points / POINTS_PER_SECOND
         + len(runs) / RUNS_PER_SECOND
-        + size / BYTES_PER_SECOND
+        + tally.size / BYTES_PER_SECOND
     )
     metered = [store for store in (reader, writer) if isinstance(store, Metered)]
-    calls = [(store.calls(runs, versions), store.calls_per_second) for store in metered]
+    calls = [(store.calls(runs, tally.versions), store.calls_per_second) for store in metered]
     seconds = max(seconds, sum(number / rate for number, rate in calls))
     return Forecast(
         runs=len(runs),
-        points=points,
-        files=count,
-        size=size,
+        points=tally.points,
+        files=tally.files,
+        size=tally.size,
         losses=losses.list(),
         estimate_seconds=round(seconds, 1),
         advice=meant.advice,
@@ -162,10 +136,61 @@ def forecast(
     )
 
 
-def _is_lost(overlay: Overlay, row: Row) -> bool:
-    """Whether the bytes of a file are missing."""
-    try:
-        overlay.open_file(RunRef(row["project"], row["run_id"]), row["owner"], row["path"]).close()
-    except NotFoundError:
-        return True
-    return False
+class _Tally:
+    """What runs hold that are to be moved, and what the target would not show of it."""
+
+    def __init__(
+        self, reader: Reader, writer: Writer, choice: FileChoice, progress: Progress
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._choice, self._progress = choice, progress
+        self.points = self.files = self.size = self.versions = 0
+        self.losses = Losses()
+        self.damage: dict[RunRef, list[str]] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        moved = translation(self._writer, [info.key for info in chunk.runs])
+        overlay, bare = Overlay(self._reader, chunk.runs), list[Row]()
+        for batch in overlay.read():
+            if batch.table == "files":
+                kept = self._choice.apply(batch.data.to_pylist(), overlay, self.losses)
+                batch = Batch("files", pa.RecordBatch.from_pylist(kept, batch.data.schema))
+                bare += self._bare(kept, overlay)
+            for _ in moved.feed(batch):
+                pass
+            if batch.table == "runs":
+                self.damage.update(damaged(batch))
+            if batch.table in ("metrics", "series"):
+                self.points += batch.data.num_rows
+                self._progress.points(batch.data.num_rows)
+        for row in bare:  # once all is known that adapters name
+            name_missing(row, overlay, self.damage)
+        moved.present()
+        for batch in moved.finish():
+            self.versions += batch.data.num_rows if batch.table == "artifacts" else 0
+        self.losses.merge(moved.losses.list())
+        self._progress.runs(len(chunk.runs))
+
+    def _bare(self, rows: Iterable[Row], overlay: Overlay) -> list[Row]:
+        """Files whose bytes are missing; the others are counted."""
+
+        def has_bytes(row: Row) -> bool:
+            run = RunRef(row["project"], row["run_id"])
+            try:
+                overlay.open_file(run, row["owner"], row["path"]).close()
+            except NotFoundError:
+                return False
+            return True
+
+        here = [row for row in rows if not row["reference"]]
+        bare = []
+        count = TOGETHER if self._reader.capabilities.parallel_files else 1
+        with together(has_bytes, here, count) as found:
+            for row, is_there in found:
+                if is_there:
+                    self.files += 1
+                    self.size += row["size"] or 0
+                else:
+                    bare.append(row)
+        self.losses.add("files without bytes", example(bare), len(bare))
+        return bare
