@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from wandb_server.state import Run
 import trackbridge
 from trackbridge.adapter import SHARED_FILE, STORE, FileRef, Query, RunKey
 from trackbridge.errors import ConfigError
-from trackbridge.registry import open_writer
+from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing import samples
 from trackbridge.testing.base import rows_of
 from trackbridge.testing.made import MadeRun, deliver
@@ -86,6 +87,32 @@ def test_a_run_whose_past_is_another_one_gets_a_new_id(server: Server, migrate: 
     assert names(server) == ["abc-r3"]
     [info] = list(open_writer(f"wandb:{server.address}/team/p").list_runs(Query()))
     assert info.ref.run_id == "abc"
+
+
+def test_what_a_run_has_replaced_is_deleted_by_the_next_call(
+    server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Though the one that replaced it was killed before that, and its receipts are lost."""
+    migrate(run_of(5))
+    server.faults.fail("TrackbridgeDeleteRun", status=403)
+    with pytest.raises(ConfigError, match="403"):
+        migrate(another_past(run_of(5)))
+    assert lengths(server) == {"abc": 5, "abc-r2": 5}
+    monkeypatch.setenv("TRACKBRIDGE_STATE", str(tmp_path / "another"))
+    assert migrate(another_past(run_of(5))).verified
+    assert lengths(server) == {"abc-r2": 5}
+
+
+def test_what_a_run_has_replaced_is_not_read(server: Server, migrate: Migrate) -> None:
+    migrate(run_of(5))
+    old = server.run("team/p/abc")
+    migrate(another_past(run_of(7)))
+    place = server.state.projects["team", "p"]
+    place.runs = {"abc": old, **place.runs}
+    reader = open_reader(f"wandb:{server.address}/team/p")
+    [info] = reader.list_runs(Query())
+    points = [batch.data.num_rows for batch in reader.read_runs([info.ref], {"metrics"})]
+    assert (info.points, sum(points)) == (7, 7)
 
 
 def test_a_run_that_was_deleted_there_comes_back_under_the_next_id(

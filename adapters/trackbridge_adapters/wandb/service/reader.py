@@ -112,6 +112,9 @@ class Service:
                     if not meant or run.ref.run_id in meant:  # some are called like a generation
                         yield run
 
+    def _check_replaced(self, runs: Sequence[RunNode]) -> None:
+        """Runs may be there beside what they have replaced: it is not read."""
+
     def _check_any(self, places: Collection[Place]) -> None:
         if not places:
             raise NotFoundError(
@@ -132,8 +135,9 @@ class Service:
 
     def _these(self, place: Place, run_ids: Sequence[str]) -> list[RunNode]:
         """Runs of a project as they are now, which have to be there; at most a page of them."""
-        runs = _without_halves(self._runs(place, of_any_generation(run_ids)))
-        found = {run.ref: run for run in runs}
+        runs = list(self._runs(place, of_any_generation(run_ids)))
+        self._check_replaced(runs)
+        found = {run.ref: run for run in _without_halves(runs)}
         missing = set(run_ids) - {ref.run_id for ref in found}
         if missing:
             raise NotFoundError(

@@ -56,6 +56,8 @@ class WritableService(Service):
     def __init__(self, wire: Wire, entity: str, project: str) -> None:
         super().__init__(wire, entity, project)
         self.claims = Claims(SharedPages(wire))
+        self._deleted: set[tuple[Place, str]] = set()
+        """What this writer has deleted, should a list still have it."""
         self.inputs: dict[RunKey, list[Version]] = {}
         """Versions that runs used which are about to be written."""
 
@@ -123,6 +125,26 @@ class WritableService(Service):
         for batch in self._read(run.place, [run], {"metrics", "series"}):
             found.add(Batch(batch.table, batch.data.filter(batch.data.column("row").is_valid())))
         return found
+
+    def delete(self, run: RunNode) -> None:
+        changes.delete_run(self.wire, run.node)
+        self._deleted.add((run.place, run.name))
+
+    def _check_replaced(self, runs: Sequence[RunNode]) -> None:
+        """None may be there beside what it has replaced: it is moved again, and that is deleted.
+
+        For whoever was killed before that has left no receipt, and such runs are read.
+        """
+        whole: dict[tuple[RunRef, RunKey], RunNode] = {}
+        for run in reversed(runs):
+            later = whole.get((run.ref, run.key))
+            if later and run.carried and (run.place, run.name) not in self._deleted:
+                raise IntegrityError(
+                    f"{self.address}: run {run.name} in {run.place} was replaced by {later.name} "
+                    "and not deleted yet; the same migration does so when it is called again"
+                )
+            if not run.unfinished:
+                whole[run.ref, run.key] = run
 
     def _check_any(self, places: Collection[Place]) -> None:
         """None need be there: they are made with their first runs."""
@@ -211,7 +233,7 @@ class Sink:
         for ref, draft in self._drafts.items():
             for name, run in self._there[ref].items():
                 if name != draft.name:
-                    changes.delete_run(self._writer.wire, run.node)
+                    self._writer.delete(run)
         self._writer.put_shared(self._projects, self._shared)
         return dict(self._runs)
 
