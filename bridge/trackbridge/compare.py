@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, Writer
@@ -19,26 +19,11 @@ from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.gone import Search
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import chunked
+from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Comparison, Difference, compare_chunk
 from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
-
-
-class Progress(Protocol):
-    """Is told how far a job is; all methods are called from the calling thread."""
-
-    def begin(self, runs: int, points: int) -> None: ...
-    def points(self, count: int) -> None: ...
-    def runs(self, count: int) -> None: ...
-
-
-class Silence:
-    """Progress that nobody watches."""
-
-    def begin(self, runs: int, points: int) -> None: ...
-    def points(self, count: int) -> None: ...
-    def runs(self, count: int) -> None: ...
 
 
 def verify(
@@ -61,7 +46,7 @@ def verify(
     """
     reader = open_reader(source, source_options)
     writer, other = _open_target(target, target_options)
-    progress = progress or Silence()
+    progress = progress or SILENCE
     meant = persist(lambda: chosen(reader, query, where))
     check_renames(renames, meant.runs, writer)
     others = persist(lambda: list(other.list_runs(EVERY_RUN)))

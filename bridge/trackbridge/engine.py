@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
-from trackbridge.compare import Progress, Silence, compare_apart
+from trackbridge.compare import compare_apart
 from trackbridge.errors import (
     ConfigError,
     IntegrityError,
@@ -24,6 +24,7 @@ from trackbridge.isolation import Outcome, move_apart
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
+from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Comparison, Tally, digest_chunk
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
@@ -100,7 +101,7 @@ def migrate(
     if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
     meant = persist(lambda: chosen(reader, query, where))
-    job = _Job(reader, writer, progress or Silence(), files)
+    job = _Job(reader, writer, progress or SILENCE, files)
     runs = job.place(reader, meant, renames)
     report = job.report
     report.total = len(runs)
@@ -120,8 +121,7 @@ def migrate(
         )
     else:
         results = (
-            (chunk, move_apart(reader, writer, chunk, files, job.progress.points))
-            for chunk in chunks
+            (chunk, move_apart(reader, writer, chunk, files, job.progress)) for chunk in chunks
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
@@ -153,7 +153,7 @@ class _Stores:
 def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:
     reader = open_reader(stores.source, stores.source_options)
     writer = open_writer(stores.target, stores.target_options)
-    return chunk, list(move_apart(reader, writer, chunk, stores.files, lambda points: None))
+    return chunk, list(move_apart(reader, writer, chunk, stores.files))
 
 
 class _Job:

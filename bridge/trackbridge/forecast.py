@@ -11,7 +11,6 @@ import pyarrow as pa
 from trackbridge import items, shared
 from trackbridge.adapter import Batch, Metered, Query, Reader, Row, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
-from trackbridge.compare import Progress, Silence
 from trackbridge.engine import Failure
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice, name_missing
@@ -20,6 +19,7 @@ from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
 from trackbridge.prefetch import together
+from trackbridge.progress import SILENCE, Progress
 from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
@@ -84,7 +84,7 @@ def forecast(
     if same_place(reader.address, writer.address):
         raise ConfigError(f"{target}: source and target are the same store")
     receipts = Receipts(reader.address, writer.address)
-    progress = progress or Silence()
+    progress = progress or SILENCE
     meant = persist(lambda: chosen(reader, query, where))
     check_renames(renames, meant.runs, writer)
     here = shared.births(reader, meant.wide, meant.listed)

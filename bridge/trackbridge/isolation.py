@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ from trackbridge.adapter import Reader, RunInfo, Writer
 from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.filing import FileChoice
 from trackbridge.plan import Chunk
+from trackbridge.progress import SILENCE, Progress
 from trackbridge.retry import ATTEMPTS, persist
 from trackbridge.transfer import Moved, move
 
@@ -31,7 +32,7 @@ def move_apart(
     writer: Writer,
     chunk: Chunk,
     files: FileChoice,
-    tell: Callable[[int], object],
+    progress: Progress = SILENCE,
     attempts: int = ATTEMPTS,
 ) -> Iterator[Outcome]:
     """Move a chunk; one that fails is halved until the runs at fault stand alone.
@@ -39,7 +40,7 @@ def move_apart(
     A fault that may pass, and did not, is one of a store if a few runs alone meet it too: the rest
     would only take longer then. Else it is one of runs, or of their files, like any other.
     """
-    step = partial(move, reader, writer, chunk.runs, tell, files)
+    step = partial(move, reader, writer, chunk.runs, progress, files)
     try:
         yield Outcome(chunk, persist(step, attempts))
         return
@@ -55,7 +56,7 @@ def move_apart(
         attempts = PART_ATTEMPTS
         for run in _few(rest):
             rest.remove(run)
-            [outcome] = move_apart(reader, writer, Chunk((run,)), files, tell, attempts)
+            [outcome] = move_apart(reader, writer, Chunk((run,)), files, progress, attempts)
             yield outcome
             if outcome.moved:
                 break
@@ -63,7 +64,7 @@ def move_apart(
             yield from (Outcome(Chunk((run,)), None, str(fault)) for run in rest)
             return
     for part in Chunk(tuple(rest)).halves():
-        yield from move_apart(reader, writer, part, files, tell, attempts)
+        yield from move_apart(reader, writer, part, files, progress, attempts)
 
 
 def _few(runs: list[RunInfo]) -> list[RunInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,6 +14,9 @@ from trackbridge.errors import TransientError
 Result = TypeVar("Result")
 
 ATTEMPTS = 6
+LOGGER = logging.getLogger("trackbridge")
+NOTICED = 1.0
+"""Seconds of waiting that a person is told of."""
 _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 
@@ -23,11 +27,18 @@ def _wait(state: RetryCallState) -> float:
     return _backoff(state) if wish is None else wish
 
 
+def _say(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    if state.upcoming_sleep >= NOTICED:
+        LOGGER.warning("%s (trying again in %.0f s)", error, state.upcoming_sleep)
+
+
 def persist(step: Callable[[], Result], attempts: int = ATTEMPTS) -> Result:
     """The result of `step`, which must be safe to repeat; the last `TransientError` is raised."""
     policy = Retrying(
         stop=stop_after_attempt(attempts),
         wait=_wait,
+        before_sleep=_say,
         retry=retry_if_exception_type(TransientError),
         reraise=True,
     )

@@ -29,6 +29,7 @@ from trackbridge.filing import WHOLE, FileChoice, name_missing
 from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss, Losses
 from trackbridge.prefetch import prefetched, together
+from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Hashing, compare_digests, digest_chunk
 from trackbridge.row_residual import damaged
 from trackbridge.sidecar import Overlay, Sidecar
@@ -63,20 +64,20 @@ def move(
     source: Reader,
     target: Writer,
     infos: Sequence[RunInfo],
-    tell: Callable[[int], object] = lambda points: None,
+    progress: Progress = SILENCE,
     files: FileChoice = WHOLE,
 ) -> Moved:
-    """Write runs and prove them; `tell` is given the number of points as they pass.
+    """Write runs and prove them; `progress` is told of points as they pass, and of stages.
 
     Chunks in which points become equal or moves ambiguous are written a second time, carefully.
     Errors of the stores are raised, and then nothing of the chunk is committed.
     """
     try:
-        moved = _Passage(source, target, infos, tell, files, careful=False).run()
+        moved = _Passage(source, target, infos, progress, files, careful=False).run()
     except DuplicatePointsError:
         moved = None
     if moved is None or moved.failures:
-        moved = _Passage(source, target, infos, lambda points: None, files, careful=True).run()
+        moved = _Passage(source, target, infos, progress, files, careful=True).run()
     if moved.failures and not holds_everything(target.capabilities):
         _take_back(target, [i for i in infos if str(i.key) in moved.failures], moved.failures)
     return moved
@@ -146,12 +147,13 @@ class _Passage:
         source: Reader,
         target: Writer,
         infos: Sequence[RunInfo],
-        tell: Callable[[int], object],
+        progress: Progress,
         files: FileChoice,
         *,
         careful: bool,
     ) -> None:
-        self._target, self._infos, self._tell, self._choice = target, infos, tell, files
+        self._target, self._infos, self._choice = target, infos, files
+        self._progress, self._careful = progress, careful
         self._together = source.capabilities.parallel_files and target.capabilities.parallel_files
         self._overlay = Overlay(source, infos)
         keys = [info.key for info in infos]
@@ -170,7 +172,9 @@ class _Passage:
                 sink.write(batch)
             for ref, side in self._moved.sidecars():
                 sink.put_file(FileRef(ref, "", SIDECAR), io.BytesIO(side))
+            self._progress.stage("writing")
             sink.commit()
+        self._progress.stage("reading back")
         self._prove()
         self._result.losses = [*self._moved.losses.list(), *self._left.list()]
         return self._result
@@ -188,7 +192,8 @@ class _Passage:
             for points, natives in translated:
                 for native in natives:
                     sink.write(native)
-                self._tell(points)
+                if not self._careful:  # else they were told of before
+                    self._progress.points(points)
         return files
 
     def _translated(
@@ -224,6 +229,8 @@ class _Passage:
 
     def _copy(self, sink: Sink, files: list[Row]) -> None:
         here = [row for row in files if not row["reference"]]
+        if here:
+            self._progress.stage("copying files")
         count = TOGETHER if self._together else 1
         with together(self._carrier(sink), here, count) as copied:
             for row, found in copied:

@@ -655,6 +655,9 @@ class _Watcher:
     def runs(self, count: int) -> None:
         self.told.append(("runs", count))
 
+    def stage(self, what: str) -> None:
+        self.told.append((what, 0))
+
 
 def test_progress_is_told_of_every_run_and_point(pair: tuple[str, str]) -> None:
     watcher = _Watcher()
@@ -662,6 +665,13 @@ def test_progress_is_told_of_every_run_and_point(pair: tuple[str, str]) -> None:
     assert watcher.told[0] == ("begin", 3045)
     assert sum(count for what, count in watcher.told if what == "points") == 45
     assert sum(count for what, count in watcher.told if what == "runs") == 3
+
+
+def test_progress_is_told_what_takes_long_after_reading(pair: tuple[str, str]) -> None:
+    watcher = _Watcher()
+    migrate(*pair, progress=watcher)
+    stages = [what for what, _ in watcher.told if what not in ("begin", "points")]
+    assert stages == ["copying files", "writing", "reading back", "runs"]
 
 
 def test_a_report_is_verified_only_if_every_run_is_accounted_for() -> None:

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from trackbridge.errors import TransientError
 from trackbridge.progress import Bars
+from trackbridge.retry import persist
 
 
 class Terminal(io.StringIO):
@@ -49,6 +51,35 @@ def test_a_bar_is_full_whatever_the_listing_said(
         bars.points(read)
         bars.runs(2)
         assert "plan: 100%|" in last(terminal, bars)
+
+
+def test_a_stage_is_named_in_the_place_of_a_time_left_that_nobody_knows(terminal: Terminal) -> None:
+    with Bars("migrate") as bars:
+        bars.begin(4, 1000)
+        bars.points(1000)
+        assert "<" in last(terminal, bars)
+        bars.stage("writing")
+        assert "0/4 runs done, writing]" in last(terminal, bars)
+        assert "<" not in last(terminal, bars)
+        bars.runs(2)
+        assert "<" in last(terminal, bars)
+        assert "2/4 runs done]" in last(terminal, bars)
+
+
+def test_messages_stand_above_a_bar(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    faults = [TransientError("no answer", retry_after=9)]
+
+    def step() -> None:
+        if faults:
+            raise faults.pop()
+
+    with Bars("migrate") as bars:
+        bars.begin(1, 10)
+        persist(step)
+    assert "\rno answer (trying again in 9 s)\n" in terminal.getvalue()
 
 
 def test_nothing_to_do_is_done(terminal: Terminal) -> None:

@@ -56,3 +56,10 @@ def test_other_errors_are_raised_at_once(kind: type[Exception], waits: list[floa
     with pytest.raises(kind):
         persist(step)
     assert (step.calls, waits) == (1, [])
+
+
+def test_waits_that_a_person_notices_are_told(
+    waits: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    persist(Step(TransientError("busy", retry_after=0.5), TransientError("busy", retry_after=9)))
+    assert [record.getMessage() for record in caplog.records] == ["busy (trying again in 9 s)"]
