@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge.adapter import SIDECAR, Batch, FileRef, Reader, Row, RunInfo, RunRef
@@ -47,6 +48,8 @@ class Sidecar:
     files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     streams: dict[str, pa.Table] = field(default_factory=dict)
     """By name: `moves`, `points`, `hidden` (see `residual`) and `logs`."""
+    logs_shown: bool = False
+    """Whether native rows stand for those in `logs`; where not, they are lines that came later."""
     unproven: str = ""
     """Why the run that was brought here is not what it was, so that this is but its shell."""
 
@@ -68,6 +71,7 @@ class Sidecar:
             "names": self.names,
             "files": [[*here, *there] for here, there in self.files.items()],
             "streams": sorted(self.streams),
+            **({"logs_shown": True} if self.logs_shown else {}),
             **({"unproven": self.unproven} if self.unproven else {}),
         }
         out = io.BytesIO()
@@ -101,6 +105,7 @@ class Sidecar:
                 document["names"],
                 {(a, b): (c, d) for a, b, c, d in document["files"]},
                 streams,
+                document.get("logs_shown", False),
                 document.get("unproven", ""),
             )
         except _DAMAGE as error:
@@ -164,6 +169,9 @@ class Overlay:
         self._rows = {
             ref: RowRestoration(side.kept, side.hide) for ref, side in self._sidecars.items()
         }
+        if tables is None or "logs" in tables:
+            for ref, side in self._sidecars.items():  # which go on natively
+                yield from self._kept_stream(ref, "logs", _logs(side))
         for batch in self.reader.read_runs(self.refs, tables):
             if native is not None:
                 native(batch)
@@ -211,8 +219,12 @@ class Overlay:
             yield self._relabelled(batch) if self._moved else batch
         elif batch.table == "logs":
             for ref, part in split(batch.data):
-                if ref not in self._sidecars or "logs" not in self._sidecars[ref].streams:
-                    yield self._relabelled(Batch("logs", part))
+                side = self._sidecars.get(ref)
+                if side and "logs" in side.streams:
+                    if side.logs_shown:
+                        continue
+                    part = _continued(part, side.streams["logs"])
+                yield self._relabelled(Batch("logs", part))
         elif batch.table == "metrics":
             for ref, part in split(batch.data):
                 if ref in self._sidecars:
@@ -234,10 +246,14 @@ class Overlay:
         for table in wanted & set(side.kept):
             rows = self._rows[ref].rest(table)
             yield from batches(table, ({**row, **origin._asdict()} for row in rows))
-        streams = {"metrics": self._points[ref].rest(), "logs": _logs(side)}
-        for table in wanted & set(streams):
-            for data in streams[table]:
-                yield from sliced(table, _labelled(table, data, origin))
+        if "metrics" in wanted:
+            yield from self._kept_stream(ref, "metrics", self._points[ref].rest())
+
+    def _kept_stream(
+        self, ref: RunRef, table: str, kept: Iterable[pa.RecordBatch]
+    ) -> Iterator[Batch]:
+        for data in kept:
+            yield from sliced(table, _labelled(table, data, self._labels[ref]))
 
     def _relabelled(self, batch: Batch) -> Batch:
         return Batch(batch.table, relabel(batch.data, self._moved))
@@ -254,6 +270,13 @@ def _restoration(side: Sidecar) -> PointRestoration:
 def _logs(side: Sidecar) -> Iterator[pa.RecordBatch]:
     if "logs" in side.streams:
         yield from side.streams["logs"].combine_chunks().to_batches()
+
+
+def _continued(data: pa.RecordBatch, before: pa.Table) -> pa.RecordBatch:
+    """Console lines numbered on from those that were there before."""
+    last = pc.max(before.column("line")).as_py()
+    lines = pc.add(data.column("line"), 0 if last is None else last + 1)
+    return data.set_column(data.schema.get_field_index("line"), data.schema.field("line"), lines)
 
 
 def _renamed(data: pa.RecordBatch, names: Mapping[str, str]) -> pa.RecordBatch:

@@ -391,6 +391,7 @@ def _sidecar(run: _Run, caps: Capabilities) -> Sidecar:
     if run.logs:
         logs = pa.Table.from_batches(run.logs, TABLES["logs"])
         side.streams["logs"] = logs.drop_columns(list(LABELS))
+        side.logs_shown = "logs" in caps.holds
     return side
 
 

@@ -271,6 +271,16 @@ def test_the_console_comes_home(held: tuple[str, ...] | None) -> None:
         assert peek(back) == peek(home)
 
 
+def test_console_lines_that_were_printed_in_the_target_follow_those_that_were_there(
+    moved: tuple[str, str, str],
+) -> None:
+    _, away, back = moved
+    edit(away, "logs", [{"stream": "stdout", "line": 0, "text": "later\n"}])
+    home_again(away, back)
+    lines = [(row["line"], row["text"]) for row in native(back, "logs")]
+    assert lines == [(0, "0%\r"), (1, "1%\r"), (2, "2%\r"), (3, "later\n")]
+
+
 def test_nothing_of_ours_is_left_in_a_store_that_holds_everything() -> None:
     with stores(NOTHING_CHANGES, NOTHING_CHANGES) as (home, away):
         seed(home, [sample()])

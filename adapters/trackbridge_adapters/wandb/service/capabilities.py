@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from trackbridge.adapter import Capabilities, Row
-from trackbridge.schema import DEFAULTS
+from trackbridge.adapter import Capabilities
 from trackbridge_adapters.wandb.points import TIMES
 from trackbridge_adapters.wandb.service.shared import HOLDS
 
@@ -57,13 +55,3 @@ CAPABILITIES = replace(
     },
 )
 """What is read of runs that were born on a server; `WRITTEN` is what others keep there."""
-
-
-def held(table: str, rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows of a run that was brought there, with what is said to be held and no more."""
-    columns = WRITTEN.holds.get(table)
-    if columns is not None:
-        names = {*columns, *(("extra",) if table == "runs" else ())}  # where damage is told
-        for row in rows:
-            rest = {name: DEFAULTS.get((table, name)) for name in row.keys() - names}
-            yield {**row, **rest}

@@ -7,7 +7,9 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from trackbridge.adapter import RunRef
-from trackbridge_adapters.wandb.service.node import RunNode, moment, origin_of
+from trackbridge_adapters.wandb.service.entries import moment, origin_of
+from trackbridge_adapters.wandb.service.identity import Alias, Version
+from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import Place
 from trackbridge_adapters.wandb.service.shared_pages import SharedPages
 
@@ -15,36 +17,6 @@ FIRST = datetime.min.replace(tzinfo=timezone.utc)
 
 Began = tuple[datetime, str]
 """The order of runs: by the moment in which they began, those of one moment by their ids."""
-
-
-class Alias(NamedTuple):
-    """A name that one version of a collection has."""
-
-    place: Place
-    collection: str
-    name: str
-
-
-class Version(NamedTuple):
-    """A version of a collection: what has the same digest is the same one, whoever logs it."""
-
-    place: Place
-    collection: str
-    digest: str
-
-    @classmethod
-    def told(cls, place: Place, entry: Mapping[str, Any]) -> Version:
-        """One that a run of a project names in our entry."""
-        home = Place.of(entry["project"]) if "project" in entry else place
-        return cls(home, entry["collection"], entry["digest"])
-
-    def entry(self, place: Place) -> dict[str, str]:
-        """What `told` understands, of a run of that project."""
-        entry = {"collection": self.collection, "digest": self.digest}
-        return entry if place == self.place else {**entry, "project": str(self.place)}
-
-    def called(self, name: str) -> Alias:
-        return Alias(self.place, self.collection, name)
 
 
 Claimed = dict[Version, set[Alias]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from trackbridge.digest import Digests
 from trackbridge_adapters.wandb import calls, draft, names, runfiles
 from trackbridge_adapters.wandb.encode import aliases_of
 from trackbridge_adapters.wandb.records import Record
+from trackbridge_adapters.wandb.service import console
 from trackbridge_adapters.wandb.service.capabilities import CONSOLE
-from trackbridge_adapters.wandb.service.claims import Alias, Began, Claimed, Version, began
+from trackbridge_adapters.wandb.service.claims import Began, Claimed, began
+from trackbridge_adapters.wandb.service.identity import Alias, Version, others
 from trackbridge_adapters.wandb.service.node import TEXTS, TIMES, RunNode
 from trackbridge_adapters.wandb.service.pages import Place
 
@@ -88,10 +91,17 @@ class Draft(draft.Draft):
             rows for table, rows in self.rows.items() if table != "runs"
         )
 
-    @property
-    def paths(self) -> set[str]:
-        """Files of the run itself."""
-        return {row["path"] for row in self.rows["files"] if not row.get("owner")}
+    def covers(self, run: RunNode) -> bool:
+        """Whether there is nothing that an upload would leave there and that is not its own."""
+        files = {row["path"] for row in self.rows["files"] if not row.get("owner")}
+        records = [record.artifact for record in super()._artifacts()]
+        versions = {Version(run.place, record.name, record.digest) for record in records}
+        there = [*run.outputs, *run.node["inputArtifacts"]]
+        return (
+            files.issuperset(file["path"] for file in run.files())
+            and len(self._lines) >= run.console_lines
+            and not any(others(there, versions.union(self.inputs)))
+        )
 
     def points(self, calls_first: int) -> Digests:
         """Of its first log calls."""
@@ -101,6 +111,15 @@ class Draft(draft.Draft):
                 first = pc.less(data.column("row"), calls_first)  # null for the system's
                 found.add(Batch(table, data.filter(first)))
         return found
+
+    @property
+    def _names(self) -> set[str]:
+        """Its metrics, but for the system's."""
+        names = set[str]()
+        for data in self.streams["metrics"]:
+            own = data.filter(pc.invert(data.column("system").fill_null(False)))
+            names.update(own.column("key").unique().to_pylist())
+        return names
 
     @property
     def _rows(self) -> int:
@@ -144,28 +163,31 @@ class Draft(draft.Draft):
         told = {name: row[name] for name in TEXTS if row.get(name)}
         told |= {name: row[name].isoformat() for name in TIMES if row.get(name)}
         told |= {"id": self._origin, "rows": self._rows}
+        if self._lines:
+            told["console"] = console.count(self._lines)
         if artifacts:
             told["artifacts"] = self._entries
         if self.inputs:
             told["inputs"] = [version.entry(self._place) for version in self.inputs]
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own
             told["summary"] = [_path(row) for row in self.rows["summary"]]
+            told["last"] = sorted(self._names)
         return told
 
     def _history(self, own: calls.Calls, special: Mapping[str, names.Path] | None) -> Iterator[Any]:
         yield from islice(super()._history(own, special), self._known, None)
 
-    def _console(self) -> Iterator[Any]:
+    @cached_property
+    def _lines(self) -> list[str]:
         """What was shown on the console, line by line, so that the server's pages show it."""
-        place = self.folder / runfiles.FOLDER / CONSOLE
-        if not place.is_file():
-            return
-        with place.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-            for line in lines:
-                record = Record()
-                record.output_raw.output_type = STDOUT
-                record.output_raw.line = line
-                yield record
+        return console.shown(self.folder / runfiles.FOLDER / CONSOLE)
+
+    def _console(self) -> Iterator[Any]:
+        for line in self._lines:
+            record = Record()
+            record.output_raw.output_type = STDOUT
+            record.output_raw.line = f"{line}\n"
+            yield record
 
 
 def _path(row: Row) -> list[str]:

@@ -12,10 +12,11 @@ from trackbridge.columns import batches
 from trackbridge.errors import IntegrityError, TransientError
 from trackbridge.prefetch import together
 from trackbridge_adapters.wandb import jsontext
-from trackbridge_adapters.wandb.service import live
+from trackbridge_adapters.wandb.service import console, live
+from trackbridge_adapters.wandb.service.entries import moment
 from trackbridge_adapters.wandb.service.exports import Export
 from trackbridge_adapters.wandb.service.files import open_listed
-from trackbridge_adapters.wandb.service.node import RunNode, moment
+from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import Pages, Place, named
 from trackbridge_adapters.wandb.service.streams import Streams, fetched
 from trackbridge_adapters.wandb.service.temporary import copied
@@ -132,11 +133,11 @@ def _is_after(line: str, step: int | None) -> bool:
 
 def _logs(found: Streams) -> Iterator[Row]:
     """Console lines, each with its end, as other stores have them."""
-    for node in found.console:
+    for line, node in enumerate(console.later(found.console, found.run.lines_of_ours)):
         yield {
             **found.run.ref._asdict(),
             "stream": "stderr" if node["level"] == "error" else "stdout",
-            "line": node["number"],
+            "line": line,
             "time": moment(node["timestamp"]),
             "text": f"{node['line']}\n",
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from trackbridge.adapter import Row, RunKey, RunRef
-from trackbridge_adapters.wandb.service.claims import Version
+from trackbridge_adapters.wandb.service.identity import Version
 from trackbridge_adapters.wandb.service.pages import Place
 
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
 from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunInfo, RunKey, RunRef
-from trackbridge.errors import IntegrityError
 from trackbridge_adapters.wandb import jsontext, names, tables
 from trackbridge_adapters.wandb.artifacts import Version, is_inside
 from trackbridge_adapters.wandb.facts import INTERNAL
-from trackbridge_adapters.wandb.jsontext import Node as Json
 from trackbridge_adapters.wandb.jsontext import Tree
-from trackbridge_adapters.wandb.records import CLASSES
+from trackbridge_adapters.wandb.service import identity
 from trackbridge_adapters.wandb.service.canonical import canonical_tree
-from trackbridge_adapters.wandb.service.pages import Node, Place, generations
+from trackbridge_adapters.wandb.service.definitions import definitions
+from trackbridge_adapters.wandb.service.entries import moment, own_entry, plain, value_of
+from trackbridge_adapters.wandb.service.pages import Node, Place
 from trackbridge_adapters.wandb.service.versions import (
-    identity,
     input_row,
     told_version,
     version_of,
@@ -40,6 +38,8 @@ STATES = {
 """State of a run (wandb 0.31, `Run.state`) -> status."""
 ENDED = ("finished", "failed")
 """States of a run that was uploaded to its end (measured, `wandb sync` of 0.31)."""
+BROKEN_OFF = ("crashed", "killed", "preempted")
+"""States of a run whose program did not get to its end."""
 TIMES = ("started", "ended")
 TEXTS = ("user", "program", "host", "git_remote", "git_commit", "python")
 UNPLACED = TIMES + TEXTS
@@ -58,9 +58,9 @@ class RunNode:
         self.name: str = node["name"]
         """Its id on the server, which is another one than in `ref` once the run was replaced."""
         self.damage: list[str] = []
-        self.config = {k: _value_of(v) for k, v in self._tree("config").items()}
+        self.config = {k: value_of(v) for k, v in self._tree("config").items()}
         self.summary = self._tree("summaryMetrics")
-        self.origin = _origin(_plain(self.config.get(ORIGIN)), self.name)
+        self.origin = own_entry(plain(self.config.get(ORIGIN)), self.name)
         if self.carried:  # and compared with what was promised
             self.config, self.summary = map(canonical_tree, (self.config, self.summary))
         for field, what in UNCOUNTED.items():
@@ -80,8 +80,18 @@ class RunNode:
     @property
     def unfinished(self) -> bool:
         """Whether a run that was brought there is not there as a whole, or goes on there."""
-        ended = self.node["state"] in ENDED and self.lines >= int(self.origin.get("rows", 0))
+        states = {*ENDED, *BROKEN_OFF} if self.went_on else ENDED
+        ended = self.node["state"] in states and self.lines >= int(self.origin.get("rows", 0))
         return self.carried and not ended
+
+    @property
+    def went_on(self) -> bool:
+        """Whether somebody's program has logged to it since it was brought there.
+
+        What machine and program that was is told by such alone, and not by `wandb sync` of our run
+        folders (measured, 0.31).
+        """
+        return self.carried and "e" in self._internal
 
     @property
     def key(self) -> RunKey:
@@ -112,6 +122,11 @@ class RunNode:
     @property
     def console_lines(self) -> int:
         return int(self.node.get("logLineCount") or 0)
+
+    @property
+    def lines_of_ours(self) -> int:
+        """Console lines that were brought here, as `console.count` counts them."""
+        return int(self.origin.get("console", 0))
 
     @property
     def exported(self) -> list[str]:
@@ -193,7 +208,8 @@ class RunNode:
         if status not in ("running", "scheduled"):
             ended = moment(node["heartbeatAt"])
         if self.carried:
-            started, ended = (moment(self.origin.get(name)) for name in TIMES)
+            started, before = (moment(self.origin.get(name)) for name in TIMES)
+            ended = ended if self.went_on else before
             told = {name: self.origin.get(name) for name in TEXTS}
         return {
             "name": node["displayName"] or None,
@@ -209,9 +225,15 @@ class RunNode:
             **told,
         }
 
+    @property
+    def _internal(self) -> dict[str, Any]:
+        """The tracker's own entry in the config."""
+        found: dict[str, Any] = plain(self.config.get(INTERNAL))
+        return found
+
     def _environment(self) -> Row:
         """What the tracker's own entries say of machine and program."""
-        node, internal = self.node, _plain(self.config.get(INTERNAL, {}))
+        node, internal = self.node, self._internal
         entries = internal.get("e")
         told: dict[str, Any] = {}
         for entry in entries.values() if isinstance(entries, dict) else ():
@@ -236,8 +258,8 @@ class RunNode:
             "created": self.node["createdAt"],
             "heartbeat": self.node["heartbeatAt"],
             "state": None if self.node["state"] in ("finished", "failed") else self.node["state"],
-            "_wandb": _plain(self.config.get(INTERNAL)),
-            "summary_wandb": _plain(self.summary.get(INTERNAL)),
+            "_wandb": self._internal,
+            "summary_wandb": plain(self.summary.get(INTERNAL)),
         }
 
     def small_tables(self) -> dict[str, list[Row]]:
@@ -246,42 +268,38 @@ class RunNode:
             "params": list(self._params()),
             "summary": list(self._summary_rows()),
             "tags": [{"key": tag} for tag in dict.fromkeys(self.node["tags"] or ())],
-            "metric_defs": list(tables.metric_rows(self._metrics())),
-            "inputs": [input_row(node) for node in self.node["inputArtifacts"]],
+            "metric_defs": list(self._definitions()),
+            "inputs": [input_row(node) for node in self.inputs()],
         }
 
     def _params(self) -> Iterator[Row]:
         hidden = {INTERNAL, ORIGIN} if self.carried else {INTERNAL}
-        for row in tables.leaf_rows({k: v for k, v in self.config.items() if k not in hidden}):
-            if not self.carried or row["type"] != "object":  # which the client drops
-                yield row
+        yield from tables.leaf_rows({k: v for k, v in self.config.items() if k not in hidden})
 
     def _summary_rows(self) -> Iterator[Row]:
         """What the client has derived from the history of a run that we wrote is not its own."""
-        own = self.origin.get("summary")
+        own, derived = self.origin.get("summary"), set(self.origin.get("last", ()))
         for row in tables.leaf_rows({k: v for k, v in self.summary.items() if k != INTERNAL}):
             path = json.loads(row["path"]) if row["path"] else [row["key"]]
-            if path != ["_step"] if own is None and self.carried else own is None or path in own:
+            if own is None:
+                is_own = not self.carried or path != ["_step"]
+            else:
+                is_own = path in own or not (path[0] in derived or path[0].startswith("_"))
+            if is_own:
                 yield row
 
-    def _metrics(self) -> Iterator[Any]:
-        """Records as the client has packed them: dicts by field number (wandb 0.31, `_wandb.m`)."""
-        packed = list(_plain(self.config.get(INTERNAL, {})).get("m") or ())
-        for entry in packed:
-            record = CLASSES["MetricRecord"]()
-            record.name, record.glob_name = entry.get("1", ""), entry.get("2", "")
-            record.step_metric = entry.get("4", "")
-            index = entry.get("5")
-            if index and 0 < index <= len(packed):
-                record.step_metric = packed[index - 1].get("1", "")
-            for name, field in (("6", record.options), ("7", record.summary)):
-                numbers = {f.number: f.name for f in field.DESCRIPTOR.fields}
-                for number in entry.get(name) or ():
-                    if number in numbers:
-                        setattr(field, numbers[number], True)
-            record.goal = entry.get("8", 0)
-            if record.glob_name or record.options.defined:  # others are axes, added for their sake
-                yield record
+    def _definitions(self) -> Iterator[Row]:
+        for row in tables.metric_rows(definitions(self._internal)):
+            yield {**row, "extra": None} if self.carried else row
+
+    def _told(self, *names: str) -> list[identity.Version]:
+        """Versions that our entry tells of, under some of its names."""
+        entries = (entry for name in names for entry in self.origin.get(name, ()))
+        return [identity.Version.told(self.place, entry) for entry in entries]
+
+    def inputs(self) -> list[Node]:
+        """What it used, but for versions that are there as its inputs by our own doing."""
+        return list(identity.others(self.node["inputArtifacts"], self._told("artifacts", "inputs")))
 
     def files(self) -> list[Row]:
         """Files of the run itself, by their places."""
@@ -304,25 +322,39 @@ class RunNode:
         return self._by_path.get(path)
 
     def versions(self) -> list[tuple[Version, Node]]:
-        """Artifacts that the run logged, without their entries, each with its node.
-
-        A run that we wrote says itself which it has: what others logged before it has one version
-        on the server, made by another run.
-        """
-        nodes = self.node["outputArtifacts"]
+        """Artifacts that the run logged, without their entries, each with its node."""
         if not self.carried:
-            there = (node for node in nodes if node["state"] == "COMMITTED")
-            return [(version_of(node, node["versionIndex"] or 0), node) for node in there]
-        known = {identity(node): node for node in [*nodes, *self.node["inputArtifacts"]]}
-        found, counts = [], dict[str, int]()
-        for told in self.origin.get("artifacts", ()):
-            collection = told["collection"]
-            number = counts.get(collection, 0)
-            counts[collection] = number + 1
-            node = known.get((collection, told["digest"]))
-            if node is not None:
-                found.append((told_version(node, number, told), node))
+            return [(version_of(node, node["versionIndex"] or 0), node) for node in self.outputs]
+        counts = Counter(entry["collection"] for entry in self.origin.get("artifacts", ()))
+        found = self.brought()
+        for node in identity.others(self.outputs, self._told("artifacts")):
+            collection = node["artifactSequence"]["name"]
+            found.append((version_of(node, counts[collection]), node))
+            counts[collection] += 1
         return found
+
+    def brought(self) -> list[tuple[Version, Node]]:
+        """The versions that a run which we wrote says that it had.
+
+        What others logged before it has one version on the server, made by another run.
+        """
+        known = {
+            identity.Version.of(node): node
+            for node in [*self.node["inputArtifacts"], *self.outputs]
+        }
+        found, counts = [], Counter[str]()
+        for entry, place in zip(self.origin.get("artifacts", ()), self._told("artifacts")):
+            number = counts[entry["collection"]]
+            counts[entry["collection"]] += 1
+            if place in known:
+                found.append((told_version(known[place], number, entry), known[place]))
+        return found
+
+    @property
+    def outputs(self) -> list[Node]:
+        """Versions that it logged and that are whole, in the order of their numbers."""
+        nodes = (node for node in self.node["outputArtifacts"] if node["state"] == "COMMITTED")
+        return sorted(nodes, key=lambda node: node["versionIndex"] or 0)
 
     def config_with(self, told: Mapping[str, Any]) -> str:
         """The config as JSON, with further fields in our own entry."""
@@ -339,48 +371,3 @@ class RunNode:
             self.damage.append(f"{field}: is no JSON object")
             return {}
         return node
-
-
-def _value_of(entry: Json) -> Json:
-    """Entries of a config are objects with a value and a description."""
-    return entry["value"] if isinstance(entry, dict) and "value" in entry else entry
-
-
-def origin_of(config: str | None, name: str) -> dict[str, Any]:
-    """Our own entry in the config of a run of which nothing else is known."""
-    try:
-        entries = json.loads(config or "{}")
-    except ValueError:
-        return {}
-    entry = entries.get(ORIGIN) if isinstance(entries, dict) else None
-    return _origin(entry.get("value") if isinstance(entry, dict) else None, name)
-
-
-def _origin(entry: Any, name: str) -> dict[str, Any]:
-    """Our own entry; empty for a run that was not brought there.
-
-    Other entries may look like ours, and people copy configs of runs that were brought there.
-    """
-    try:
-        if isinstance(entry, dict) and RunKey.parse(str(entry.get("run_key"))):
-            return entry if name in generations(str(entry.get("id", name))) else {}
-    except IntegrityError:
-        pass
-    return {}
-
-
-def _plain(node: Json | None) -> Any:
-    return {} if node is None else jsontext.load(jsontext.dump(node))
-
-
-def moment(text: Any) -> datetime | None:
-    """Times as the service and our entries write them: ISO 8601, UTC where they do not say."""
-    if not isinstance(text, str) or not text:
-        return None
-    text = re.sub(r"(\.\d{6})\d+", r"\1", text.removesuffix("Z"))
-    text = re.sub(r"\.(\d{1,5})(?!\d)", lambda m: "." + m[1].ljust(6, "0"), text)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -13,7 +13,7 @@ from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.wandb import tables as small
-from trackbridge_adapters.wandb.service.capabilities import CAPABILITIES, held
+from trackbridge_adapters.wandb.service.capabilities import CAPABILITIES
 from trackbridge_adapters.wandb.service.contents import Contents, Files
 from trackbridge_adapters.wandb.service.histories import Histories
 from trackbridge_adapters.wandb.service.ledger import HIDDEN
@@ -163,8 +163,7 @@ class Service:
             source = f"{self.wire.login.base_url}/{run.place}/runs/{run.name}"
             found["runs"] = [{**run.run_row(source), "extra": small.compact(extra)}]
             for table in wanted & found.keys():
-                shown = held(table, found[table]) if run.carried else found[table]
-                rows[table] += ({**row, **run.ref._asdict()} for row in shown)
+                rows[table] += ({**row, **run.ref._asdict()} for row in found[table])
         for table, those in rows.items():
             yield from batches(table, those)
 

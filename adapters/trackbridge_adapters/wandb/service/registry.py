@@ -14,7 +14,8 @@ from typing import Any
 
 from trackbridge.adapter import Row
 from trackbridge_adapters.wandb import tables
-from trackbridge_adapters.wandb.service.node import RunNode, moment
+from trackbridge_adapters.wandb.service.entries import moment
+from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import Node, Place, named
 from trackbridge_adapters.wandb.service.shared_pages import (
     LINKED,

@@ -8,12 +8,13 @@ from functools import cache
 
 from trackbridge.adapter import RunRef
 from trackbridge_adapters.wandb.service import changes
-from trackbridge_adapters.wandb.service.claims import Alias, Claimed, Claims, Version
+from trackbridge_adapters.wandb.service.claims import Claimed, Claims
 from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.identity import Alias, Version
 from trackbridge_adapters.wandb.service.node import RunNode
 from trackbridge_adapters.wandb.service.pages import Node, Pages, Place
 from trackbridge_adapters.wandb.service.registry import LATEST
-from trackbridge_adapters.wandb.service.versions import artifact_place, identity, own_aliases, said
+from trackbridge_adapters.wandb.service.versions import own_aliases, said
 from trackbridge_adapters.wandb.service.wire import Wire
 
 
@@ -78,7 +79,7 @@ class Settling:
             doubtful |= self._drafts[run.ref].given
             doubtful |= {version.called(LATEST) for version in known.keys() - before.keys()}
             doubtful |= _dropped(before, _claimed(run))
-            fresh |= {_version(node) for node in run.node["outputArtifacts"]} - before.keys()
+            fresh |= {Version.of(node) for node in run.node["outputArtifacts"]} - before.keys()
         self._give(doubtful, nodes)
         for run in runs:
             self._link(run)
@@ -88,11 +89,11 @@ class Settling:
 
     def _link(self, run: RunNode) -> None:
         """Note what a run used as its inputs, as far as it is in the target and not its own."""
-        there = {identity(node) for node in run.node["inputArtifacts"]}
-        there |= {(each["collection"], each["digest"]) for each in run.origin.get("artifacts", ())}
+        there = set(map(Version.of, run.node["inputArtifacts"]))
+        there |= {Version.told(run.place, each) for each in run.origin.get("artifacts", ())}
         for version in self._drafts[run.ref].inputs:
             node = None
-            if version[1:] not in there:
+            if version not in there:
                 node = self._versions(version.place, version.collection).get(version.digest)
             if node is not None:
                 changes.use_artifact(self._wire, run.place, run.name, node["id"])
@@ -115,7 +116,7 @@ class Settling:
         """The versions that a run has, after those that others made are noted as its inputs."""
         told = {Version.told(run.place, each) for each in run.origin.get("artifacts", ())}
         nodes = [*run.node["inputArtifacts"], *run.node["outputArtifacts"]]
-        there = {_version(node): node for node in nodes}
+        there = {Version.of(node): node for node in nodes}
         known = {version: there[version] for version in told & there.keys()}
         for version in sorted(told - there.keys()):
             node = self._versions(run.place, version.collection).get(version.digest)
@@ -142,16 +143,11 @@ class Settling:
             changes.change_run(self._wire, run.place, run.name, config=config)
 
 
-def _version(node: Node) -> Version:
-    entity, project, collection = artifact_place(node)
-    return Version(Place(entity, project), collection, node["digest"])
-
-
 def _claimed(run: RunNode) -> Claimed:
     """Versions that a run has, each with the aliases that it claims for it."""
     found: Claimed = {}
-    for version, node in run.versions():
-        own = _version(node)
+    for version, node in run.brought():
+        own = Version.of(node)
         found.setdefault(own, set()).update(map(own.called, version.record.aliases))
     return found
 

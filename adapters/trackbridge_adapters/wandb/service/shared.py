@@ -9,8 +9,8 @@ from trackbridge.adapter import Batch, Query, Row
 from trackbridge.columns import batches
 from trackbridge_adapters.wandb import tables
 from trackbridge_adapters.wandb.service import changes, registry
+from trackbridge_adapters.wandb.service.entries import moment, origin_of
 from trackbridge_adapters.wandb.service.ledger import HIDDEN, Ledger
-from trackbridge_adapters.wandb.service.node import moment, origin_of
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
     Node,

@@ -63,7 +63,7 @@ def _size(run: RunNode, wanted: Collection[str]) -> _Size:
     return _Size(
         run.live if "history" in wanted else 0,
         run.samples if "events" in wanted else 0,
-        run.console_lines if "console" in wanted and not run.carried else 0,
+        run.console_lines if "console" in wanted and run.console_lines > run.lines_of_ours else 0,
     )
 
 

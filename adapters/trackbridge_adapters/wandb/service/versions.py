@@ -73,11 +73,6 @@ def artifact_place(node: Node) -> tuple[str, str, str]:
     return _place(node["artifactSequence"])
 
 
-def identity(node: Node) -> tuple[str, str]:
-    """Collection and digest, by which a version is the same."""
-    return node["artifactSequence"]["name"], node["digest"]
-
-
 def input_row(node: Node) -> Row:
     """A version that a run used, as a row of `inputs`."""
     *place, collection = artifact_place(node)

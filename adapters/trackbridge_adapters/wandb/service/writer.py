@@ -20,8 +20,9 @@ from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
-from trackbridge_adapters.wandb.service.claims import Claims, Version
+from trackbridge_adapters.wandb.service.claims import Claims
 from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.identity import Version
 from trackbridge_adapters.wandb.service.ledger import HIDDEN
 from trackbridge_adapters.wandb.service.lineage import used
 from trackbridge_adapters.wandb.service.node import RunNode
@@ -272,7 +273,7 @@ class Sink:
         """
         if draft.is_shell:
             return True
-        if {file["path"] for file in run.files()} - draft.paths:
+        if not draft.covers(run):
             return False
         return self._writer.points(run)[run.ref] == draft.points(run.lines)[run.ref]
 
