@@ -19,8 +19,6 @@ from trackbridge.schema import LOCAL
 LABELS = ("project", "run_id")
 LEARNED = ("size", "sha256")
 """Columns of `files` that a store may not know without reading the bytes."""
-DAMAGE = ("damage", "incomplete")
-"""Fields of `runs.extra` that are about reading, not about the run."""
 KEYED = frozenset({"params", "tags", "summary", "metric_defs"})
 """Tables whose rows are told apart by their key."""
 
@@ -114,17 +112,21 @@ def _merged(table: str, native: Row, waiting: list[KeptRow]) -> Row:
         )
     }
     if table == "runs" and "extra" in changed:
-        changed["extra"] = _with_damage(original.get("extra"), native["extra"], shown or {})
+        changed["extra"] = _extra(original.get("extra"), native["extra"], shown or {})
     return {**original, **changed, **{label: native[label] for label in LABELS}}
 
 
-def _with_damage(original: str | None, native: str | None, shown: Row) -> str | None:
-    """The `extra` of a run to which the reader of a store has added what is damaged there."""
-    found, before = _fields(native), _fields(shown.get("extra"))
-    damage = {name: found.pop(name) for name in DAMAGE if name in found}
-    if not damage or found != {n: v for n, v in before.items() if n not in DAMAGE}:
+def _extra(original: str | None, native: str | None, shown: Row) -> str | None:
+    """The `extra` of a run with those of its fields that are others in the store by now."""
+    found, before, fields = map(_fields, (native, shown.get("extra"), original))
+    if native and not found:
         return native
-    return json.dumps({**_fields(original), **damage}, sort_keys=True, ensure_ascii=False)
+    for name in before.keys() - found.keys():
+        fields.pop(name, None)
+    fields |= {name: v for name, v in found.items() if name not in before or before[name] != v}
+    if fields == found:
+        return native
+    return json.dumps(fields, sort_keys=True, ensure_ascii=False) if fields else None
 
 
 def _fields(extra: str | None) -> dict[str, Any]:

@@ -90,6 +90,12 @@ def test_an_edited_extra_stays_edited_though_the_store_is_damaged() -> None:
     assert come_back(before, shown, read)["extra"] == read["extra"]
 
 
+def test_an_extra_field_that_was_added_or_removed_changes_no_other() -> None:
+    before, shown = run('{"kind": 7, "os": "Linux", "old": 1}'), run('{"kind": 8, "old": 1}')
+    found = come_back(before, shown, run('{"kind": 8, "new": 2}'))
+    assert json.loads(found["extra"]) == {"kind": 7, "os": "Linux", "new": 2}
+
+
 def test_where_a_run_lies_is_what_its_store_says() -> None:
     before, shown = run(None, notes="mine", source="home"), run(None, source=None)
     assert come_back(before, shown, run(None, source="away"))["source"] == "away"

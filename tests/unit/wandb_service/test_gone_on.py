@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +84,7 @@ def run_of(kind: str, console: list[str] = CONSOLE, *, artifacts: bool = True) -
     run = samples.long("abc", 5)
     run.key = RunKey(kind, "", "team/p", "abc")
     run.tables["runs"][0] |= {"started": samples._START, "ended": samples._START, "host": "there"}
+    run.tables["runs"][0]["extra"] = '{"os": "Linux"}'
     run.tables["logs"] = [
         {"stream": "stdout", "line": line, "time": None, "text": text}
         for line, text in enumerate(console)
@@ -215,7 +217,11 @@ def test_a_run_that_went_on_ends_when_it_ended_there(later: Moved) -> None:
     assert row["ended"] > samples._START
     assert row["status"] == "finished"
     assert row["host"] == "there"
-    assert "damage" not in (row["extra"] or "")
+    extra = json.loads(row["extra"])
+    assert "damage" not in extra
+    assert extra["os"] == "Linux"
+    [program] = extra["later_programs"].values()
+    assert program["host"] != "there"
 
 
 def test_a_run_that_crashed_while_it_went_on_is_there_as_a_whole(later: Moved) -> None:

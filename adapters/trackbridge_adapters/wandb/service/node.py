@@ -250,9 +250,9 @@ class RunNode:
         }
 
     def extra(self) -> dict[str, Any]:
-        """Native fields that have no column; none of a run that was brought there."""
+        """Native fields without a column; of a run that was brought, what programs came later."""
         if self.carried:
-            return {}
+            return {"later_programs": self._internal.get("e")}
         return {
             "id": self.node["id"],
             "created": self.node["createdAt"],
