@@ -73,17 +73,25 @@ class Placing:
 
         Runs that somebody moved to another project in the target stay there, and make no two one.
         """
-        homes: dict[str, str] = {}
+        homes: dict[str, list[str]] = {}
         for info in infos:
-            if info.key.label != self._home(info):
-                continue
-            home = homes.setdefault(info.key.label, info.ref.project)
-            if home != info.ref.project:
-                raise ConfigError(
-                    f"projects {home!r} and {info.ref.project!r} would both become "
-                    f"{info.key.label!r}, and their notes and tags one; give one of them a name of "
-                    f"its own: --rename-project {_word(info.ref.project)}=NEW"
-                )
+            if info.key.label == self._home(info):
+                known = homes.setdefault(info.key.label, [])
+                if info.ref.project not in known:
+                    known.append(info.ref.project)
+        clashes = {label: projects for label, projects in homes.items() if len(projects) > 1}
+        if clashes:
+            told = [
+                f"projects {' and '.join(map(repr, projects))} would "
+                f"{'both' if len(projects) == 2 else 'all'} become {label!r}"
+                for label, projects in clashes.items()
+            ]
+            lacking = (project for projects in clashes.values() for project in projects[1:])
+            ways = " ".join(f"--rename-project {word(project)}=NEW" for project in lacking)
+            raise ConfigError(
+                f"{'; '.join(told)}, and their notes and tags one; give each of them a name of its "
+                f"own: {ways}"
+            )
 
     def elsewhere(self, info: RunInfo) -> str | None:
         """The project that a run lies in, though it is to be in another one."""
@@ -133,13 +141,16 @@ def check_renames(
         if writer is not None:
             shown = writer.target(projects[old].placed(new)).project
             if shown == writer.target(RunKey(*projects[old])).project != new:
-                raise ConfigError(f"{writer.address}: puts no runs into a project of another name")
+                raise ConfigError(
+                    f"{writer.address}: puts all runs into one project; leave out --rename-project"
+                )
             if shown != new:
                 raise ConfigError(
                     f"--rename-project {old}={new}: {writer.address} can have no project of that "
-                    f"name (it would be called {shown!r}); choose another one"
+                    f"name; call it {shown!r}, or otherwise"
                 )
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
+    """A text as one word of a command."""
     return f"'{text}'" if " " in text else text

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from trackbridge.adapter import RunInfo, Writer
 from trackbridge.filing import FileChoice
-from trackbridge.placing import Placing
+from trackbridge.placing import Placing, word
 from trackbridge.receipts import Receipt
 
 
@@ -49,10 +49,13 @@ class Sorting:
     def sort(self, runs: Collection[RunInfo]) -> Sorted:
         found = Sorted()
         here = {str(info.key) for info in runs}
+        copies: dict[str, list[RunInfo]] = {}
+        for info in runs:
+            copies.setdefault(str(info.key), []).append(info)
         for info in runs:
             key = str(info.key)
             there, receipt = self._there.get(key), self._known.get(key)
-            mistaken = self._mistaken(info, here)
+            mistaken = _doubled(info, copies[key]) or self._mistaken(info, here)
             if mistaken:
                 found.mistaken.append((info, mistaken))
             elif there is None or (receipt and self._is_old(receipt, info)):
@@ -103,6 +106,17 @@ class Sorting:
             f"is in the target already, in project {there.ref.project!r}: its project was renamed "
             "at the source; rename it back, or move it into an empty target"
         )
+
+
+def _doubled(info: RunInfo, copies: Iterable[RunInfo]) -> str | None:
+    """Why a run must not be moved that is in its store twice, as it was brought there twice."""
+    for other in copies:
+        if other is not info:
+            return (
+                f"is the same run as {'/'.join(other.ref)}, and a target can have it once; take "
+                f"one of them (--project {word(info.ref.project)})"
+            )
+    return None
 
 
 def _starts_alike(one: RunInfo, other: RunInfo) -> bool | None:

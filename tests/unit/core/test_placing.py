@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from unit.core.samples import POOR, sample
@@ -167,6 +168,27 @@ def test_a_name_that_cannot_be_is_an_error(
     assert not memory.STORES[trio[2].removeprefix("memory:")].runs
 
 
+def test_a_run_that_is_in_its_store_twice_is_moved_by_neither_of_its_projects(trio: Trio) -> None:
+    """Else one would be written over the other, and both be counted as proven."""
+    one, _, away = trio
+    again = sample("run1", tags=[{"key": "mine"}])
+    seed(one.removeprefix("memory:"), [replace(again, key=again.key.placed("copy"))])
+    kept = {"copy": "copy"}
+    for act in (forecast, trackbridge.migrate):
+        failures = act(one, away, renames=kept).failures
+        assert sorted(failure.run for failure in failures) == ["copy/x//p/run1", "p/x//p/run1"]
+        assert all("is the same run as" in failure.error for failure in failures)
+    assert projects(away) == {("q", "run2")}
+    assert trackbridge.migrate(one, away, Query(projects={"p"})).verified
+    assert projects(away) == {("p", "run1"), ("q", "run2")}
+
+
+def test_all_projects_that_would_become_one_are_named_at_once(trio: Trio) -> None:
+    renames = {"p": "new", "q": "new"}
+    with pytest.raises(ConfigError, match=r"'p' and 'q' would both .*--rename-project q=NEW$"):
+        trackbridge.migrate(trio[0], trio[2], renames=renames)
+
+
 def test_names_can_be_exchanged(trio: Trio) -> None:
     one, _, away = trio
     swapped = {"p": "q", "q": "p"}
@@ -192,8 +214,8 @@ class _Stubborn(memory.MemoryStore):
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (_Narrow, r"can have no project of that name \(it would be called 'a lo'\)"),
-        (_Stubborn, "puts no runs into a project of another name"),
+        (_Narrow, "can have no project of that name; call it 'a lo', or otherwise"),
+        (_Stubborn, "puts all runs into one project; leave out"),
     ],
 )
 def test_a_name_that_the_store_cannot_have_is_an_error(
