@@ -16,7 +16,7 @@ from wandb_server import Server, runs
 import trackbridge
 from trackbridge.adapter import SHARED_FILE, STORE, FileRef, Query, RunKey
 from trackbridge.columns import batches
-from trackbridge.errors import NotFoundError
+from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.registry import open_writer
 from trackbridge.testing import samples
 from trackbridge.testing.made import MadeRun, store
@@ -95,6 +95,24 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_is_then(
 
     monkeypatch.setattr(reader.wire, "open", late)  # type: ignore[attr-defined]
     assert json.loads(reader.open_file(KEPT).read()) == {"number": 1}
+
+
+def test_a_file_whose_bytes_are_missing_is_named_with_the_way_out(
+    server: Server, target: str
+) -> None:
+    write(target, {"number": 0})
+    run = server.run("team/trackbridge/trackbridge-store")
+    [(name, file)] = run.files.items()
+    server.state.storage.remove(file.key)
+    with pytest.raises(IntegrityError) as caught:
+        kept(target)
+    assert str(caught.value).startswith(
+        f"team/trackbridge: the bytes of {name}, a file of its run trackbridge-store, are missing"
+    )
+    assert "delete that file and migrate again" in str(caught.value)
+    del run.files[name]
+    write(target, {"number": 1})
+    assert kept(target) == {"number": 1}
 
 
 def sources(count: int) -> Iterator[str]:

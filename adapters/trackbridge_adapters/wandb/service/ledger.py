@@ -60,15 +60,23 @@ class Ledger:
         return io.BytesIO(self._base.files[path].encode("utf-8", "surrogateescape"))
 
     def read(self) -> State:
-        for left in reversed(range(PASSES)):
+        missed: set[str] = set()
+        for _ in range(PASSES):
             try:
                 return self._put_together(self._listed())
-            except NotFoundError:  # a writer has replaced a file since they were listed
-                pass
-            except RefusedError:  # as some storages say it
-                if not left:
-                    raise
+            except _NotGivenError as error:
+                if error.name in missed:
+                    raise self._lost(error) from error
+                missed.add(error.name)  # a writer has replaced it since it was listed
         raise TransientError(f"{self._home}: its run {HIDDEN} changes faster than it can be read")
+
+    def _lost(self, error: _NotGivenError) -> IntegrityError:
+        return IntegrityError(
+            f"{self._home}: the bytes of {error.name}, a file of its run {HIDDEN}, are missing on"
+            f" the server ({error}): in it is kept what the server does not show of the projects"
+            " that were brought to it; restore them there, or delete that file and migrate again"
+            " from where these projects came"
+        )
 
     def write(self, files: Mapping[str, bytes], projects: Mapping[str, str | None]) -> None:
         """Keep some files and projects beside what is kept already."""
@@ -111,8 +119,11 @@ class Ledger:
         return State(files, projects, frozenset(found))
 
     def _told(self, node: Node) -> dict[str, Any]:
-        with self._wire.open(node["directUrl"]) as data:
-            content = data.read()
+        try:
+            with self._wire.open(node["directUrl"]) as data:
+                content = data.read()
+        except (NotFoundError, RefusedError) as error:  # as storages say it
+            raise _NotGivenError(node["name"], error) from error
         try:
             told = json.loads(content)
             return {"files": {}, "projects": {}, "after": (), **told}
@@ -121,6 +132,14 @@ class Ledger:
             raise IntegrityError(
                 f"{where} is damaged ({error}); delete it if it is not ours"
             ) from error
+
+
+class _NotGivenError(Exception):
+    """A file was listed, and the server does not give it."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.name = name
 
 
 def _both(older: str, newer: str) -> str:
