@@ -20,6 +20,8 @@ OVER_REST = ("http", "https", "databricks", "arn")
 OTHERS = ("mssql", "oracle")
 ENDINGS = (".db", ".sqlite", ".sqlite3")
 """Names of files that are to become databases."""
+DEFAULTS = ("mlflow.db", "mlruns")
+"""Where MLflow keeps its data in a folder that it is called in: a database or a file store."""
 
 OPTIONS = frozenset({"artifact_root"})
 
@@ -44,7 +46,7 @@ class MlflowAdapter:
         path = Path(location)
         if path.is_file():
             return database.is_mlflow(path)
-        return _file_store(path) is not None
+        return bool(_stores(path))
 
     def suggests(self, location: str) -> bool:
         return location.startswith(SQLITE) or Path(location).suffix in ENDINGS
@@ -62,14 +64,16 @@ class MlflowAdapter:
         root = _artifact_root(options)
         if _is_server(location):
             return SqlReader(Server(location), root)
-        path = _path(location)
+        path = _store(location)
         if path.is_dir():
             from trackbridge_adapters.mlflow.files import FileReader
+            from trackbridge_adapters.mlflow.folders import is_store
 
-            store = _file_store(path)
-            if store is None:
-                raise ConfigError(f"{location}: a folder, but without MLflow's experiments")
-            return FileReader(store)
+            if not is_store(path):
+                raise ConfigError(
+                    f"{location}: a folder, but without MLflow's experiments or a mlflow.db"
+                )
+            return FileReader(path)
         check_header(path)
         return SqlReader(Database(path), root)
 
@@ -87,13 +91,13 @@ class MlflowAdapter:
         root = _artifact_root(options)
         if _is_server(location):
             return SqlWriter(Server(location), root)
-        path = _path(location)
+        path = _store(location)
         if path.is_dir() or not (path.exists() or self.suggests(location)):
             from trackbridge_adapters.mlflow.files_write import FileWriter
 
             if root is not None:
                 raise ConfigError(f"{location}: a file store has its files in its runs' folders")
-            return FileWriter(_file_store(path) or path)
+            return FileWriter(path)
         head.check_place(path)
         return SqlWriter(Database(path, owned=True), root)
 
@@ -136,14 +140,25 @@ def _path(location: str) -> Path:
     return Path(location)
 
 
-def _file_store(path: Path) -> Path | None:
-    """The folder of a file store: this one, or `mlruns` in it."""
-    from trackbridge_adapters.mlflow import folders
+def _store(location: str) -> Path:
+    """The database or the folder of a file store that a location means, itself or in it."""
+    path = _path(location)
+    found = _stores(path)
+    if len(found) > 1:
+        choices = ", ".join(f"mlflow:{store}" for store in found)
+        raise ConfigError(f"{location}: could be several stores; say which one: {choices}")
+    return found[0] if found else path
 
-    for folder in (path, path / "mlruns"):
-        if folders.is_store(folder):
-            return folder
-    return None
+
+def _stores(folder: Path) -> list[Path]:
+    """The stores that a folder can mean: the one that it is, else those that are in it."""
+    from trackbridge_adapters.mlflow import database, folders
+
+    if folders.is_store(folder):
+        return [folder]
+    file, store = (folder / name for name in DEFAULTS)
+    found = [file] if file.is_file() and database.is_mlflow(file) else []
+    return [*found, store] if folders.is_store(store) else found
 
 
 def _artifact_root(options: Mapping[str, str]) -> str | None:

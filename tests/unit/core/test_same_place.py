@@ -30,6 +30,8 @@ SPELLINGS = [
     "data/mlflow.db",
     "./data/../data/mlflow.db",
     "new/folder/../../data/mlflow.db",
+    "data",
+    "mlflow:data",
     "mlflow:data/mlflow.db",
     "mlflow:sqlite:///data/mlflow.db",
     "link.db",
