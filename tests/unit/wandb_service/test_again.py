@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,11 @@ def test_a_project_called_like_our_own_is_read(
             assert [row["project"] for row in found.get("projects", ())] == expected
         given = {"name": "a", "modelName": "trackbridge", "entityName": "team"}
         runs.upsert(server.state, server.user, given)
+
+
+def test_an_entity_that_is_not_there_is_named_with_its_server(
+    server: Server, migrate: Migrate
+) -> None:
+    said = f"{server.address}: no such entity as nobody, or it is not yours to write to"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        migrate(run_of(1), target="nobody/p")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from wandb_server import Server
 
-from trackbridge.errors import BridgeError, TransientError
+from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge_adapters.wandb.service import upload
 from trackbridge_adapters.wandb.service.answers import RefusedError
 from trackbridge_adapters.wandb.service.login import Login
@@ -63,6 +63,14 @@ def test_a_client_that_is_refused_says_why(server: Server, folders: list[Path], 
     said = refused(folders[:2], wire)
     assert f"`wandb sync` did not upload {folders[0].name} and 1 more" in said
     assert "returned error 403" in said
+
+
+def test_an_entity_that_nobody_may_write_to_is_named(
+    server: Server, folders: list[Path], wire: Wire
+) -> None:
+    server.user.entities.remove("example")
+    said = refused(folders[:1], wire, ConfigError)
+    assert said.startswith(f"{server.address}: no such entity as example, or it is not yours")
 
 
 def test_one_run_that_is_given_up_does_not_stop_the_others(

@@ -88,6 +88,14 @@ def key_refused(login: Login, status: int | None = None) -> ConfigError:
     )
 
 
+def no_entity(login: Login, entity: str) -> ConfigError:
+    """The error for a user or team in which nothing can be made."""
+    return ConfigError(
+        f"{login.base_url}: no such entity as {entity}, or it is not yours to write to; name a"
+        " user or team that this API key may write to"
+    )
+
+
 def shown(text: str, login: Login) -> str:
     """A foreign text on one line, without keys, queries of addresses, or most of its length."""
     line = " ".join(text.replace(login.key, "***").split())

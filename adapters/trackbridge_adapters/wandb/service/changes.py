@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trackbridge.errors import NotFoundError
+from trackbridge_adapters.wandb.service.answers import no_entity
 from trackbridge_adapters.wandb.service.pages import Node, Place
 from trackbridge_adapters.wandb.service.wire import Wire
 
@@ -61,13 +63,21 @@ def use_artifact(wire: Wire, place: Place, run: str, artifact: str) -> None:
 def change_run(wire: Wire, place: Place, run: str, **fields: Any) -> None:
     """Sets fields of a run, which is made where it is not there."""
     where = {"entityName": place.entity, "modelName": place.project, "name": run}
-    wire.ask(CHANGE_RUN, {"input": {**where, **fields}})
+    _make(wire, place, CHANGE_RUN, {**where, **fields})
 
 
 def describe(wire: Wire, place: Place, text: str) -> None:
     """Sets the description of a project, which is made where it is not there."""
     where = {"entityName": place.entity, "name": place.project}
-    wire.ask(DESCRIBE, {"input": {**where, "description": text}})
+    _make(wire, place, DESCRIBE, {**where, "description": text})
+
+
+def _make(wire: Wire, place: Place, document: str, told: dict[str, Any]) -> None:
+    """Changes what is made where it is not there: only the entity can be what is not found."""
+    try:
+        wire.ask(document, {"input": told})
+    except NotFoundError as error:
+        raise no_entity(wire.login, place.entity) from error
 
 
 def delete_run(wire: Wire, node: Node) -> None:

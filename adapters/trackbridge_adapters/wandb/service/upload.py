@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from trackbridge.errors import ConfigError, TransientError
-from trackbridge_adapters.wandb.service.answers import RefusedError, shown
+from trackbridge_adapters.wandb.service.answers import RefusedError, no_entity, shown
 from trackbridge_adapters.wandb.service.login import Login, settings
 from trackbridge_adapters.wandb.service.synclog import SyncLog
 from trackbridge_adapters.wandb.service.wire import Wire
@@ -46,6 +46,8 @@ cli(prog_name="wandb")
 """
 """The client, which ends when we do: else one whose parent was killed would go on and upload runs
 that the next call has uploaded meanwhile."""
+NO_ENTITY = re.compile(r"entity (\S+) not found")
+"""What a server says of an entity in which nothing can be made, and the client after it."""
 LOOK_SECONDS = 2.0
 """How often it is looked at what the client does."""
 STUCK = 5
@@ -112,6 +114,8 @@ def _sync(folders: Sequence[Path], login: Login) -> set[Path]:
         told = [log.reasons[name] for name in names if name in log.reasons]
         told += [line.strip() for line in said.splitlines() if "ERROR" in line]
         reason = told[0] if told else said.strip().rpartition("\n")[2] or "it says nothing"
+        if entity := NO_ENTITY.search(reason):
+            raise no_entity(login, entity[1])
         kind = TransientError if len(left) == len(folders) else RefusedError
         raise kind(
             f"{login.base_url}: `wandb sync` did not upload {names[0]}"
