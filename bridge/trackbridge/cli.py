@@ -134,7 +134,6 @@ def _placement(command: Command) -> Command:
 def _politeness(command: Command) -> Command:
     return click.option(
         "--max-rps",
-        type=click.FloatRange(0, min_open=True),
         metavar="N",
         help="At most so many API calls a second to a server that limits them, by all workers of "
         "this machine together, e.g. 0.8.",
@@ -220,14 +219,13 @@ def import_(archive: str, target: str, **options: Any) -> None:
 @_placement
 @_politeness
 @_json
-def plan(source: str, target: str, as_json: bool, max_rps: float | None, **options: Any) -> None:
+def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Say what migrating SOURCE to TARGET would move, and what TARGET could not show.
 
     Reads everything but the files' contents; writes nothing. Give it the options that `migrate` is
     to get.
     """
-    limits = _limits(max_rps, source, target)
-    _plan(source, target, as_json, {**_wishes(**options), **limits})
+    _plan(source, target, as_json, _wishes(source, target, **options))
 
 
 @main.command()
@@ -243,7 +241,6 @@ def verify(
     target: str,
     as_json: bool,
     strict: bool,
-    max_rps: float | None,
     **options: Any,
 ) -> None:
     """Compare every run of SOURCE with its copy in TARGET, value by value.
@@ -254,7 +251,7 @@ def verify(
     from trackbridge.compare import verify as compare
     from trackbridge.progress import Bars
 
-    wishes = {**_wishes(**options), **_limits(max_rps, source, target)}
+    wishes = _wishes(source, target, **options)
     with Bars("verify") as bars:
         result = compare(source, target, **wishes, progress=bars)
     print_comparison(result, without_secrets(target), as_json)
@@ -264,27 +261,32 @@ def verify(
 @main.command()
 @click.argument("store")
 @_selection
+@_politeness
 @_json
-def ls(store: str, as_json: bool, where: str | None, **selection: Any) -> None:
+def ls(store: str, as_json: bool, where: str | None, max_rps: str | None, **selection: Any) -> None:
     """List the runs of STORE."""
     from trackbridge.choose import chosen
     from trackbridge.registry import open_reader
     from trackbridge.retry import persist
 
     query = _query(**selection)
-    meant = persist(lambda: chosen(open_reader(store), query, where))
+    (limits,) = _limits(max_rps, store)
+    meant = persist(lambda: chosen(open_reader(store, limits), query, where))
     print_runs(meant, as_json)
 
 
 @main.command()
 @click.argument("store")
 @click.argument("run")
+@_politeness
 @_json
-def show(store: str, run: str, as_json: bool) -> None:
+def show(store: str, run: str, as_json: bool, max_rps: str | None) -> None:
     """Show one RUN of STORE: what it is, its params and tags, its metrics, its files."""
+    from trackbridge.retry import persist
     from trackbridge.show import summarize
 
-    shown = summarize(store, run)
+    (limits,) = _limits(max_rps, store)
+    shown = persist(lambda: summarize(store, run, limits))
     if as_json:
         click.echo(json.dumps(shown))
         return
@@ -319,13 +321,12 @@ def _migrate(
     dry_run: bool,
     strict: bool,
     artifact_root: str | None,
-    max_rps: float | None,
     **options: Any,
 ) -> None:
     from trackbridge.engine import migrate as move
     from trackbridge.progress import Bars
 
-    wishes = {**_wishes(**options), **_limits(max_rps, source, target)}
+    wishes = _wishes(source, target, **options)
     if dry_run:
         _plan(source, target, as_json, wishes)
         return
@@ -357,11 +358,14 @@ def _plan(source: str, target: str, as_json: bool, wishes: dict[str, Any]) -> No
 
 
 def _wishes(
+    source: str,
+    target: str,
     *,
     where: str | None,
     renames: tuple[str, ...],
     artifacts: str,
     max_file_size: str | None,
+    max_rps: str | None,
     **selection: Any,
 ) -> dict[str, Any]:
     """Arguments that planning, moving and comparing have in common."""
@@ -369,7 +373,10 @@ def _wishes(
     from trackbridge.placing import parse_renames
 
     limit = None if max_file_size is None else parse_size(max_file_size)
+    source_options, target_options = _limits(max_rps, source, target)
     return {
+        "source_options": source_options,
+        "target_options": target_options,
         "query": _query(**selection),
         "where": where,
         "renames": parse_renames(renames),
@@ -377,16 +384,18 @@ def _wishes(
     }
 
 
-def _limits(max_rps: float | None, source: str, target: str) -> dict[str, dict[str, str]]:
-    """Options of both stores that say how often they may be asked."""
+def _limits(max_rps: str | None, *stores: str) -> list[dict[str, str]]:
+    """Options of each store that say how often it may be asked."""
     from trackbridge.registry import taking
 
-    limits: list[dict[str, str]] = [{}, {}]
-    if max_rps is not None:
-        limits = [taking("max_rps", str(max_rps), address) for address in (source, target)]
-        if not any(limits):
-            raise ConfigError("--max-rps: neither store is a server that counts its API calls")
-    return {"source_options": limits[0], "target_options": limits[1]}
+    if max_rps is None:
+        return [{} for _ in stores]
+    limits = [taking("max_rps", max_rps, store) for store in stores]
+    if not any(limits):
+        raise ConfigError(
+            f"--max-rps: of no use for {' and '.join(stores)}: no server that counts its API calls"
+        )
+    return limits
 
 
 def _archive(address: str) -> str:

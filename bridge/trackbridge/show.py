@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from trackbridge.columns import codes, numpy_of
 from trackbridge.console import shown
 from trackbridge.errors import NotFoundError
 from trackbridge.output import counted
-from trackbridge.registry import open_reader
+from trackbridge.registry import NO_OPTIONS, open_reader
 from trackbridge.sidecar import Overlay
 
 Sections = dict[str, list[list[str]]]
@@ -59,12 +60,12 @@ class _Series:
         ]
 
 
-def summarize(store: str, run: str) -> Sections:
+def summarize(store: str, run: str, options: Mapping[str, str] = NO_OPTIONS) -> Sections:
     """Titles and rows of cells: the run, its params, tags, metrics, other series, files.
 
     `run` is a run id or, where ids repeat, `project/id`. Raises `NotFoundError` if there is none.
     """
-    reader = open_reader(store)
+    reader = open_reader(store, options)
     info = _find(list(reader.list_runs(Query())), run, store)
     sections: Sections = {"run": [["key", str(info.key)]]}
     metrics: dict[str, _Series] = {}

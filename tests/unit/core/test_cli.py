@@ -158,6 +158,36 @@ def test_the_manual_names_every_key(pair: tuple[str, str]) -> None:
             assert f'"{key}"' in manual, key
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["ls {0}", "show {0} run1", "plan {0} {1}", "migrate {0} {1}", "verify {0} {1}"],
+)
+def test_every_command_that_reads_tells_stores_how_often_they_may_be_asked(
+    pair: tuple[str, str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, told = registry.load("memory"), []
+    reader, writer = adapter.reader, adapter.writer
+
+    def opening(opener: Any) -> Any:
+        def opened(location: str, options: Any) -> Any:
+            told.append(options)
+            return opener(location, {})
+
+        return opened
+
+    arguments = [*command.format(*pair).split(), "--max-rps", "0.8"]
+    unlimited = run(*arguments)
+    assert unlimited.exit_code == 2
+    assert f"--max-rps: of no use for {pair[0]}" in unlimited.stderr
+    monkeypatch.setattr(adapter, "options", ("max_rps",), raising=False)
+    monkeypatch.setattr(adapter, "reader", opening(reader))
+    monkeypatch.setattr(adapter, "writer", opening(writer))
+    result = run(*arguments)
+    assert result.exit_code == (1 if command.startswith("verify") else 0), result.output
+    assert len(told) >= command.count("{")
+    assert all(options == {"max_rps": "0.8"} for options in told)
+
+
 # Exit codes
 
 
@@ -257,10 +287,12 @@ def test_a_wrong_source_is_one_line_and_leaves_no_target(
 
 @pytest.mark.parametrize("mistake", [*MISTAKES, "an unknown store"])
 @pytest.mark.parametrize("command", ["ls", "show"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
 def test_looking_at_a_wrong_store_is_one_line(
-    places: dict[str, str], command: str, mistake: str
+    places: dict[str, str], command: str, mistake: str, options: tuple[str, ...]
 ) -> None:
-    _one_line(run(command, places[mistake], *(["run1"] if command == "show" else [])))
+    name = ["run1"] if command == "show" else []
+    _one_line(run(command, places[mistake], *name, *options))
 
 
 @pytest.mark.parametrize(

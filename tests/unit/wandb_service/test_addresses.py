@@ -66,3 +66,9 @@ def test_a_project_that_cannot_be_made_is_refused(
     open_reader(f"wandb:{HOST}/team/{name}")
     with pytest.raises(ConfigError, match=r"takes no project of that name .* would do"):
         open_writer(f"wandb:{HOST}/team/{name}")
+
+
+@pytest.mark.parametrize("rate", ["abc", "0", "-1", "nan", "1,5"])
+def test_a_limit_that_is_no_number_greater_than_0_is_said_to_be_so(rate: str) -> None:
+    with pytest.raises(ConfigError, match=f"--max-rps {rate}: .* a number greater than 0"):
+        open_reader(f"wandb:{HOST}/team/p", {"max_rps": rate})

@@ -98,7 +98,8 @@ def _wire(where: Location, location: str, options: Mapping[str, str]) -> Wire:
         ) from error
     for name in sorted(set(options) - set(OPTIONS)):
         raise ConfigError(f"wandb: has no option {name!r}; it knows {', '.join(OPTIONS)}")
-    return Wire(find_login(where.server), _rate(options.get("max_rps")))
+    rate = _rate(options.get("max_rps"))
+    return Wire(find_login(where.server), rate)
 
 
 def _rate(text: str | None) -> float | None:
@@ -109,7 +110,7 @@ def _rate(text: str | None) -> float | None:
     except ValueError:
         rate = 0.0
     if not rate > 0:
-        raise ConfigError(f"--max-rps {text}: give requests a second, more than 0, e.g. 0.8")
+        raise ConfigError(f"--max-rps {text}: give API calls a second, a number greater than 0")
     return rate
 
 
