@@ -151,6 +151,14 @@ def _json(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
+def _root(command: Command) -> Command:
+    return click.option(
+        "--artifact-root",
+        metavar="PATH",
+        help="Where a database target keeps files (default: as the target itself would).",
+    )(command)
+
+
 def _strictness(command: Command) -> Command:
     return click.option(
         "--strict",
@@ -164,11 +172,6 @@ def _movement(command: Command) -> Command:
     """Options of the commands that write."""
     command = _with(
         _json(command),
-        click.option(
-            "--artifact-root",
-            metavar="PATH",
-            help="Where a database target keeps files (default: as the target itself would).",
-        ),
         click.option(
             "--workers",
             type=click.IntRange(1),
@@ -185,6 +188,7 @@ def _movement(command: Command) -> Command:
 @click.argument("source")
 @click.argument("target")
 @_movement
+@_root
 def migrate(source: str, target: str, **options: Any) -> None:
     """Copy runs from SOURCE to TARGET and prove that they arrived.
 
@@ -207,6 +211,7 @@ def export(source: str, archive: str, **options: Any) -> None:
 @click.argument("archive")
 @click.argument("target")
 @_movement
+@_root
 def import_(archive: str, target: str, **options: Any) -> None:
     """Copy runs from a Parquet ARCHIVE into TARGET."""
     _migrate(_archive(archive), target, **options)
@@ -320,7 +325,7 @@ def _migrate(
     workers: int,
     dry_run: bool,
     strict: bool,
-    artifact_root: str | None,
+    artifact_root: str | None = None,
     **options: Any,
 ) -> None:
     from trackbridge.engine import migrate as move

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ UNIQUE = 1062
 DENIED = 1142
 PASSING = frozenset({1205, 1213, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 2055, 4031})
 """Deadlocks, locks waited for too long, a server that is full, stops, or was lost."""
+UNKNOWN_HOST = 2005
 NARROW = "cannot hold every character; ALTER DATABASE ... CHARACTER SET utf8mb4"
 USERS = {
     1044: "lacks a permission for this database; grant it, or take another user",
@@ -259,9 +261,19 @@ def _translated(name: str, error: Exception) -> BridgeError:
     reason = str(original.args[-1] if original.args else original).splitlines()[0]
     if number == UNIQUE:
         return UniqueError(f"{name}: refused by the database: {reason}")
+    if number == UNKNOWN_HOST or _is_unknown(getattr(original, "original_exception", None)):
+        return ConfigError(f"{name}: {reason}; check the address")
     if number in USERS:
         kind = DeniedError if number == DENIED else ConfigError
         return kind(f"{name}: {USERS[number]} ({reason})")
     if number in PASSING or getattr(error, "connection_invalidated", False):
         return TransientError(f"{name}: {reason}")
     return IntegrityError(f"{name}: refused by the database: {reason}")
+
+
+def _is_unknown(error: object) -> bool:
+    """Whether no host has the name that was asked for; PyMySQL tells of it as of one that is down.
+
+    A failure that may pass (no name server answers) says nothing of the name.
+    """
+    return isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN

@@ -432,6 +432,15 @@ def test_every_command_has_help() -> None:
             assert not isinstance(option, click.Option) or option.help, f"{name} {option.name}"
 
 
+def test_only_who_writes_to_what_may_be_a_database_is_offered_a_place_for_its_files() -> None:
+    offering = {
+        name
+        for name, command in main.commands.items()
+        if any("--artifact-root" in option.opts for option in command.params)
+    }
+    assert offering == {"migrate", "import"}
+
+
 def test_every_command_and_option_stands_in_the_manual() -> None:
     manual = MANUAL.read_text(encoding="utf-8")
     for name, command in main.commands.items():

@@ -223,6 +223,12 @@ def test_a_server_that_does_not_answer_is_worth_another_try(scheme: str) -> None
         list(ADAPTER.reader(f"{scheme}://u:geheim@127.0.0.1:1/x", {}).list_runs(Query()))
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql+pymysql"])
+def test_a_host_that_does_not_exist_is_a_mistake_in_the_address(scheme: str) -> None:
+    with pytest.raises(ConfigError, match=r"no-such-host\.invalid.*; check the address"):
+        list(ADAPTER.reader(f"{scheme}://u@no-such-host.invalid/x", {}).list_runs(Query()))
+
+
 def test_an_address_without_a_database_is_refused() -> None:
     with pytest.raises(ConfigError, match="names no database"):
         ADAPTER.reader("postgresql://u@127.0.0.1", {})
