@@ -16,6 +16,8 @@ HOST = "http://w.example.org:8080"
     [
         ("team", (None, "team", "")),
         ("team/p", (None, "team", "p")),
+        ("home", (None, "home", "")),
+        ("team/projects", (None, "team", "projects")),
         (f"{HOST}/team", (HOST, "team", "")),
         (f"{HOST}/team/my%20p?nw=x", (HOST, "team", "my p")),
     ],
@@ -36,6 +38,8 @@ def test_an_address_names_an_entity_or_a_project(
         (f"{HOST}/team/p/workspace", f"names a page of a project; write wandb:{HOST}/team/p"),
         (HOST, f"a server, but no project on it; write wandb:{HOST}/ENTITY/PROJECT, or"),
         (f"{HOST}/", f"a server, but no project on it; write wandb:{HOST}/ENTITY/PROJECT, or"),
+        (f"{HOST}/home", f"a server, but no project on it; write wandb:{HOST}/ENTITY/PROJECT, or"),
+        (f"{HOST}/team/projects", f"names a page of an entity; write wandb:{HOST}/team"),
         ("", "'wandb:' names no project; write wandb:ENTITY/PROJECT, or"),
         (":team/p", "names no project; write wandb:ENTITY/PROJECT, or"),
         ("w.example.org:8080/team/p", "on a server of your own wandb:https://HOST/ENTITY/PROJECT"),
@@ -51,6 +55,28 @@ def test_anything_else_is_told_how_to_write_it(text: str, hint: str) -> None:
 def test_a_runs_page_is_recognized_on_any_server() -> None:
     adapter, _ = resolve(f"{HOST}/team/p/runs/abc")
     assert adapter.name == "wandb"
+
+
+@pytest.mark.parametrize("path", ["/team/p", "/team/my%20p?nw=x", "/team", "/home", "/", ""])
+def test_a_page_of_the_server_that_wandb_is_set_to_is_recognized(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BridgeError, match="does not say what kind of store"):
+        resolve(f"http://127.0.0.1:9{path}")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9/")
+    adapter, location = resolve(f"http://127.0.0.1:9{path}")
+    assert (adapter.name, location) == ("wandb", f"http://127.0.0.1:9{path}")
+    for other in ("http://127.0.0.1:8/team/p", "team/p"):
+        with pytest.raises(BridgeError):
+            resolve(other)
+
+
+def test_a_setting_that_names_no_server_is_no_obstacle_to_other_stores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
+    with pytest.raises(BridgeError, match="does not say what kind of store"):
+        resolve("http://127.0.0.1:9/team/p")
 
 
 def test_the_address_of_a_server_alone_says_what_to_write() -> None:

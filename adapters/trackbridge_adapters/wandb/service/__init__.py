@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CLOUD = re.compile(r"https?://([\w-]+\.)*wandb\.(ai|io)(/|$)")
 RUN_PAGE = re.compile(r"https?://[^/]+/[^/#]+/[^/#]+/runs/[^/#]+")
 """A page of any server, which people paste."""
+NO_ENTITIES = frozenset({"home", "authorize", "settings"})
+NO_PROJECTS = frozenset({"projects"})
+"""Pages of a server, and of an entity, whose addresses look like those of an entity or project."""
 OPTIONS = ("max_rps",)
 
 
@@ -36,15 +39,21 @@ class Location(NamedTuple):
             url = urlsplit(text)
             server, path = f"{url.scheme}://{url.netloc}", url.path
         parts = [unquote(part) for part in path.strip("/").split("/")]
-        if not all(parts) or len(parts) > 2 or ":" in parts[0]:
+        if not all(parts) or len(parts) > 2 or ":" in parts[0] or (server and _is_page(parts)):
             raise ConfigError(_misnamed(text, server, parts))
         return cls(server, parts[0], parts[1] if len(parts) > 1 else "")
+
+
+def _is_page(parts: Sequence[str]) -> bool:
+    return parts[-1] in (NO_ENTITIES if len(parts) == 1 else NO_PROJECTS)
 
 
 def _misnamed(text: str, server: str | None, parts: Sequence[str]) -> str:
     """What an address names instead of a project, and how to write it."""
     start = f"wandb:{server}/" if server else "wandb:"
-    if not all(parts) or ":" in parts[0]:
+    if len(parts) == 2 and all(parts) and server and _is_page(parts):
+        return f"'wandb:{text}' names a page of an entity; write {start}{quote(parts[0], safe='')}"
+    if len(parts) == 1 or not all(parts) or ":" in parts[0]:
         what = "a server, but no project on it" if server else "no project"
         elsewhere = "" if server else ", on a server of your own wandb:https://HOST/ENTITY/PROJECT"
         return (
@@ -63,7 +72,9 @@ class ServiceAdapter:
     options = OPTIONS
 
     def recognizes(self, location: str) -> bool:
-        return CLOUD.match(location) is not None or RUN_PAGE.match(location) is not None
+        if CLOUD.match(location) or RUN_PAGE.match(location):
+            return True
+        return "://" in location and _is_configured(location)
 
     def suggests(self, location: str) -> bool:
         return False
@@ -86,6 +97,16 @@ class ServiceAdapter:
             )
         wire = _wire(where, location, options)
         return WritableService(wire, where.entity, where.project)
+
+
+def _is_configured(location: str) -> bool:
+    """Whether it is on the server that wandb is set to; who opens it says if that is none."""
+    from trackbridge_adapters.wandb.service.login import configured
+
+    try:
+        return urlsplit(location).netloc == urlsplit(configured()).netloc
+    except (ConfigError, ValueError):
+        return False
 
 
 def _wire(where: Location, location: str, options: Mapping[str, str]) -> Wire:

@@ -52,7 +52,7 @@ def find_login(base_url: str | None = None) -> Login:
     Looks where wandb 0.31 looks, in its order: environment, netrc, settings files. A
     `ConfigError` says what is missing or cannot be used; a key is in none of them.
     """
-    place = normal(base_url) if base_url else _configured()
+    place = normal(base_url) if base_url else configured()
     return Login(place, _key(place))
 
 
@@ -88,7 +88,7 @@ def _split(base_url: str) -> SplitResult:
     return split
 
 
-def _configured() -> str:
+def configured() -> str:
     """The server that wandb would log to."""
     return normal(os.environ.get(BASE_URL) or settings().get("base_url") or CLOUD)
 
@@ -162,7 +162,7 @@ def _netrc_file() -> Path:
 def _setting_key(place: str) -> str | None:
     """The key in a settings file is for the server that wandb is set to, and for no other."""
     key = settings().get("api_key")
-    if not key or _configured() != place:
+    if not key or configured() != place:
         return None
     return _checked(key, " or ".join(map(str, _settings_files())))
 
