@@ -18,6 +18,7 @@ from trackbridge.output import (
     print_comparison,
     print_forecast,
     print_report,
+    print_run,
     print_runs,
     table,
 )
@@ -292,13 +293,7 @@ def show(store: str, run: str, as_json: bool, max_rps: str | None) -> None:
 
     (limits,) = _limits(max_rps, store)
     shown = persist(lambda: summarize(store, run, limits))
-    if as_json:
-        click.echo(json.dumps(shown))
-        return
-    for title, rows in shown.items():
-        if rows:
-            click.secho(title, bold=True)
-            table((), ([f"  {cell}" if i == 0 else cell for i, cell in enumerate(r)] for r in rows))
+    print_run(shown, as_json)
 
 
 @main.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trackbridge.losses import Loss
     from trackbridge.proof import Comparison, Tally
 
+Sections = dict[str, list[list[str]]]
+"""What is shown of one run: rows of cells by title."""
+
 LOSSES = {
     True: "not shown natively by the target (kept beside each run, restored on the way back):",
     False: "not moved, or not kept as it was:",
@@ -30,6 +33,8 @@ GONE = {False: "not found at the source any more", True: "marked as deleted at t
 MOST_DIFFERENCES = 50
 MOST_LINES = 20
 """Lines about damage, and about failures, that are printed; `--json` has all."""
+LONGEST = 300
+"""Characters of a cell of `show` that are printed; the same holds."""
 MOST_GONE = 3
 """Names of what was deleted at the source that are printed; the same holds."""
 
@@ -259,6 +264,45 @@ def _described(info: RunInfo) -> dict[str, Any]:
         "files": info.files,
         "bytes": info.size,
     }
+
+
+def print_run(shown: Sections, as_json: bool) -> None:
+    """One run, section by section."""
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for title, rows in shown.items():
+        click.secho(title, bold=True)
+        readable = READABLE[title](rows) if title in READABLE else rows
+        table((), ([f"  {_cut(first)}", *map(_cut, rest)] for first, *rest in readable))
+
+
+def _with_extra_apart(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Facts of a run, each native field with no column of its own in a row of its own."""
+    for name, value in rows:
+        if name != "extra":
+            yield [name, value]
+            continue
+        for field, inner in json.loads(value).items():
+            text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+            yield [f"extra.{field}", text]
+
+
+def _with_aliases(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Artifacts by the name that they are asked for, and by the aliases that are as good."""
+    for collection, version, kind, direction, digest, aliases in rows:
+        name = f"{collection}:{version}" if version else collection
+        yield [name, ", ".join(json.loads(aliases or "[]")), kind, direction, digest]
+
+
+READABLE = {"run": _with_extra_apart, "artifacts": _with_aliases}
+"""How sections are put for people, by title."""
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}... ({counted(len(text), 'characters')})"
 
 
 def counted(number: int, plural: str) -> str:

@@ -15,11 +15,9 @@ from trackbridge.adapter import Query, Row, RunInfo
 from trackbridge.columns import codes, numpy_of
 from trackbridge.console import shown
 from trackbridge.errors import NotFoundError
-from trackbridge.output import counted
+from trackbridge.output import Sections, counted
 from trackbridge.registry import NO_OPTIONS, open_reader
 from trackbridge.sidecar import Overlay
-
-Sections = dict[str, list[list[str]]]
 
 LISTED = {
     "params": ("key", "value", "type"),
@@ -28,10 +26,10 @@ LISTED = {
     "metric_defs": ("key", "x_axis", "summary"),
     "alerts": ("title", "level", "time"),
     "inputs": ("name", "kind", "digest", "context"),
-    "artifacts": ("collection", "version", "kind", "direction", "digest"),
+    "artifacts": ("collection", "version", "kind", "direction", "digest", "aliases"),
     "files": ("owner", "path", "size", "reference"),
 }
-"""Columns shown of each small table."""
+"""Columns gathered of each small table."""
 MOST_LINES = 10
 """Of the console, the last ones."""
 

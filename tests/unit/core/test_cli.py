@@ -188,6 +188,34 @@ def test_every_command_that_reads_tells_stores_how_often_they_may_be_asked(
     assert all(options == {"max_rps": "0.8"} for options in told)
 
 
+def test_what_is_long_or_nested_is_shown_to_people_in_short_and_to_programs_whole() -> None:
+    extra = {"os": "Linux", "args": ["--lr", "0.1"], "damage": []}
+    rows = {
+        "runs": [{"name": "n", "extra": json.dumps(extra)}],
+        "params": [{"key": "prompt", "value": "ab" * 4500, "type": "string"}],
+        "artifacts": [
+            {
+                "collection": "net",
+                "version": "v1",
+                "kind": "model",
+                "aliases": '["best", "latest"]',
+            },
+            {"collection": "data", "version": None, "kind": "dataset"},
+        ],
+    }
+    with stores(NOTHING_CHANGES) as (home,):
+        seed(home, [sample(**rows)])
+        shown = run("show", f"memory:{home}", "run1").stdout
+        whole = document("show", f"memory:{home}", "run1")
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert {"extra.os Linux", 'extra.args ["--lr", "0.1"]', "extra.damage []"} <= {*lines}
+    assert f"prompt {'ab' * 150}... (9,000 characters) string" in lines
+    assert {"net:v1 best, latest model", "data dataset"} <= {*lines}
+    assert ["prompt", "ab" * 4500, "string"] in whole["params"]
+    assert ["net", "v1", "model", "", "", '["best", "latest"]'] in whole["artifacts"]
+    assert ["extra", json.dumps(extra)] in whole["run"]
+
+
 # Exit codes
 
 
