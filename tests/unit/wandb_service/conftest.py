@@ -15,6 +15,7 @@ from trackbridge.engine import Report
 from trackbridge.registry import open_writer
 from trackbridge.testing.made import MadeRun, deliver
 from trackbridge_adapters.wandb.service.login import Login
+from trackbridge_adapters.wandb.service.settling import Settling
 
 if TYPE_CHECKING:
     from wandb_server import Server
@@ -64,6 +65,17 @@ def migrate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Migrate:
         return report
 
     return move
+
+
+def killed_before_settling(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:
+    """A call that ends between the upload of its runs and what is done of their artifacts."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Settling, "end", die)
+        call()
 
 
 class Canned:

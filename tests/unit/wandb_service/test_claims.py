@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 import pytest
-from unit.wandb_service.conftest import Migrate
+from unit.wandb_service.conftest import Migrate, killed_before_settling
 from wandb_server import Server
 
-from trackbridge.adapter import RunKey
+from trackbridge.adapter import RunKey, RunRef
+from trackbridge.registry import open_reader
 from trackbridge.testing import samples
 from trackbridge.testing.made import MadeRun
 
@@ -103,6 +104,28 @@ def test_a_run_that_begins_anew_on_the_way_tells_of_its_versions_once(
     told = server.run("team/p/young-r2").config["trackbridge"]["value"]["artifacts"]
     assert [each["aliases"] for each in told] == [["best"]]
     assert aliases(server) == {"best": "young-r2", "latest": "young-r2"}
+
+
+def test_aliases_are_settled_by_the_call_after_one_that_was_killed(
+    server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(run_of("young", "best", "latest"), run_of("middle", "good"))
+    runs = (run_of("old", "best", "first"), run_of("young", "latest", calls=5))
+    killed_before_settling(monkeypatch, lambda: migrate(*runs))
+    assert aliases(server) != {"best": "old", "first": "old", "good": "middle", "latest": "young"}
+    migrate(*runs)
+    assert aliases(server) == {"best": "old", "first": "old", "good": "middle", "latest": "young"}
+
+
+def test_a_run_that_is_not_settled_is_not_there_as_a_whole(
+    server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_before_settling(monkeypatch, lambda: migrate(run_of("old", "best")))
+    found = open_reader(f"wandb:{server.address}/team/p").read_runs([RunRef("team/p", "old")])
+    [row] = [row for batch in found if batch.table == "runs" for row in batch.data.to_pylist()]
+    assert "its upload was broken off" in row["extra"]
+    migrate(run_of("old", "best"))
+    assert "settling" not in server.run("team/p/old").config["trackbridge"]["value"]
 
 
 def test_what_others_claim_costs_no_request_for_each_run(server: Server, migrate: Migrate) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.wandb_service.conftest import Migrate
+from unit.wandb_service.conftest import Migrate, killed_before_settling
 from wandb_server import Server
 from wandb_server.client import script
 
@@ -30,6 +30,8 @@ for project, name in (("raw", "at-home"), ("trained", "elsewhere")):
 
 DATA = "3020e921b90c44ba0a3dae6139ed87fa"
 """Digest of a version with a file `data.txt` in which stands `data`."""
+MORE = "7bd10e7b710190a607d0e4e4b9a9e1aa"
+"""Of one in which stands `more`."""
 
 
 def logs(run_id: str, content: str = "data", calls: int = 3) -> MadeRun:
@@ -82,6 +84,18 @@ def test_a_version_that_comes_later_is_linked(server: Server, migrate: Migrate) 
     assert server.faults.counts()["TrackbridgeUseArtifact"] == 2
     migrate(logs("maker", calls=5))
     assert server.faults.counts()["TrackbridgeUseArtifact"] == 2
+
+
+def test_what_was_used_is_linked_by_the_call_after_one_that_was_killed(
+    server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(logs("maker"), uses("early", MORE))
+    runs = uses("user", DATA), logs("other", "more")
+    killed_before_settling(monkeypatch, lambda: migrate(*runs))
+    assert used(server, "team/p/user") == used(server, "team/p/early") == []
+    migrate(*runs)
+    assert used(server, "team/p/user") == ["data:v0"]
+    assert used(server, "team/p/early") == ["data:v1"]
 
 
 def test_what_a_run_has_logged_itself_is_not_linked(server: Server, migrate: Migrate) -> None:

@@ -20,7 +20,7 @@ from trackbridge_adapters.wandb.service import console
 from trackbridge_adapters.wandb.service.capabilities import CONSOLE
 from trackbridge_adapters.wandb.service.claims import Began, Claimed, began
 from trackbridge_adapters.wandb.service.identity import Alias, Version, others
-from trackbridge_adapters.wandb.service.node import TEXTS, TIMES, RunNode
+from trackbridge_adapters.wandb.service.node import SETTLING, TEXTS, TIMES, RunNode
 from trackbridge_adapters.wandb.service.pages import Place
 
 STDOUT = 1
@@ -44,6 +44,8 @@ class Draft(draft.Draft):
         """Aliases that no run which began later claims."""
         self.before: Claimed = {}
         """What the run had before."""
+        self.settling = False
+        """Whether there will be something to settle."""
         self.inputs: list[Version] = []
         """Versions that the run used, where they would be in the target."""
         self.given: set[Alias] = set()
@@ -169,6 +171,8 @@ class Draft(draft.Draft):
             told["artifacts"] = self._entries
         if self.inputs:
             told["inputs"] = [version.entry(self._place) for version in self.inputs]
+        if self.settling:
+            told[SETTLING] = list(_entries(self.before, self._place))
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own
             told["summary"] = [_path(row) for row in self.rows["summary"]]
             told["last"] = sorted(self._names)
@@ -193,6 +197,11 @@ class Draft(draft.Draft):
 def _path(row: Row) -> list[str]:
     path: list[str] = json.loads(row["path"]) if row.get("path") else [row["key"]]
     return path
+
+
+def _entries(claimed: Claimed, place: Place) -> Iterator[dict[str, Any]]:
+    for version, aliases in claimed.items():
+        yield {**version.entry(place), "aliases": sorted(alias.name for alias in aliases)}
 
 
 def _entry(record: Any) -> dict[str, Any]:

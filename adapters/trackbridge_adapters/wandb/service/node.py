@@ -40,6 +40,8 @@ ENDED = ("finished", "failed")
 """States of a run that was uploaded to its end (measured, `wandb sync` of 0.31)."""
 BROKEN_OFF = ("crashed", "killed", "preempted")
 """States of a run whose program did not get to its end."""
+SETTLING = "settling"
+"""In our entry of a run whose artifacts are not settled yet: what it had of them before."""
 TIMES = ("started", "ended")
 TEXTS = ("user", "program", "host", "git_remote", "git_commit", "python")
 UNPLACED = TIMES + TEXTS
@@ -82,7 +84,7 @@ class RunNode:
         """Whether a run that was brought there is not there as a whole, or goes on there."""
         states = {*ENDED, *BROKEN_OFF} if self.went_on else ENDED
         ended = self.node["state"] in states and self.lines >= int(self.origin.get("rows", 0))
-        return self.carried and not ended
+        return self.carried and (SETTLING in self.origin or not ended)
 
     @property
     def went_on(self) -> bool:
@@ -357,9 +359,10 @@ class RunNode:
         return sorted(nodes, key=lambda node: node["versionIndex"] or 0)
 
     def config_with(self, told: Mapping[str, Any]) -> str:
-        """The config as JSON, with further fields in our own entry."""
+        """The config as JSON, with other fields in our own entry; those with None are left out."""
         config: dict[str, Any] = json.loads(self.node["config"])
-        config[ORIGIN]["value"] = {**config[ORIGIN]["value"], **told}
+        entry = {**config[ORIGIN]["value"], **told}
+        config[ORIGIN]["value"] = {k: v for k, v in entry.items() if v is not None}
         return json.dumps(config)
 
     def _tree(self, field: str) -> Tree:

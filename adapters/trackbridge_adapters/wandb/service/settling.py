@@ -11,7 +11,7 @@ from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.claims import Claimed, Claims
 from trackbridge_adapters.wandb.service.draft import Draft
 from trackbridge_adapters.wandb.service.identity import Alias, Version
-from trackbridge_adapters.wandb.service.node import RunNode
+from trackbridge_adapters.wandb.service.node import SETTLING, RunNode
 from trackbridge_adapters.wandb.service.pages import Node, Pages, Place
 from trackbridge_adapters.wandb.service.registry import LATEST
 from trackbridge_adapters.wandb.service.versions import own_aliases, said
@@ -25,6 +25,9 @@ class Settling:
     and what it says otherwise of it is noted. An alias is that of the version for which the run
     that began last claims it, whichever run comes when. It is given once: where somebody moves it
     afterwards it stays, until a run comes that claims it anew.
+
+    A run is marked as not settled on its upload, with what it had before: a process that is killed
+    leaves it unfinished, and the next call settles what changed since then.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class Settling:
     ) -> None:
         """`there` are those of the runs that are there before."""
         self._wire, self._claims, self._drafts = wire, claims, drafts
-        self._before = {ref: _claimed(run) for ref, run in there.items()}
+        self._before = {ref: _before(run) for ref, run in there.items()}
         self.refs = {
             ref
             for ref, draft in drafts.items()
@@ -64,6 +67,7 @@ class Settling:
         for ref, draft in self._drafts.items():
             draft.last = {alias for alias in draft.aliases if last[alias] == draft.began}
             draft.before = self._before.get(ref, {})
+            draft.settling = ref in self.refs
 
     def end(self, runs: Collection[RunNode]) -> None:
         """`runs` are the chunk's by `refs`, as they are now."""
@@ -86,6 +90,9 @@ class Settling:
         for told, version in self._claims.users(fresh & nodes.keys(), self._drafts.keys()):
             place = Place.of(told.ref.project)
             changes.use_artifact(self._wire, place, told.name, nodes[version]["id"])
+        for run in runs:
+            config = run.config_with({"artifacts": run.origin.get("artifacts"), SETTLING: None})
+            changes.change_run(self._wire, run.place, run.name, config=config)
 
     def _link(self, run: RunNode) -> None:
         """Note what a run used as its inputs, as far as it is in the target and not its own."""
@@ -126,21 +133,15 @@ class Settling:
         return known
 
     def _note_others(self, run: RunNode, known: Mapping[Version, Node]) -> None:
-        """Notes what a version of another run says otherwise than the run's own would."""
+        """Its entry tells what a version of another run says otherwise than its own would."""
         rows = self._drafts[run.ref].rows["artifacts"]
-        noted = False
-        entries = run.origin.get("artifacts", ())
-        for told, row in zip(entries, rows):
+        for told, row in zip(run.origin.get("artifacts", ()), rows):
             node = known.get(Version.told(run.place, told))
             if node is None:
                 continue
             for name in ("description", "metadata"):
                 if (row.get(name) or "") != said(node, name):
                     told[name] = row.get(name) or ""
-                    noted = True
-        if noted:
-            config = run.config_with({"artifacts": entries})
-            changes.change_run(self._wire, run.place, run.name, config=config)
 
 
 def _claimed(run: RunNode) -> Claimed:
@@ -149,6 +150,17 @@ def _claimed(run: RunNode) -> Claimed:
     for version, node in run.brought():
         own = Version.of(node)
         found.setdefault(own, set()).update(map(own.called, version.record.aliases))
+    return found
+
+
+def _before(run: RunNode) -> Claimed:
+    """What a run had when it was settled last."""
+    if SETTLING not in run.origin:
+        return _claimed(run)
+    found: Claimed = {}
+    for each in run.origin[SETTLING]:
+        version = Version.told(run.place, each)
+        found[version] = set(map(version.called, each["aliases"]))
     return found
 
 

@@ -65,7 +65,8 @@ class WritableService(Service):
     def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
         """What the client sends, and we: to find out what is there, and to read it back."""
         uploads = CALLS_OF_A_RUN * len(runs) + CALLS_OF_A_VERSION * versions
-        return CALLS_OF_A_JOB + uploads + 3 * ceil(len(runs) / PAGE)
+        settled = min(len(runs), versions)  # those that have some, by one request each
+        return CALLS_OF_A_JOB + uploads + settled + 3 * ceil(len(runs) / PAGE)
 
     def target(self, key: RunKey) -> RunRef:
         own = key.kind == "wandb" and not key.instance
