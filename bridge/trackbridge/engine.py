@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from joblib import Parallel, delayed
 
 from trackbridge import items, shared
-from trackbridge.adapter import Query, Reader, RunInfo, RunRef, Writer
+from trackbridge.adapter import Query, Reader, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import compare_apart
 from trackbridge.errors import (
@@ -32,6 +32,9 @@ from trackbridge.retry import persist
 from trackbridge.schema import SHARED
 from trackbridge.sorting import Sorting
 from trackbridge.transfer import Moved
+
+EARLY = {"projects"}
+"""Shared tables that are moved before the runs, which lie in them; the others are moved after."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,7 @@ def migrate(
     job.progress.begin(len(ahead), sum(info.points for info in ahead))
     waiting += job.examine(reader, doubtful)
     rows, here, there = persist(lambda: job.read_shared(reader, meant))
-    early = {"projects"}  # before the runs that lie in them
-    job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, early)))
+    job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, EARLY)))
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
         open_both = _Stores(source, target, source_options, target_options, files)
@@ -125,7 +127,7 @@ def migrate(
         )
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
-    job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, SHARED - early)))
+    job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, SHARED - EARLY)))
     lacking = persist(lambda: shared.lacking(rows, shared.read(writer, EVERY_RUN, there)))
     report.failures += [
         Failure(f"{table} {' '.join(map(str, name))}", "not in the target as in the source")
@@ -156,6 +158,30 @@ def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome]
     return chunk, list(move_apart(reader, writer, chunk, stores.files))
 
 
+def read_shared(
+    reader: Reader,
+    writer: Writer,
+    meant: Chosen,
+    here: Sequence[tuple[RunRef, RunKey]],
+    listed: Iterable[RunInfo],
+    placing: Placing,
+    losses: Losses,
+) -> tuple[shared.Rows, shared.Origins, shared.Origins, Callable[[str], str | None]]:
+    """Shared rows of a source, origins of what is here and will be there, and names of projects.
+
+    `here` are the births of all runs of the source, `listed` the runs of the target.
+    """
+    renamed = shared.renamed(writer)
+    placed = [placing.run(info) for info in meant.runs]
+    origins = shared.Origins(here, placing.renamed(placed, renamed))
+    there = [(info.ref, info.key) for info in listed]
+    there += ((writer.target(key), key) for _, key in here)
+    there += ((writer.target(info.key), info.key) for info in placed)
+    named = partial(placing.project, renamed=renamed)
+    rows = shared.read_for(reader, meant.query, origins, named, losses)
+    return rows, origins, shared.Origins(there), named
+
+
 class _Job:
     """The state of a migration between its listing and its report."""
 
@@ -183,15 +209,10 @@ class _Job:
         self, reader: Reader, meant: Chosen
     ) -> tuple[shared.Rows, shared.Origins, shared.Origins]:
         """Shared rows of the source, and the origins of what is here and will be there."""
-        place, renamed = self._placing, shared.renamed(self._writer)
-        placed = [place.run(info) for info in meant.runs]
-        origins = shared.Origins(self._here, place.renamed(placed, renamed))
-        there = [(info.ref, info.key) for info in self._listed]
-        there += ((self._writer.target(key), key) for _, key in self._here)
-        there += ((self._writer.target(info.key), info.key) for info in placed)
-        self.named = partial(place.project, renamed=renamed)
-        rows = shared.read_for(reader, meant.query, origins, self.named, self.losses)
-        return rows, origins, shared.Origins(there)
+        rows, origins, there, self.named = read_shared(
+            reader, self._writer, meant, self._here, self._listed, self._placing, self.losses
+        )
+        return rows, origins, there
 
     def move_items(self, reader: Reader, query: Query, labels: items.Labels) -> None:
         """Move what belongs to no run, after the runs that it refers to."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 import pyarrow as pa
 
 from trackbridge import items, shared
 from trackbridge.adapter import Batch, Metered, Query, Reader, Row, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
-from trackbridge.engine import Failure
+from trackbridge.engine import EARLY, Failure, read_shared
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice, name_missing
-from trackbridge.fit import example, fit_rows
+from trackbridge.fit import example
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
@@ -24,6 +23,7 @@ from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
 from trackbridge.row_residual import damaged
+from trackbridge.schema import SHARED
 from trackbridge.sidecar import Overlay
 from trackbridge.sorting import Sorting
 from trackbridge.transfer import TOGETHER
@@ -102,13 +102,13 @@ def forecast(
     for chunk in chunked(runs):
         tally.add(chunk)
     losses, damage = tally.losses, tally.damage
-    renamed = shared.renamed(writer)
-    naming = partial(placing.project, renamed=renamed)
-    rows_for = shared.read_for(reader, meant.query, shared.Origins(here), naming, losses)
-    for table, named in rows_for.items():
-        fit_rows(table, list(named.values()), writer.capabilities, losses)
+    rows, origins, origins_there, named = read_shared(
+        reader, writer, meant, here, there, placing, losses
+    )
+    for tables in (EARLY, SHARED - EARLY):
+        losses.merge(shared.foreseen(rows, origins, writer, origins_there, tables))
     losses.merge(items.left_behind(reader, writer, meant.query))
-    labels = items.Labels(shared.Origins(here), None, shared.Origins(()), naming)
+    labels = items.Labels(origins, None, shared.Origins(()), named)
     found = items.counted(reader, writer, meant.query, labels, receipts)
     seconds = (
         START_SECONDS

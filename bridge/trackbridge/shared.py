@@ -190,57 +190,93 @@ def move(
     transactions. So the file first says what is about to be written, then what was.
     """
     wanted = {table: rows[table] for table in sorted(tables)}
-    file = read_file(writer)
-    now_shown = list(writer.read_shared(Query()))
-    now = _laid_over(now_shown, Query(), there, Losses(), file)
-    if not file.has_begun(wanted) and not lacking(wanted, now):
+    shown_now = list(writer.read_shared(Query()))
+    if not _is_due(wanted, writer, there, shown_now):
         return []
-    losses = Losses()
-    homes = _homes(wanted.get("projects", {}), origins, writer)
-    names = {label: key.project for label, key in origins.placed.items()}
-    file.call(homes, names)
-    before = _native(now_shown, there, Losses(), file)
-    bare = holds_everything(writer.capabilities)
-    states: States = {}
     with writer.open([]) as sink:
-        file = read_file(writer)  # now that nobody else writes, where the store has one writer
-        file.call(homes, names)
-        for table, named in wanted.items():
-            foreign = {} if bare else _foreign(named, before[table], file.ours(table))
-            gone = file.gone(table, before[table]) & named.keys()
-            if table == "model_versions":  # nor new ones of a model that is not there any more
-                models = file.gone("models", before["models"])
-                gone |= {name for name in named if name[:1] in models}
-            unseen = file.unseen(homes) & named.keys() if table == "projects" else set()
-            others = {*foreign, *gone, *unseen}
-            ours = [row for name, row in named.items() if name not in others]
-            shown = fit_rows(table, ours, writer.capabilities, losses)
-            losses.add(f"{table} not shown", _words(unseen), len(unseen))
-            losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
-            losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
-            edited, other = file.replaced(table, before[table], shown)
-            for kind, names_of in (
-                (f"edits of {table} in the target undone", edited),
-                (f"{table} brought before, now as in this source", other),
-            ):
-                losses.add(kind, _words(names_of), len(names_of), kept=False)
-            natives = foreign | {name_of(table, row): row for row in shown}
-            file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
-            states[table] = {name_of(table, row): state_of(table, row) for row in shown}
-            for batch in batches(table, [_labelled(row, origins, writer) for row in shown]):
+        # the file is read now that nobody else writes, where the store has one writer
+        fitted = _Fitted(wanted, origins, writer, there, shown_now)
+        for table, found in fitted.shown.items():
+            for batch in batches(table, [_labelled(row, origins, writer) for row in found]):
                 sink.write(batch)
-        if not bare:
-            file.begin(states)
-        if file:
-            file.put(sink)
+        if not holds_everything(writer.capabilities):
+            fitted.file.begin(fitted.states)
+        if fitted.file:
+            fitted.file.put(sink)
         sink.commit()
-    if file.has_begun(wanted):
+    if fitted.file.has_begun(wanted):
         with writer.open([]) as sink:
             file = read_file(writer)
-            file.end(states)
+            file.end(fitted.states)
             file.put(sink)
             sink.commit()
-    return losses.list()
+    return fitted.losses.list()
+
+
+def foreseen(
+    rows: Rows, origins: Origins, writer: Writer, there: Origins, tables: Collection[str]
+) -> list[Loss]:
+    """What `move` would give; nothing is written."""
+    wanted = {table: rows[table] for table in sorted(tables)}
+    shown_now = list(writer.read_shared(Query()))
+    if not _is_due(wanted, writer, there, shown_now):
+        return []
+    return _Fitted(wanted, origins, writer, there, shown_now).losses.list()
+
+
+def _is_due(wanted: Rows, writer: Writer, there: Origins, shown_now: Iterable[Batch]) -> bool:
+    """Whether rows are not in the target as they should be, or nobody can say that they are."""
+    file = read_file(writer)
+    now = _laid_over(shown_now, Query(), there, Losses(), file)
+    return file.has_begun(wanted) or bool(lacking(wanted, now))
+
+
+class _Fitted:
+    """Shared rows as a target is to show them, and its file with those that it does not."""
+
+    def __init__(
+        self,
+        wanted: Rows,
+        origins: Origins,
+        writer: Writer,
+        there: Origins,
+        shown_now: Iterable[Batch],
+    ) -> None:
+        self.losses, self.file = Losses(), read_file(writer)
+        self._caps = writer.capabilities
+        self._homes = _homes(wanted.get("projects", {}), origins, writer)
+        self.file.call(self._homes, {label: key.project for label, key in origins.placed.items()})
+        before = _native(shown_now, there, Losses(), self.file)
+        self.shown = {table: self._fit(table, rows, before) for table, rows in wanted.items()}
+        self.states: States = {
+            table: {name_of(table, row): state_of(table, row) for row in shown}
+            for table, shown in self.shown.items()
+        }
+
+    def _fit(self, table: str, named: Mapping[Name, Row], before: Rows) -> list[Row]:
+        file, losses = self.file, self.losses
+        bare = holds_everything(self._caps)
+        foreign = {} if bare else _foreign(named, before[table], file.ours(table))
+        gone = file.gone(table, before[table]) & named.keys()
+        if table == "model_versions":  # nor new ones of a model that is not there any more
+            models = file.gone("models", before["models"])
+            gone |= {name for name in named if name[:1] in models}
+        unseen = file.unseen(self._homes) & named.keys() if table == "projects" else set()
+        others = {*foreign, *gone, *unseen}
+        ours = [row for name, row in named.items() if name not in others]
+        shown = fit_rows(table, ours, self._caps, losses)
+        losses.add(f"{table} not shown", _words(unseen), len(unseen))
+        losses.add(f"{table} left as they are in the target", _words(foreign), len(foreign))
+        losses.add(f"{table} removed or renamed in the target", _words(gone), len(gone))
+        edited, other = file.replaced(table, before[table], shown)
+        for kind, names_of in (
+            (f"edits of {table} in the target undone", edited),
+            (f"{table} brought before, now as in this source", other),
+        ):
+            losses.add(kind, _words(names_of), len(names_of), kept=False)
+        natives = foreign | {name_of(table, row): row for row in shown}
+        file.keep(table, named, {n: row_digest(table, row) for n, row in natives.items()})
+        return shown
 
 
 def _homes(named: Mapping[Name, Row], origins: Origins, writer: Writer) -> dict[Name, str]:

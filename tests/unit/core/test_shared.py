@@ -13,6 +13,7 @@ from unit.core.stores import NOTHING_CHANGES, Sample, native, seed, stores
 import trackbridge
 from trackbridge.adapter import STORE, Capabilities, FileRef, Query, Row
 from trackbridge.errors import IntegrityError
+from trackbridge.forecast import forecast
 from trackbridge.schema import LOCAL, SHARED
 from trackbridge_adapters import memory
 
@@ -344,6 +345,19 @@ def test_projects_come_home_from_a_store_that_calls_them_otherwise(
     assert trackbridge.verify(f"memory:{home}", f"{kind}:{away}").holds
     assert trackbridge.migrate(f"{kind}:{away}", f"memory:{back}").failures == []
     assert shared(back) == shared(home)
+
+
+@pytest.mark.parametrize("kind", ["team", "one"])
+def test_a_forecast_tells_of_projects_what_a_migration_tells(
+    noted: tuple[str, str, str], kind: str
+) -> None:
+    home, away, _ = noted
+    seed(away, [], {"projects": [{"project": "team/q", "notes": "theirs", "deleted": False}]})
+    for _ in range(2):
+        pair = f"memory:{home}", f"{kind}:{away}"
+        foreseen = forecast(*pair).losses
+        met = trackbridge.migrate(*pair).losses
+        assert [(loss.kind, loss.count) for loss in foreseen] == [(m.kind, m.count) for m in met]
 
 
 def test_a_project_of_others_is_left_alone_by_all_that_would_lie_in_it(

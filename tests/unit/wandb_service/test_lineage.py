@@ -76,6 +76,15 @@ def test_a_version_that_came_before_is_linked(server: Server, migrate: Migrate) 
     assert server.faults.counts()["TrackbridgeUseArtifact"] == 0
 
 
+def test_inputs_that_can_be_linked_are_told_from_those_that_cannot(migrate: Migrate) -> None:
+    migrate(logs("maker"))
+    losses = {loss.kind: loss for loss in migrate(uses("user", DATA)).losses}
+    linked = losses["inputs shown only where their version is in the target"]
+    assert (linked.count, linked.example) == (2, "user: data:v7")
+    hidden = losses["inputs not shown"]
+    assert (hidden.count, hidden.example) == (1, "none")
+
+
 def test_a_version_that_comes_later_is_linked(server: Server, migrate: Migrate) -> None:
     migrate(uses("user", DATA), uses("other", DATA))
     server.faults.forget()

@@ -9,8 +9,10 @@ from trackbridge_adapters.wandb.service.identity import Version
 from trackbridge_adapters.wandb.service.pages import Place
 
 
-def used(key: RunKey, rows: Iterable[Row], target: Callable[[RunKey], RunRef]) -> Iterator[Version]:
-    """Of rows of `inputs` that name a version of W&B's and its digest; `target` as in `Writer`.
+def used(
+    key: RunKey, rows: Iterable[Row], target: Callable[[RunKey], RunRef]
+) -> Iterator[tuple[Row, Version]]:
+    """Rows of `inputs` that name a version of W&B's and its digest; `target` as in `Writer`.
 
     Versions are where runs of their project would go, if these were migrated.
     """
@@ -19,4 +21,4 @@ def used(key: RunKey, rows: Iterable[Row], target: Callable[[RunKey], RunRef]) -
         collection = name.rpartition(":")[0]
         if row.get("digest") and collection and project.count("/") == 1:
             home = key if project == key.project else RunKey(*key[:2], project, key.run_id)
-            yield Version(Place.of(target(home).project), collection, row["digest"])
+            yield row, Version(Place.of(target(home).project), collection, row["digest"])

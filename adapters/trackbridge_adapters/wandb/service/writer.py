@@ -18,6 +18,7 @@ from trackbridge.columns import split
 from trackbridge.digest import Digests
 from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
+from trackbridge.losses import Loss
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
 from trackbridge_adapters.wandb.service.claims import Claims
@@ -43,6 +44,7 @@ from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
 CALLS_OF_A_JOB = 20
 """For what is listed, and for what belongs to no run (measured)."""
+LINKED = "inputs shown only where their version is in the target"
 NAME = replace(PROJECT, reserved=(".",))
 """Of projects, which are parts of addresses here."""
 
@@ -83,8 +85,15 @@ class WritableService(Service):
 
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         """What the run used is noted for the sink, which gets no such rows: none are read back."""
-        self.inputs[key] = list(used(key, tables.get("inputs", ()), self.target))
-        return present(key, self.target(key), tables)
+        shown = present(key, self.target(key), tables)
+        found = list(used(key, tables.get("inputs", ()), self.target))
+        self.inputs[key] = [version for _, version in found]
+        if found:
+            linked = [row for row, _ in found]
+            shown.tables["inputs"] = [row for row in tables["inputs"] if row not in linked]
+            loss = Loss(LINKED, len(linked), f"{key.run_id}: {linked[0]['name']}")
+            shown.losses = [*shown.losses, loss]
+        return shown
 
     def open(self, keys: Sequence[RunKey]) -> Sink:
         runs = {key: self.target(key) for key in keys}
