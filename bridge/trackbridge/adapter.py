@@ -279,6 +279,8 @@ class Capabilities:
     parallel_files: bool = False
     """`open_file` of one reader, and `put_file` of one sink, may be called from several threads at
     once, each file in one thread from beginning to end."""
+    files_at_hand: bool = True
+    """`open_file` costs little until bytes are read: a forecast looks whether they are there."""
 
     @classmethod
     def everything(cls, **changes: Any) -> Capabilities:

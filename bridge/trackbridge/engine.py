@@ -13,6 +13,7 @@ from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import compare_apart
+from trackbridge.damage import Damage
 from trackbridge.errors import (
     ConfigError,
     IntegrityError,
@@ -20,7 +21,7 @@ from trackbridge.errors import (
 )
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.gone import Gone, Search, remember
-from trackbridge.isolation import Outcome, move_apart
+from trackbridge.isolation import Outcome, apart
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
@@ -31,7 +32,7 @@ from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_plac
 from trackbridge.retry import persist
 from trackbridge.schema import SHARED
 from trackbridge.sorting import Sorting
-from trackbridge.transfer import Moved
+from trackbridge.transfer import Moved, move
 
 EARLY = {"projects"}
 """Shared tables that are moved before the runs, which lie in them; the others are moved after."""
@@ -108,7 +109,7 @@ def migrate(
     runs = job.place(reader, meant, renames)
     report = job.report
     report.total = len(runs)
-    waiting, doubtful = job.sort_out(runs)
+    waiting, doubtful = job.sort_out(reader, runs)
     job.name_undone(waiting)
     ahead = [*waiting, *doubtful]
     job.progress.begin(len(ahead), sum(info.points for info in ahead))
@@ -122,9 +123,8 @@ def migrate(
             delayed(_move_elsewhere)(open_both, chunk) for chunk in chunks
         )
     else:
-        results = (
-            (chunk, move_apart(reader, writer, chunk, files, job.progress)) for chunk in chunks
-        )
+        step = partial(_move, reader, writer, files, job.progress)
+        results = ((chunk, apart(chunk, step)) for chunk in chunks)
     for chunk, outcomes in results:
         job.settle(chunk, outcomes)
     job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, SHARED - EARLY)))
@@ -152,10 +152,16 @@ class _Stores:
     files: FileChoice
 
 
-def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:
+def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome[Moved]]]:
     reader = open_reader(stores.source, stores.source_options)
     writer = open_writer(stores.target, stores.target_options)
-    return chunk, list(move_apart(reader, writer, chunk, stores.files))
+    return chunk, list(apart(chunk, partial(_move, reader, writer, stores.files, SILENCE)))
+
+
+def _move(
+    reader: Reader, writer: Writer, files: FileChoice, progress: Progress, chunk: Chunk
+) -> Moved:
+    return move(reader, writer, chunk.runs, progress, files)
 
 
 def read_shared(
@@ -238,11 +244,13 @@ class _Job:
         self.report.gone = search.everything(self._here, self._listed, rows, here, there)
         remember(self._receipts, self._known.keys(), rows, self._writer, there)
 
-    def sort_out(self, runs: Collection[RunInfo]) -> tuple[list[RunInfo], list[RunInfo]]:
+    def sort_out(
+        self, reader: Reader, runs: Collection[RunInfo]
+    ) -> tuple[list[RunInfo], list[RunInfo]]:
         """The runs that have to be moved, and those in the target that have to be looked at."""
-        found = Sorting(self._writer, self._listed, self._known, self._placing, self._files).sort(
-            runs
-        )
+        there, known = self._listed, self._known
+        sorting = Sorting(reader, self._writer, there, known, self._placing, self._files)
+        found = sorting.sort(runs)
         for info, why in found.mistaken:
             self._fail(info, why)
         for info, receipt in found.proven:
@@ -295,7 +303,11 @@ class _Job:
         proven = {str(i.key): result.digests.get(str(i.key)) for i in chunk.runs}
         digests = {key: digest for key, digest in proven.items() if digest is not None}
         targets = {key: info.fingerprint for key, info in self._there.items()}
-        self._keep(chunk, digests, targets, {}, None if files.is_whole else files.extent)
+        extent = None if files.is_whole else files.extent
+        self._keep(chunk, digests, targets, result.damage, extent)
+        for info in chunk.runs:
+            if str(info.key) in digests:
+                self._name_damage(_label(info), result.damage.of(_label(info)))
         self.report.skipped += len(digests)
         rest = [info for info in chunk.runs if str(info.key) not in digests]
         lost = [info for info in rest if str(info.key) not in self._known]
@@ -309,13 +321,13 @@ class _Job:
         else:
             yield from lost
 
-    def settle(self, chunk: Chunk, outcomes: Iterable[Outcome]) -> None:
+    def settle(self, chunk: Chunk, outcomes: Iterable[Outcome[Moved]]) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
         for outcome in outcomes:
-            if outcome.moved is None:
+            if outcome.result is None:
                 self._fail(outcome.chunk.runs[0], outcome.error)
             else:
-                self._enter(outcome.chunk, outcome.moved)
+                self._enter(outcome.chunk, outcome.result)
         self.progress.runs(len(chunk.runs))
 
     def _keep(
@@ -323,7 +335,7 @@ class _Job:
         chunk: Chunk,
         digests: Mapping[str, Mapping[str, str]],
         targets: Mapping[str, str],
-        damage: Mapping[RunRef, list[str]],
+        damage: Damage,
         extent: Sequence[int] | None,
         left: Collection[RunRef] | None = None,
     ) -> None:
@@ -338,8 +350,9 @@ class _Job:
                 info.fingerprint,
                 targets[key],
                 digests[key],
-                damage.get(_label(info), []),
+                damage.of(_label(info)),
                 extent if left is None or _label(info) in left else None,
+                damage.missing.get(_label(info), ()),
             )
             for info in proven.runs
             for key in [str(info.key)]
@@ -361,8 +374,8 @@ class _Job:
         self.report.points += moved.points
         self.report.files += moved.files
         self.report.size += moved.size
-        for run, damage in moved.damage.items():
-            self._name_damage(run, damage)
+        for run, text in moved.damage.lines():
+            self._name_damage(run, [text])
         self.losses.merge(moved.losses)
 
     def _name_damage(self, run: RunRef, damage: Iterable[str]) -> None:

@@ -100,19 +100,6 @@ WHOLE = FileChoice()
 """Every file is moved."""
 
 
-def name_missing(row: Row, overlay: Overlay, damage: dict[RunRef, list[str]]) -> None:
-    """Enter a file that is listed and has no bytes, unless an adapter has named it as damaged.
-
-    A sidecar lists some that were missing where the run was born: those are not this store's.
-    """
-    run, path = RunRef(row["project"], row["run_id"]), row["path"]
-    if overlay.lists(run, row["owner"] or "", path):
-        named = damage.setdefault(run, [])
-        whole = re.compile(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])")
-        if not any(whole.search(text) for text in named):
-            named.append(f"{path}: its bytes are missing, though it is listed")
-
-
 def address(reader: Reader, file: FileRef) -> str:
     """Where a file of a store lies, for people and for a later copy of it."""
     parts = (file.run.project, file.run.run_id, file.owner)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 
 from trackbridge import items, shared
 from trackbridge.adapter import Batch, Metered, Query, Reader, Row, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
+from trackbridge.damage import Damage
 from trackbridge.engine import EARLY, Failure, read_shared
 from trackbridge.errors import ConfigError, NotFoundError
-from trackbridge.filing import WHOLE, FileChoice, name_missing
+from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import example
+from trackbridge.isolation import apart
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
-from trackbridge.prefetch import together
 from trackbridge.progress import SILENCE, Progress
 from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
 from trackbridge.retry import persist
-from trackbridge.row_residual import damaged
 from trackbridge.schema import SHARED
 from trackbridge.sidecar import Overlay
 from trackbridge.sorting import Sorting
-from trackbridge.transfer import TOGETHER
 from trackbridge.translate import translation
 
 POINTS_PER_SECOND = 60_000
@@ -84,6 +84,7 @@ def forecast(
     if same_place(reader.address, writer.address):
         raise ConfigError(f"{target}: source and target are the same store")
     receipts = Receipts(reader.address, writer.address)
+    latest = receipts.latest()
     progress = progress or SILENCE
     meant = persist(lambda: chosen(reader, query, where))
     check_renames(renames, meant.runs, writer)
@@ -92,16 +93,28 @@ def forecast(
     placing = Placing(here, there, writer, renames)
     placed = [placing.run(info) for info in meant.runs]
     placing.check_apart(placed)
-    sorted_out = Sorting(writer, there, receipts.latest(), placing, files).sort(placed)
+    sorted_out = Sorting(reader, writer, there, latest, placing, files).sort(placed)
     runs = sorted_out.waiting
-    tally = _Tally(reader, writer, files, progress)
+    tally = _Tally()
     tally.losses.merge(meant.losses())
-    for info, receipt in sorted_out.proven:
-        tally.damage[RunRef(info.key.project, info.key.run_id)] = list(receipt.damage)
+    failures = [Failure("/".join(info.ref), why) for info, why in sorted_out.mistaken]
+    for info in (*(info for info, _ in sorted_out.proven), *sorted_out.doubtful):
+        if str(info.key) in latest:
+            run = RunRef(info.key.project, info.key.run_id)
+            tally.damage.named[run] = list(latest[str(info.key)].damage)
+    moved = 0
     progress.begin(len(runs), sum(info.points for info in runs))
     for chunk in chunked(runs):
-        tally.add(chunk)
-    losses, damage = tally.losses, tally.damage
+        for outcome in apart(chunk, partial(_tally, reader, writer, files)):
+            if outcome.result is not None:
+                tally += outcome.result
+                moved += len(outcome.chunk.runs)
+            else:
+                [info] = outcome.chunk.runs
+                failures.append(Failure("/".join(info.ref), outcome.error))
+        progress.points(chunk.points)
+        progress.runs(len(chunk.runs))
+    losses = tally.losses
     rows, origins, origins_there, named = read_shared(
         reader, writer, meant, here, there, placing, losses
     )
@@ -120,7 +133,7 @@ def forecast(
     calls = [(store.calls(runs, tally.versions), store.calls_per_second) for store in metered]
     seconds = max(seconds, sum(number / rate for number, rate in calls))
     return Forecast(
-        runs=len(runs),
+        runs=moved,
         points=tally.points,
         files=tally.files,
         size=tally.size,
@@ -129,68 +142,70 @@ def forecast(
         advice=meant.advice,
         skipped=len(sorted_out.proven),
         compared=len(sorted_out.doubtful),
-        failures=[Failure("/".join(info.ref), why) for info, why in sorted_out.mistaken],
-        damage=[f"run {'/'.join(run)}: {what}" for run in sorted(damage) for what in damage[run]],
+        failures=failures,
+        damage=sorted(f"run {'/'.join(run)}: {what}" for run, what in tally.damage.lines()),
         items=found,
         api_calls=sum(number for number, _ in calls),
     )
 
 
+@dataclass
 class _Tally:
     """What runs hold that are to be moved, and what the target would not show of it."""
 
-    def __init__(
-        self, reader: Reader, writer: Writer, choice: FileChoice, progress: Progress
-    ) -> None:
-        self._reader, self._writer = reader, writer
-        self._choice, self._progress = choice, progress
-        self.points = self.files = self.size = self.versions = 0
-        self.losses = Losses()
-        self.damage: dict[RunRef, list[str]] = {}
+    points: int = 0
+    files: int = 0
+    size: int = 0
+    versions: int = 0
+    losses: Losses = field(default_factory=Losses)
+    damage: Damage = field(default_factory=Damage)
 
-    def add(self, chunk: Chunk) -> None:
-        moved = translation(self._writer, [info.key for info in chunk.runs])
-        overlay, bare = Overlay(self._reader, chunk.runs), list[Row]()
-        for batch in overlay.read():
-            if batch.table == "files":
-                kept = self._choice.apply(batch.data.to_pylist(), overlay, self.losses)
-                batch = Batch("files", pa.RecordBatch.from_pylist(kept, batch.data.schema))
-                bare += self._bare(kept, overlay)
-            for _ in moved.feed(batch):
-                pass
-            if batch.table == "runs":
-                self.damage.update(damaged(batch))
-            if batch.table in ("metrics", "series"):
-                self.points += batch.data.num_rows
-                self._progress.points(batch.data.num_rows)
-        for row in bare:  # once all is known that adapters name
-            name_missing(row, overlay, self.damage)
-        moved.present()
-        for batch in moved.finish():
-            self.versions += batch.data.num_rows if batch.table == "artifacts" else 0
-        self.losses.merge(moved.losses.list())
-        self._progress.runs(len(chunk.runs))
+    def __iadd__(self, other: _Tally) -> _Tally:
+        self.points += other.points
+        self.files += other.files
+        self.size += other.size
+        self.versions += other.versions
+        self.losses.merge(other.losses.list())
+        self.damage |= other.damage
+        return self
 
-    def _bare(self, rows: Iterable[Row], overlay: Overlay) -> list[Row]:
-        """Files whose bytes are missing; the others are counted."""
 
-        def has_bytes(row: Row) -> bool:
-            run = RunRef(row["project"], row["run_id"])
-            try:
-                overlay.open_file(run, row["owner"], row["path"]).close()
-            except NotFoundError:
-                return False
-            return True
+def _tally(reader: Reader, writer: Writer, choice: FileChoice, chunk: Chunk) -> _Tally:
+    """What some runs hold; whether files are there is looked for where that costs little."""
+    found, bare = _Tally(), list[Row]()
+    moved = translation(writer, [info.key for info in chunk.runs])
+    overlay = Overlay(reader, chunk.runs)
+    for batch in overlay.read():
+        if batch.table == "files":
+            kept = choice.apply(batch.data.to_pylist(), overlay, found.losses)
+            batch = Batch("files", pa.RecordBatch.from_pylist(kept, batch.data.schema))
+            here = [row for row in kept if not row["reference"]]
+            if reader.capabilities.files_at_hand:
+                bare += (row for row in here if not _has_bytes(row, overlay))
+            found.files += len(here)
+            found.size += sum(row["size"] or 0 for row in here)
+        for _ in moved.feed(batch):
+            pass
+        if batch.table == "runs":
+            found.damage.note(batch)
+        if batch.table in ("metrics", "series"):
+            found.points += batch.data.num_rows
+    for row in bare:
+        found.files -= 1
+        found.size -= row["size"] or 0
+        found.damage.miss(row, overlay)
+    found.losses.add("files without bytes", example(bare), len(bare))
+    moved.present()
+    for batch in moved.finish():
+        found.versions += batch.data.num_rows if batch.table == "artifacts" else 0
+    found.losses.merge(moved.losses.list())
+    return found
 
-        here = [row for row in rows if not row["reference"]]
-        bare = []
-        count = TOGETHER if self._reader.capabilities.parallel_files else 1
-        with together(has_bytes, here, count) as found:
-            for row, is_there in found:
-                if is_there:
-                    self.files += 1
-                    self.size += row["size"] or 0
-                else:
-                    bare.append(row)
-        self.losses.add("files without bytes", example(bare), len(bare))
-        return bare
+
+def _has_bytes(row: Row, overlay: Overlay) -> bool:
+    run = RunRef(row["project"], row["run_id"])
+    try:
+        overlay.open_file(run, row["owner"], row["path"]).close()
+    except NotFoundError:
+        return False
+    return True

@@ -1,48 +1,42 @@
-"""Moves a chunk of runs so that those at fault do not hold up the others."""
+"""Does something with a chunk of runs so that those at fault do not hold up the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
-from trackbridge.adapter import Reader, RunInfo, Writer
+from trackbridge.adapter import RunInfo
 from trackbridge.errors import BridgeError, ConfigError, TransientError
-from trackbridge.filing import FileChoice
 from trackbridge.plan import Chunk
-from trackbridge.progress import SILENCE, Progress
 from trackbridge.retry import ATTEMPTS, persist
-from trackbridge.transfer import Moved, move
 
 PART_ATTEMPTS = 2
 """So often parts of a chunk are tried that has been tried with all patience."""
 
+Result = TypeVar("Result")
+
 
 @dataclass
-class Outcome:
-    """A chunk, or a part of one, that was moved or failed."""
+class Outcome(Generic[Result]):
+    """What a chunk, or a part of one, came to: a result or, for a single run, an error."""
 
     chunk: Chunk
-    moved: Moved | None
+    result: Result | None
     error: str = ""
 
 
-def move_apart(
-    reader: Reader,
-    writer: Writer,
-    chunk: Chunk,
-    files: FileChoice,
-    progress: Progress = SILENCE,
-    attempts: int = ATTEMPTS,
-) -> Iterator[Outcome]:
-    """Move a chunk; one that fails is halved until the runs at fault stand alone.
+def apart(
+    chunk: Chunk, step: Callable[[Chunk], Result], attempts: int = ATTEMPTS
+) -> Iterator[Outcome[Result]]:
+    """Take a step with a chunk; one that fails is halved until the runs at fault stand alone.
 
     A fault that may pass, and did not, is one of a store if a few runs alone meet it too: the rest
     would only take longer then. Else it is one of runs, or of their files, like any other.
     """
-    step = partial(move, reader, writer, chunk.runs, progress, files)
     try:
-        yield Outcome(chunk, persist(step, attempts))
+        yield Outcome(chunk, persist(partial(step, chunk), attempts))
         return
     except ConfigError:
         raise
@@ -56,15 +50,15 @@ def move_apart(
         attempts = PART_ATTEMPTS
         for run in _few(rest):
             rest.remove(run)
-            [outcome] = move_apart(reader, writer, Chunk((run,)), files, progress, attempts)
+            [outcome] = apart(Chunk((run,)), step, attempts)
             yield outcome
-            if outcome.moved:
+            if outcome.result is not None:
                 break
         else:
             yield from (Outcome(Chunk((run,)), None, str(fault)) for run in rest)
             return
     for part in Chunk(tuple(rest)).halves():
-        yield from move_apart(reader, writer, part, files, progress, attempts)
+        yield from apart(part, step, attempts)
 
 
 def _few(runs: list[RunInfo]) -> list[RunInfo]:

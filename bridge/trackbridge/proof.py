@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, FileRef, Reader, Row, RunInfo, RunRef, Writer
 from trackbridge.columns import batches
+from trackbridge.damage import Damage
 from trackbridge.digest import Digests, RunDigests, point_hashes, row_digest
 from trackbridge.errors import NotFoundError
 from trackbridge.filing import WHOLE, FileChoice
@@ -82,6 +83,8 @@ class Comparison:
     """What was not to be moved, and is therefore not compared."""
     gone: list[Gone] = field(default_factory=list)
     """What was moved once, was deleted at the source since, and is still in the target."""
+    damage: Damage = field(default_factory=Damage)
+    """What is damaged in the source; known where its translation is compared."""
 
     @property
     def different(self) -> int:
@@ -101,6 +104,7 @@ class Comparison:
         self.differences += other.differences
         self.digests |= other.digests
         self.losses.merge(other.losses.list())
+        self.damage |= other.damage
         return self
 
 
@@ -204,10 +208,14 @@ def promise(
     reader: Reader,
     files: FileChoice = WHOLE,
     left: Losses | None = None,
+    damage: Damage | None = None,
     *,
     careful: bool = False,
 ) -> tuple[Digests, Digests]:
-    """Digests of a chunk at its source, and those that its native form in a store must have."""
+    """Digests of a chunk at its source, and those that its native form in a store must have.
+
+    What is damaged at the source is added to `damage`.
+    """
     model, promised = Digests(), Digests()
     moved = translation(writer, [info.key for info in infos], careful=careful)
     overlay = Overlay(reader, infos)
@@ -217,11 +225,22 @@ def promise(
             model.add(batch)
             for native in moved.feed(batch):
                 promised.add(native)
+            if damage is not None:
+                _note_damage(batch, overlay, damage)
     moved.present()
     moved.leave_out_missing()
     for native in moved.finish():
         promised.add(native)
     return model, promised
+
+
+def _note_damage(batch: Batch, overlay: Overlay, damage: Damage) -> None:
+    if batch.table == "runs":
+        damage.note(batch)
+    if batch.table == "files":
+        for row in batch.data.to_pylist():
+            if not (row["sha256"] or row["reference"]):
+                damage.miss(row, overlay)
 
 
 def _batches(
@@ -268,7 +287,7 @@ def compare_chunk(
     if writer is None:
         model = digest_chunk(source, left, files, result.losses).model
     else:
-        model, promised = promise(writer, left, source, files, result.losses)
+        model, promised = promise(writer, left, source, files, result.losses, result.damage)
     found = digest_chunk(target, right)
     for here, there in pairs:
         origin = RunRef(here.key.project, here.key.run_id)

@@ -35,6 +35,8 @@ class Receipt:
     """What is damaged of the run in the source."""
     extent: Sequence[int] | None = None
     """By which choice (`FileChoice.extent`) some of its files were left; None: all were moved."""
+    missing: Sequence[Sequence[str]] = ()
+    """Owner and path of its files that had no bytes in the source."""
 
 
 class Receipts:

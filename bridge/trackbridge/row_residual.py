@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.adapter import Row
 from trackbridge.digest import compared, row_digest, row_identity
 from trackbridge.schema import LOCAL
 
@@ -152,11 +152,3 @@ def _equal_rows(table: str, before: list[Row], after: list[Row]) -> set[str]:
     counts = Counter(row_digest(table, row) for row in before)
     others = Counter(row_digest(table, row) for row in after)
     return {digest for digest, count in counts.items() if others[digest] == count}
-
-
-def damaged(batch: Batch) -> Iterator[tuple[RunRef, list[str]]]:
-    """What rows of `runs` say is damaged in their store, by run."""
-    columns = (batch.data.column(name).to_pylist() for name in (*LABELS, "extra"))
-    for project, run_id, extra in zip(*columns):
-        if extra and '"damage"' in extra:
-            yield RunRef(project, run_id), list(json.loads(extra).get("damage", []))

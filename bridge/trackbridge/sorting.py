@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from trackbridge.adapter import RunInfo, Writer
+from trackbridge.adapter import Reader, RunInfo, Writer
+from trackbridge.damage import is_back
 from trackbridge.filing import FileChoice
 from trackbridge.placing import Placing, word
 from trackbridge.receipts import Receipt
@@ -31,13 +32,14 @@ class Sorting:
 
     def __init__(
         self,
+        reader: Reader,
         writer: Writer,
         there: Iterable[RunInfo],
         known: Mapping[str, Receipt],
         placing: Placing,
         files: FileChoice,
     ) -> None:
-        self._writer = writer
+        self._reader, self._writer = reader, writer
         self._there = {str(info.key): info for info in there}
         self._places = {info.ref: info for info in self._there.values()}
         self._born = {
@@ -62,6 +64,8 @@ class Sorting:
                 found.waiting.append(info)
             elif receipt is None or receipt.target != there.fingerprint:
                 found.doubtful.append(info)
+            elif is_back(self._reader, info, receipt.missing):
+                found.waiting.append(info)
             else:
                 found.proven.append((info, receipt))
         return found

@@ -23,15 +23,15 @@ from trackbridge.adapter import (
     Writer,
 )
 from trackbridge.columns import batches
+from trackbridge.damage import Damage
 from trackbridge.digest import Digests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
-from trackbridge.filing import WHOLE, FileChoice, name_missing
+from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss, Losses
 from trackbridge.prefetch import prefetched, together
 from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Hashing, compare_digests, digest_chunk
-from trackbridge.row_residual import damaged
 from trackbridge.sidecar import Overlay, Sidecar
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
@@ -50,8 +50,8 @@ class Moved:
     """Run key -> fingerprint in the target, before it was read back."""
     failures: dict[str, str] = field(default_factory=dict)
     """Run key -> what is not as it should be, for the others."""
-    damage: dict[RunRef, list[str]] = field(default_factory=dict)
-    """What is damaged in the source, by the project and id that a run was born with."""
+    damage: Damage = field(default_factory=Damage)
+    """What is damaged in the source."""
     losses: list[Loss] = field(default_factory=list)
     left: set[RunRef] = field(default_factory=set)
     """Runs whose files were not all to be moved, by the project and id that they were born with."""
@@ -204,7 +204,7 @@ class _Passage:
             points = batch.data.num_rows if batch.table in ("metrics", "series") else 0
             self._result.points += points
             if batch.table == "runs":
-                self._result.damage.update(damaged(batch))
+                self._result.damage.note(batch)
             if batch.table == "files":
                 batch = self._chosen(batch)
                 files += batch.data.to_pylist()
@@ -270,13 +270,13 @@ class _Passage:
             self._result.files += 1
             self._result.size += size or 0
         else:
-            name_missing(row, self._overlay, self._result.damage)
+            self._result.damage.miss(row, self._overlay)
 
     def _doubt(self, origin: RunRef, what: str) -> None:
         """Damage, unless it may be an edit in a store that the run was brought to."""
         if not self._overlay.has_sidecar(origin):
             raise IntegrityError(f"run {origin.run_id}: {what}")
-        self._result.damage.setdefault(origin, []).append(f"{what}; moved as they are")
+        self._result.damage.doubt(origin, f"{what}; moved as they are")
 
     def _prove(self) -> None:
         """Read back: the native form is the promised one, and with the sidecar it is the run."""

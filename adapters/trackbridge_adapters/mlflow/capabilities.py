@@ -70,6 +70,7 @@ SQL = Capabilities(
     nul=True,
     console="output.log",
     items=("traces", "stray_models", "evaluation_datasets", "scorers"),
+    files_at_hand=False,  # they may have to be fetched whole; and what is listed is there
 )
 
 TEXT = 16383

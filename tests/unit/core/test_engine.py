@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -570,13 +571,45 @@ def test_damage_is_named_again_where_nothing_has_to_be_moved() -> None:
         assert again.damage == first.damage == ["run p/run1: torn", LOST]
 
 
+def test_bytes_that_come_later_are_moved_then(pair: tuple[str, str]) -> None:
+    home, away = pair
+    assert migrate(home, away).copied == 3
+    assert counts(migrate(home, away)) == (0, 0, 3, 0)
+    [ref] = [ref for ref, run in memory.STORES[home].runs.items() if run.key.run_id == "run1"]
+    memory.STORES[home].files[FileRef(ref, "", "lost.bin")] = b"abc"
+    report = migrate(home, away)
+    assert counts(report) == (0, 1, 2, 0)
+    assert LOST not in report.damage
+    assert trackbridge.verify(f"memory:{home}", f"memory:{away}").holds
+
+
+def test_damage_is_named_where_receipts_are_lost(pair: tuple[str, str], state: Path) -> None:
+    home, away = pair
+    before = migrate(home, away).damage
+    shutil.rmtree(state)
+    for _ in range(2):
+        again = migrate(home, away)
+        assert counts(again) == (0, 0, 3, 0)
+        assert sorted(again.damage) == sorted(before)
+
+
+def test_each_missing_file_is_named_with_its_owner() -> None:
+    files = [("one:v0", "x.txt"), ("two:v0", "x.txt"), ("", "b/x.txt"), ("", "x.txt"), ("", "its")]
+    rows = [{"owner": owner, "path": path, "size": 3} for owner, path in files]
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES) as (home, away):
+        seed(home, [sample(files=rows)])
+        named = [line.split(": ")[1] for line in migrate(home, away).damage]
+        assert sorted(named) == ["b/x.txt", "its", "one:v0/x.txt", "two:v0/x.txt", "x.txt"]
+
+
 def test_a_file_that_is_listed_without_bytes_is_named_by_every_call_and_once_on_the_way() -> None:
     told = [{"name": "n", "extra": json.dumps({"damage": ["the bytes of 'lost.bin' are gone"]})}]
     with stores(NOTHING_CHANGES, POOR, POOR) as (home, away, beyond):
         seed(home, [sample(), sample("run2", runs=told)])
         named = ["run p/run2: the bytes of 'lost.bin' are gone"]
-        assert sorted(migrate(home, away).damage) == sorted([LOST, *named])
-        assert sorted(migrate(home, away).damage) == sorted([LOST, *named])
+        all_named = sorted([LOST, LOST.replace("run1", "run2"), *named])
+        assert sorted(migrate(home, away).damage) == all_named
+        assert sorted(migrate(home, away).damage) == all_named
         further = migrate(away, beyond)
         assert further.damage == named  # what the adapter said travels with the run
         assert {loss.kind: loss.count for loss in further.losses}["files without bytes"] == 2

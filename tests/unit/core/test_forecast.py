@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from unit.core.faults import Faults
 from unit.core.samples import POOR, moment, sample
 from unit.core.stores import NOTHING_CHANGES, edit, seed, stores
 
 import trackbridge
-from trackbridge.adapter import RunKey
-from trackbridge.errors import ConfigError
+from trackbridge.adapter import RunKey, RunRef
+from trackbridge.errors import ConfigError, IntegrityError, TransientError
 from trackbridge.forecast import Forecast, forecast
 from trackbridge_adapters import memory
 
@@ -99,6 +101,20 @@ def test_damage_is_foretold(pair: tuple[str, str]) -> None:
     assert "run p/run1: lost.bin: its bytes are missing, though it is listed" in foreseen
     assert sorted(trackbridge.migrate(*pair).damage) == sorted(foreseen)
     assert sorted(forecast(*pair).damage) == sorted(foreseen)
+
+
+def test_a_run_that_cannot_be_read_is_a_failure_of_its_own(
+    pair: tuple[str, str], wrong: Faults, waits: list[float]
+) -> None:
+    def broken(refs: Sequence[RunRef], *tables: Any) -> None:
+        if any(ref.run_id.endswith("run2") for ref in refs):
+            raise IntegrityError("torn")
+
+    wrong.of["read_runs"] = broken
+    found = forecast(pair[0].replace("memory:", "faulty:"), pair[1])
+    assert [(failure.run, failure.error) for failure in found.failures] == [("p/x//p/run2", "torn")]
+    wrong.first("read_runs", TransientError("503"))
+    assert forecast(pair[0].replace("memory:", "faulty:"), pair[1]).failures == []
 
 
 def test_a_store_is_not_moved_to_itself(pair: tuple[str, str]) -> None:

@@ -38,6 +38,7 @@ WRITTEN = Capabilities(
     console=CONSOLE,
     parallel_writers=True,
     parallel_files=True,
+    files_at_hand=False,  # each is a request
 )
 
 
