@@ -62,7 +62,7 @@ def verify(
             result += Comparison(total=1, missing=1, differences=[_missing(info)])
         elif (elsewhere := placing.elsewhere(info)) is not None:
             what = f"{elsewhere!r}, not {info.key.label!r}"
-            result.differences.append(Difference(info.ref.run_id, "runs", "project", what))
+            result.differences.append(Difference("/".join(info.ref), "runs", "project", what))
     progress.begin(len(runs), sum(info.points for info in runs))
     for chunk in chunked(info for info, partner in pairs.items() if partner):
         matched = [(info, partner) for info in chunk.runs if (partner := pairs[info])]
@@ -110,7 +110,7 @@ def _partners(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
 
 
 def _missing(info: RunInfo) -> Difference:
-    return Difference(info.ref.run_id, "runs", None, "not in the target")
+    return Difference("/".join(info.ref), "runs", None, "not in the target")
 
 
 def compare_apart(
@@ -127,7 +127,7 @@ def compare_apart(
         raise
     except BridgeError as error:
         if len(pairs) == 1:
-            run = pairs[0][0].ref.run_id
+            run = "/".join(pairs[0][0].ref)
             return Comparison(total=1, differences=[Difference(run, "runs", None, str(error))])
     result, middle = Comparison(), len(pairs) // 2
     for half in (pairs[:middle], pairs[middle:]):

@@ -393,7 +393,7 @@ def _label(info: RunInfo) -> RunRef:
 def _touched(info: RunInfo, result: Comparison) -> str:
     """Why a run that was proven once is not what it was."""
     found = [
-        str(difference) for difference in result.differences if difference.run == info.ref.run_id
+        str(difference) for difference in result.differences if difference.run == "/".join(info.ref)
     ]
     return (
         f"was changed in the target after it was proven ({', '.join(found[:1])}); "

@@ -35,7 +35,7 @@ MOST_NAMED = 5
 class Difference:
     """A value that is not the same in both stores; `key` names the row, if the table has keys.
 
-    `run` is empty for what belongs to no run.
+    `run` is project and id in the source, as in `project/id`; empty for what belongs to no run.
     """
 
     run: str
@@ -303,7 +303,7 @@ def compare_chunk(
             named = {difference.table for difference in differences}
             what = "not shown in the target as it should be"
             differences += [
-                Difference(here.ref.run_id, table, key, what)
+                Difference("/".join(here.ref), table, key, what)
                 for table, key in hollow
                 if table not in named
             ]
@@ -333,13 +333,13 @@ def _explain(
         keys = {key for name, key in unequal if name == table}
         before = _rows(source, here, table, keys, files)
         after = _rows(target, there, table, keys, WHOLE)
-        found = list(_unlike(here.ref.run_id, table, before, after))
+        found = list(_unlike("/".join(here.ref), table, before, after))
         if not found:
-            found = [Difference(here.ref.run_id, table, None, "digests differ")]
+            found = [Difference("/".join(here.ref), table, None, "digests differ")]
         differences += found[:MOST_NAMED]
         if len(found) > MOST_NAMED:
             more = f"and {len(found) - MOST_NAMED} more values"
-            differences.append(Difference(here.ref.run_id, table, None, more))
+            differences.append(Difference("/".join(here.ref), table, None, more))
     return differences
 
 

@@ -236,7 +236,7 @@ def test_one_means_that_something_failed(pair: tuple[str, str], wrong: Faults) -
 def test_one_means_that_something_differs(pair: tuple[str, str]) -> None:
     result = run("verify", *pair)
     assert result.exit_code == 1
-    assert "run x//p/run1: runs: not in the target" in result.stdout
+    assert "run p/x//p/run1: runs: not in the target" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("2 runs: 0 equal, 0 different, 2 missing")
 
 

@@ -110,7 +110,7 @@ def test_a_run_that_was_changed_in_the_target_since_is_named_and_left_as_it_is(
     assert not report.verified
     [failure] = report.failures
     assert failure.run == "p/x//p/run2"
-    assert "was changed in the target after it was proven (run x//p/run2: tags" in failure.error
+    assert "was changed in the target after it was proven (run p/x//p/run2: tags" in failure.error
     assert peek(away) == before
 
 

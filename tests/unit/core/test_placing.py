@@ -144,7 +144,7 @@ def test_a_run_that_is_there_under_another_name_is_not_doubled(trio: Trio) -> No
     assert "is in the target already, in project 'p'; rename that one there" in failure.error
     assert peek(away.removeprefix("memory:")) == before
     result = trackbridge.verify(one, away, renames=A)
-    assert "run x//p/run1: runs project: 'p', not 'p-a'" in map(str, result.differences)
+    assert "run p/x//p/run1: runs project: 'p', not 'p-a'" in map(str, result.differences)
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_a_time_that_no_calendar_has_is_named_too() -> None:
             )
         found = verify(home, away)
     assert [str(d) for d in found.differences if d.table == "metrics"] == [
-        f"run x//p/run1: metrics k at step 1: time: {late} -> {late + 1}"
+        f"run p/x//p/run1: metrics k at step 1: time: {late} -> {late + 1}"
     ]
 
 
