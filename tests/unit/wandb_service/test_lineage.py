@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from unit.wandb_service.conftest import Migrate, killed_before_settling
-from wandb_server import Server
+from wandb_server import Server, runs
 from wandb_server.client import script
 
 import trackbridge
 from trackbridge.adapter import RunKey
+from trackbridge.registry import open_writer
 from trackbridge.testing import samples
-from trackbridge.testing.made import MadeRun
+from trackbridge.testing.made import MadeRun, store
+from trackbridge_adapters.wandb.service.claims import Claims, Told
+from trackbridge_adapters.wandb.service.identity import Version
 
 pytest.importorskip("wandb")
 SOURCE = """
@@ -95,14 +101,30 @@ def test_a_version_that_comes_later_is_linked(server: Server, migrate: Migrate) 
     assert server.faults.counts()["TrackbridgeUseArtifact"] == 2
 
 
+def test_a_run_that_was_deleted_meanwhile_stops_no_other(
+    server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(uses("user", DATA), uses("other", DATA))
+    usual = Claims.users
+
+    def deleted(*given: Any) -> Iterator[tuple[Told, Version]]:
+        runs.delete(server.state, server.user, server.run("team/p/user").id)
+        return usual(*given)
+
+    monkeypatch.setattr(Claims, "users", deleted)
+    store(open_writer("memory:makers"), [logs("maker")])
+    assert trackbridge.migrate("memory:makers", f"wandb:{server.address}/team/p").verified
+    assert used(server, "team/p/other") == ["data:v0"]
+
+
 def test_what_was_used_is_linked_by_the_call_after_one_that_was_killed(
     server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(logs("maker"), uses("early", MORE))
-    runs = uses("user", DATA), logs("other", "more")
-    killed_before_settling(monkeypatch, lambda: migrate(*runs))
+    brought = uses("user", DATA), logs("other", "more")
+    killed_before_settling(monkeypatch, lambda: migrate(*brought))
     assert used(server, "team/p/user") == used(server, "team/p/early") == []
-    migrate(*runs)
+    migrate(*brought)
     assert used(server, "team/p/user") == ["data:v0"]
     assert used(server, "team/p/early") == ["data:v1"]
 

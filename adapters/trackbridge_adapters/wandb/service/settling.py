@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cache
 
 from trackbridge.adapter import RunRef
+from trackbridge.errors import NotFoundError
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.claims import Claimed, Claims
 from trackbridge_adapters.wandb.service.draft import Draft
@@ -89,7 +91,8 @@ class Settling:
             self._link(run)
         for told, version in self._claims.users(fresh & nodes.keys(), self._drafts.keys()):
             place = Place.of(told.ref.project)
-            changes.use_artifact(self._wire, place, told.name, nodes[version]["id"])
+            with suppress(NotFoundError):  # somebody deleted that run meanwhile
+                changes.use_artifact(self._wire, place, told.name, nodes[version]["id"])
         for run in runs:
             config = run.config_with({"artifacts": run.origin.get("artifacts"), SETTLING: None})
             changes.change_run(self._wire, run.place, run.name, config=config)
