@@ -144,6 +144,24 @@ def test_a_run_that_is_replaced_uses_what_it_has_logged(server: Server, migrate:
     assert used(server, "team/p/maker-r2") == ["data:v0"]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_version_of_a_project_with_another_name_is_linked(
+    server: Server, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    server.add_entity("copy")
+    source, target = f"memory:renamed-{together}", f"wandb:{server.address}/copy"
+    runs = [logs("maker"), uses("user", DATA, "team/trained")]
+    store(open_writer(source), runs if together else runs[:1])
+    renames = {"team/p": "copy/other"}
+    assert trackbridge.migrate(source, target, renames=renames).verified
+    if not together:
+        store(open_writer(f"{source}-more"), runs[1:])
+        assert trackbridge.migrate(f"{source}-more", target).verified
+    [artifact] = server.run("copy/trained/user").used
+    assert artifact.sequence.project is server.state.projects["copy", "other"]
+
+
 def test_lineage_of_a_server_is_that_of_its_copy(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunInfo, RunKey, RunRef
+from trackbridge.adapter import (
+    STORE,
+    Batch,
+    FileRef,
+    Presentation,
+    Query,
+    Row,
+    RunInfo,
+    RunKey,
+    RunRef,
+)
 from trackbridge.columns import split
 from trackbridge.digest import Digests
 from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
@@ -63,6 +74,8 @@ class WritableService(Service):
         """What this writer has deleted, should a list still have it."""
         self.inputs: dict[RunKey, list[Version]] = {}
         """Versions that runs used which are about to be written."""
+        self._homes: dict[tuple[str, ...], Counter[str]] = {}
+        """Projects of runs, by those they were born in, as far as a list or a new name tells."""
 
     def calls(self, runs: Sequence[RunInfo], versions: int) -> int:
         """What the client sends, and we: to find out what is there, and to read it back."""
@@ -70,12 +83,20 @@ class WritableService(Service):
         settled = min(len(runs), versions)  # those that have some, by one request each
         return CALLS_OF_A_JOB + uploads + settled + 3 * ceil(len(runs) / PAGE)
 
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        for info in super().list_runs(query):
+            if info.carried:
+                self._homes.setdefault(info.key[:3], Counter())[info.ref.project] += 1
+            yield info
+
     def target(self, key: RunKey) -> RunRef:
         own = key.kind == "wandb" and not key.instance
         entity, slash, rest = key.label.partition("/")
         label = rest if slash and (own or entity == self._entity) else key.label
         project = self._project or fit_name(label, NAME)
         place = str(Place(self._entity, project))
+        if key.label != key.project:
+            self._homes.setdefault(key[:3], Counter([place]))
         born = key.project.rpartition("/")[2]
         verbatim = RUN_ID if own and born in (project, label) else UNIQUE
         if not key.instance and verbatim.fullmatch(key.run_id) and key.run_id != HIDDEN:
@@ -86,7 +107,7 @@ class WritableService(Service):
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         """What the run used is noted for the sink, which gets no such rows: none are read back."""
         shown = present(key, self.target(key), tables)
-        found = list(used(key, tables.get("inputs", ()), self.target))
+        found = list(used(key, tables.get("inputs", ()), partial(self._home, key)))
         self.inputs[key] = [version for _, version in found]
         if found:
             linked = [row for row, _ in found]
@@ -94,6 +115,14 @@ class WritableService(Service):
             loss = Loss(LINKED, len(linked), f"{key.run_id}: {linked[0]['name']}")
             shown.losses = [*shown.losses, loss]
         return shown
+
+    def _home(self, key: RunKey, project: str) -> str:
+        """Where runs of a project lie, or would, that is one of those beside a run's own."""
+        other = RunKey(*key[:2], project, key.run_id)
+        if project == key.project:
+            return self.target(key).project
+        known = self._homes.get(other[:3])  # somebody may have moved some
+        return known.most_common(1)[0][0] if known else self.target(other).project
 
     def open(self, keys: Sequence[RunKey]) -> Sink:
         runs = {key: self.target(key) for key in keys}
