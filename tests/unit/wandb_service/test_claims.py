@@ -37,6 +37,13 @@ def aliases(server: Server, collection: str = "model") -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def by_hand(server: Server, run: str, *names: str) -> None:
+    """Somebody gives aliases to the version that a run made."""
+    for each in server.state.projects["team", "p"].collections["model"].members:
+        if each.artifact.created_by.name == run:
+            each.give(list(names))
+
+
 def given(server: Server) -> Iterator[str]:
     """Aliases that the client has given with versions."""
     for request in server.faults.requests:
@@ -73,15 +80,28 @@ def test_an_alias_that_its_run_gives_up_goes_to_who_claims_it(
     assert aliases(server)["best"] == "middle"
 
 
+def test_an_alias_that_nobody_claims_any_more_is_taken_away(
+    server: Server, migrate: Migrate
+) -> None:
+    migrate(run_of("old", "best"), run_of("young"))
+    migrate(run_of("old", "good", calls=5))
+    assert aliases(server) == {"good": "old", "latest": "young"}
+
+
+def test_an_alias_that_was_moved_by_hand_stays_though_its_run_gives_it_up(
+    server: Server, migrate: Migrate
+) -> None:
+    migrate(run_of("old"), run_of("middle", "best"), run_of("young", "best", "good"))
+    by_hand(server, "old", "best", "good")
+    migrate(run_of("young", calls=5))
+    assert aliases(server) == {"best": "old", "good": "old", "latest": "young"}
+
+
 def test_an_alias_that_was_moved_by_hand_stays_where_it_is(
     server: Server, migrate: Migrate
 ) -> None:
     migrate(run_of("old"), run_of("young", "best"))
-    members = {
-        each.artifact.created_by.name: each
-        for each in server.state.projects["team", "p"].collections["model"].members
-    }
-    members["old"].give(["best"])
+    by_hand(server, "old", "best")
     migrate(run_of("young", "best", calls=5))
     migrate(run_of("middle", "best"))
     assert aliases(server)["best"] == "old"

@@ -5,16 +5,23 @@ Documents as the client has them (wandb 0.31: wandb/sdk/artifacts/_generated, wa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.wandb.service.answers import no_entity
+from trackbridge_adapters.wandb.service.identity import Alias
 from trackbridge_adapters.wandb.service.pages import Node, Place
 from trackbridge_adapters.wandb.service.wire import Wire
 
 ADD_ALIASES = """
 mutation TrackbridgeAddAliases($input: AddAliasesInput!) {
   addAliases(input: $input) { success }
+}"""
+
+DELETE_ALIASES = """
+mutation TrackbridgeDeleteAliases($input: DeleteAliasesInput!) {
+  deleteAliases(input: $input) { success }
 }"""
 
 USE_ARTIFACT = """
@@ -48,10 +55,26 @@ mutation TrackbridgeDescribe($input: UpsertModelInput!) {
 }"""
 
 
-def add_aliases(wire: Wire, place: Place, artifact: str, collection: str, names: list[str]) -> None:
-    where = {"entityName": place.entity, "projectName": place.project}
-    aliases = [{**where, "artifactCollectionName": collection, "alias": name} for name in names]
-    wire.ask(ADD_ALIASES, {"input": {"artifactID": artifact, "aliases": aliases}})
+def add_aliases(wire: Wire, artifact: str, aliases: Iterable[Alias]) -> None:
+    """Gives a version aliases, which others of their collection lose."""
+    wire.ask(ADD_ALIASES, {"input": {"artifactID": artifact, "aliases": _named(aliases)}})
+
+
+def delete_aliases(wire: Wire, artifact: str, aliases: Iterable[Alias]) -> None:
+    """Takes aliases away from a version that has them."""
+    wire.ask(DELETE_ALIASES, {"input": {"artifactID": artifact, "aliases": _named(aliases)}})
+
+
+def _named(aliases: Iterable[Alias]) -> list[dict[str, str]]:
+    return [
+        {
+            "entityName": place.entity,
+            "projectName": place.project,
+            "artifactCollectionName": collection,
+            "alias": name,
+        }
+        for place, collection, name in aliases
+    ]
 
 
 def use_artifact(wire: Wire, place: Place, run: str, artifact: str) -> None:

@@ -26,7 +26,8 @@ class Settling:
     A version whose files another run has logged before is that other run's: this one uses it,
     and what it says otherwise of it is noted. An alias is that of the version for which the run
     that began last claims it, whichever run comes when. It is given once: where somebody moves it
-    afterwards it stays, until a run comes that claims it anew.
+    afterwards it stays, until a run comes that claims it anew. What is given up goes to whoever
+    claims it too, or is taken away.
 
     A run is marked as not settled on its upload, with what it had before: a process that is killed
     leaves it unfinished, and the next call settles what changed since then.
@@ -76,6 +77,7 @@ class Settling:
         self._claims.look(self._places)
         nodes: dict[Version, Node] = {}
         doubtful, fresh = set[Alias](), set[Version]()
+        dropped: dict[Alias, Version] = {}
         for run in runs:
             self._claims.note(run)
             known = self._known(run)
@@ -84,9 +86,12 @@ class Settling:
             before = self._before.get(run.ref, {})
             doubtful |= self._drafts[run.ref].given
             doubtful |= {version.called(LATEST) for version in known.keys() - before.keys()}
-            doubtful |= _dropped(before, _claimed(run))
+            if not self._drafts[run.ref].is_shell:  # which will be ended another time
+                dropped |= _dropped(before, _claimed(run))
             fresh |= {Version.of(node) for node in run.node["outputArtifacts"]} - before.keys()
-        self._give(doubtful, nodes)
+        given_up = self._given_up(dropped, nodes)
+        self._give(doubtful | given_up.keys(), nodes)
+        self._take(given_up)
         for run in runs:
             self._link(run)
         for told, version in self._claims.users(fresh & nodes.keys(), self._drafts.keys()):
@@ -110,17 +115,40 @@ class Settling:
 
     def _give(self, aliases: Collection[Alias], nodes: Mapping[Version, Node]) -> None:
         """Aliases to those that claim them; `nodes` are versions that were read already."""
-        lacking: dict[tuple[Version, str], list[str]] = defaultdict(list)
+        lacking: dict[str, list[Alias]] = defaultdict(list)
         for alias, holders in self._claims.holders(aliases).items():
             for version in holders:
-                others = {} if version in nodes else self._versions(*alias[:2])
-                node = nodes.get(version) or others.get(version.digest)
+                node = self._node(version, nodes)
                 if node is not None:
                     if alias.name not in own_aliases(node):
-                        lacking[version, node["id"]].append(alias.name)
+                        lacking[node["id"]].append(alias)
                     break
-        for (version, found), names in lacking.items():
-            changes.add_aliases(self._wire, version.place, found, version.collection, names)
+        for found, those in lacking.items():
+            changes.add_aliases(self._wire, found, those)
+
+    def _given_up(
+        self, dropped: Mapping[Alias, Version], nodes: Mapping[Version, Node]
+    ) -> dict[Alias, str]:
+        """Those of dropped aliases that nobody has moved since, with the ids of their versions."""
+        found = {}
+        for alias, version in dropped.items():
+            node = self._node(version, nodes)
+            if node is not None and alias.name in own_aliases(node):
+                found[alias] = node["id"]
+        return found
+
+    def _take(self, given_up: Mapping[Alias, str]) -> None:
+        """Aliases away that no run claims any more; `latest` is the server's own."""
+        vain: dict[str, list[Alias]] = defaultdict(list)
+        for alias, holders in self._claims.holders(given_up.keys()).items():
+            if not holders and alias.name != LATEST:
+                vain[given_up[alias]].append(alias)
+        for found, those in vain.items():
+            changes.delete_aliases(self._wire, found, those)
+
+    def _node(self, version: Version, nodes: Mapping[Version, Node]) -> Node | None:
+        others = {} if version in nodes else self._versions(version.place, version.collection)
+        return nodes.get(version) or others.get(version.digest)
 
     def _known(self, run: RunNode) -> dict[Version, Node]:
         """The versions that a run has, after those that others made are noted as its inputs."""
@@ -167,6 +195,8 @@ def _before(run: RunNode) -> Claimed:
     return found
 
 
-def _dropped(before: Claimed, now: Claimed) -> set[Alias]:
+def _dropped(before: Claimed, now: Claimed) -> dict[Alias, Version]:
     """Aliases that a run does not claim any more for a version."""
-    return {alias for version in before for alias in before[version] - now.get(version, set())}
+    return {
+        alias: version for version in before for alias in before[version] - now.get(version, set())
+    }
