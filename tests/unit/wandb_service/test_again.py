@@ -22,6 +22,7 @@ from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing import samples
 from trackbridge.testing.base import rows_of
 from trackbridge.testing.made import MadeRun, deliver
+from trackbridge_adapters.wandb.service import upload
 
 pytest.importorskip("wandb")
 NUMBERS = itertools.count()
@@ -128,6 +129,26 @@ def test_a_run_that_was_deleted_there_comes_back_under_the_next_id(
     runs.delete(server.state, server.user, server.run("team/p/abc-r2").id)
     assert migrate(run_of(7)).verified
     assert names(server) == ["abc-r3"]
+
+
+def test_runs_that_are_left_when_many_were_deleted_are_there_once(
+    server: Server, migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is stopped when it does nothing but ask for ids of deleted runs."""
+    monkeypatch.setattr(upload, "LOOK_SECONDS", 0.1)
+
+    def made(calls: int) -> list[MadeRun]:
+        brought = [run_of(calls) for _ in range(8)]
+        for number, run in enumerate(brought):
+            run.key = KEY._replace(run_id=f"run{number}")
+        return brought
+
+    migrate(*made(3))
+    for number in range(6):
+        runs.delete(server.state, server.user, server.run(f"team/p/run{number}").id)
+    assert migrate(*made(40)).verified
+    assert set(names(server)) == {*(f"run{n}-r2" for n in range(6)), "run6", "run7"}
+    assert all(len(server.run(f"team/p/{name}").history) == 40 for name in names(server))
 
 
 def beside(server: Server, name: str) -> Run:

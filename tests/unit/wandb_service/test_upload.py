@@ -118,6 +118,20 @@ def test_runs_that_were_deleted_on_the_server_are_told_from_those_that_fail(
     assert {"config01", "long01"} <= place.runs.keys()
 
 
+def test_runs_that_were_deleted_are_told_though_others_are_left(
+    server: Server, folders: list[Path], wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client uploads so many at a time, and does nothing else for as long as it asks."""
+    for name in upload.ENVIRONMENT:
+        if name.endswith("RETRY_MAX"):
+            monkeypatch.setitem(upload.ENVIRONMENT, name, "1000")
+    place = server.state.make_project("example", "fixtures", server.user)
+    gone = folders[: upload.STUCK]
+    place.deleted |= {folder.name.rpartition("-")[2] for folder in gone}
+    deleted = upload.upload([[(folder, 0)] for folder in folders], wire)
+    assert deleted == set(gone)
+
+
 def written(folder: Path, *lines: dict[str, Any]) -> None:
     place = folder / "wandb" / "logs" / "debug-sync.1.log"
     place.parent.mkdir(parents=True, exist_ok=True)

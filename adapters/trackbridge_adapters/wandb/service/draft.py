@@ -68,11 +68,11 @@ class Draft(draft.Draft):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
 
-    def begin_anew(self, name: str, folder: Path) -> None:
-        """Write a run, which is in its folder already, under another id and from its beginning."""
+    def write_again(self, folder: Path, name: str, known: int = 0) -> None:
+        """Write a run, which is in its folder already, without the rows that are known there."""
         for path in folder.glob(f"{self._file_name}*"):
             path.unlink()
-        self.folder, self.name, self._known = folder, name, 0
+        self.folder, self.name, self._known = folder, name, known
         self.complete()
 
     def fields(self) -> dict[str, Any]:

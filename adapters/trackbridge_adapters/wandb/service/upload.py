@@ -63,7 +63,8 @@ def upload(lanes: Iterable[Sequence[tuple[Path, int]]], wire: Wire) -> set[Path]
     """Uploads folders: those of a lane one after the other, lanes side by side.
 
     Gives folders whose runs need other ids, as such runs were deleted on the server. The rest may
-    be lacking too then: with new ids, the same call goes on.
+    be lacking too then, or be there by half: with new ids, and what is there left out, the same
+    call goes on.
 
     Beside each folder stands how many versions of artifacts its run has. The client knows no limit
     but a server's refusal: under one of ours, what it will send is waited for beforehand.
@@ -73,7 +74,7 @@ def upload(lanes: Iterable[Sequence[tuple[Path, int]]], wire: Wire) -> set[Path]
     where others were. What became of the rest on the server is found out by reading it.
     """
     for folders in zip_longest(*lanes):
-        waiting = [folder for folder in folders if folder and not _is_read(folder[0])]
+        waiting = [folder for folder in folders if folder and not is_read(folder[0])]
         while waiting:
             part, calls = _part(waiting, wire.per_second)
             waiting = waiting[len(part) :]
@@ -85,7 +86,8 @@ def upload(lanes: Iterable[Sequence[tuple[Path, int]]], wire: Wire) -> set[Path]
     return set()
 
 
-def _is_read(folder: Path) -> bool:
+def is_read(folder: Path) -> bool:
+    """Whether the client read a folder's run to its end."""
     return any(folder.glob("*.synced"))
 
 
@@ -107,10 +109,10 @@ def _sync(folders: Sequence[Path], login: Login) -> set[Path]:
     said = _run(folders, login, log).replace(login.key, "***")
     if "No module named 'wandb'" in said:
         raise ConfigError("uploading needs the package wandb; pip install 'trackbridge[wandb]'")
-    left = [folder for folder in folders if not _is_read(folder)]
+    left = [folder for folder in folders if not is_read(folder)]
     deleted = {folder for folder in left if folder.name in log.deleted}
-    names = [folder.name for folder in left if folder not in deleted]
-    if names:
+    if left and not deleted:
+        names = [folder.name for folder in left]
         told = [log.reasons[name] for name in names if name in log.reasons]
         told += [line.strip() for line in said.splitlines() if "ERROR" in line]
         reason = told[0] if told else said.strip().rpartition("\n")[2] or "it says nothing"
@@ -151,7 +153,7 @@ def _watched(process: subprocess.Popen[str], folders: Sequence[Path], log: SyncL
                     log.read()
                     return said
                 log.read()
-                waiting = {folder.name for folder in folders if not _is_read(folder)}
+                waiting = {folder.name for folder in folders if not is_read(folder)}
                 vain = log.stuck | log.deleted
                 if waiting and (waiting <= log.deleted or len(vain) >= min(STUCK, len(waiting))):
                     process.kill()

@@ -49,7 +49,12 @@ from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
 from trackbridge_adapters.wandb.service.settling import Settling
 from trackbridge_adapters.wandb.service.shared_pages import SharedPages
-from trackbridge_adapters.wandb.service.upload import CALLS_OF_A_RUN, CALLS_OF_A_VERSION, upload
+from trackbridge_adapters.wandb.service.upload import (
+    CALLS_OF_A_RUN,
+    CALLS_OF_A_VERSION,
+    is_read,
+    upload,
+)
 from trackbridge_adapters.wandb.service.wire import Wire
 from trackbridge_adapters.wandb.writer import PROJECT, RUN_ID, SAFE_ID, UNIQUE
 
@@ -265,10 +270,15 @@ class Sink:
         versions = {ref: len(draft.rows["artifacts"]) for ref, draft in self._drafts.items()}
         lanes = [[(folders[ref], versions[ref]) for ref in lane] for lane in self._lanes()]
         while deleted := upload(lanes, self._writer.wire):
-            for ref in (ref for ref, folder in folders.items() if folder in deleted):
+            left = {ref: folder for ref, folder in folders.items() if not is_read(folder)}
+            gone = [ref for ref, folder in left.items() if folder in deleted]
+            for run in self._written(left.keys() - gone):
+                with temporary_errors():
+                    self._drafts[run.ref].write_again(left[run.ref], run.name, run.lines)
+            for ref in gone:
                 draft = self._drafts[ref]
                 with temporary_errors():
-                    draft.begin_anew(self._free(ref, draft.name), folders[ref])
+                    draft.write_again(left[ref], self._free(ref, draft.name))
         settling.end(self._written(settling.refs))
         for ref, draft in self._drafts.items():
             for name, run in self._there[ref].items():
