@@ -64,6 +64,19 @@ def test_the_cloud_is_meant_where_nothing_is_named() -> None:
 
 
 @pytest.mark.usefixtures("key")
+def test_headers_are_those_of_the_environment_then_of_the_settings(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.write_text('[default]\nx_extra_http_headers = {"X-Gate": "a"}\n')
+    assert find_login().headers == (("X-Gate", "a"),)
+    monkeypatch.setenv("WANDB_X_EXTRA_HTTP_HEADERS", '{"X-Gate": "b"}')
+    assert find_login().headers == (("X-Gate", "b"),)
+    for broken in (SECRET, f'{{"X-Gate": ["{SECRET}"]}}'):
+        monkeypatch.setenv("WANDB_X_EXTRA_HTTP_HEADERS", broken)
+        assert "WANDB_X_EXTRA_HTTP_HEADERS" in failure()
+
+
+@pytest.mark.usefixtures("key")
 def test_a_server_is_the_one_given_then_set_then_of_the_working_folder_then_of_the_user(
     settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

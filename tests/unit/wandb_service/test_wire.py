@@ -8,6 +8,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,34 @@ def test_another_port_gets_no_key_and_no_password_of_a_netrc(
     Wire(own.login).put(other.address + SIGNED, io.BytesIO(b"x"), [])
     assert len(other.requests) == 3
     assert b"authorization" not in b"".join(other.requests).lower()
+
+
+def test_headers_of_a_user_go_to_the_server_alone(canned: Make) -> None:
+    own, other = canned(b'{"data": {}}'), canned(b"content")
+    wire = Wire(replace(own.login, headers=(("X-Gate", "opensesame"), ("Authorization", "mine"))))
+    wire.ask("query Q { viewer { id } }", {})
+    wire.open("/files/a").read()
+    for request in own.requests:
+        assert b"X-Gate: opensesame" in request
+        assert b"Authorization: Basic " + BASIC in request
+    wire.open(own.address + SIGNED).read()
+    assert b"opensesame" not in own.requests[-1]
+    own.answer = (
+        f"HTTP/1.1 307 Moved\r\nLocation: {other.address}{SIGNED}\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+    wire.open("/files/a").read()
+    wire.open(other.address + SIGNED).read()
+    wire.put(other.address + SIGNED, io.BytesIO(b"x"), [])
+    assert len(other.requests) == 3
+    assert b"opensesame" not in b"".join(other.requests)
+    assert "opensesame" not in repr(wire.login)
+
+
+def test_a_header_that_cannot_be_sent_is_not_shown(canned: Make) -> None:
+    wire = Wire(replace(canned(b"").login, headers=(("X-Gate", "open\nsesame"),)))
+    with pytest.raises(ConfigError) as caught:
+        wire.ask("query Q { viewer { id } }", {})
+    assert "sesame" not in str(caught.value)
 
 
 def test_a_signed_address_beside_the_server_gets_no_key(canned: Make) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import json
 import netrc
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -33,6 +35,7 @@ _ALIASES = {
 """Hosts of one service: a key that was stored for one is good for the other."""
 
 KEY, BASE_URL, TOKEN = "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE"
+HEADERS = "WANDB_X_EXTRA_HTTP_HEADERS"
 LENGTH = 40
 """The least that the secret part of an API key has (wandb 0.31, sdk/lib/wbauth/validation.py)."""
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
@@ -44,6 +47,8 @@ class Login:
 
     base_url: str
     key: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What a user wants to be sent with each request to it, such as a gateway asks for."""
 
 
 def find_login(base_url: str | None = None) -> Login:
@@ -53,7 +58,7 @@ def find_login(base_url: str | None = None) -> Login:
     `ConfigError` says what is missing or cannot be used; a key is in none of them.
     """
     place = normal(base_url) if base_url else configured()
-    return Login(place, _key(place))
+    return Login(place, _key(place), _headers())
 
 
 def normal(base_url: str) -> str:
@@ -107,6 +112,23 @@ def _key(place: str) -> str:
         f"{place}: no API key found (looked in {looked}); run `wandb login --host {place}`"
         f" or set {KEY}"
     )
+
+
+def _headers() -> tuple[tuple[str, str], ...]:
+    text = os.environ.get(HEADERS)
+    if not text:
+        with suppress(ConfigError):  # files that are needed for server or key were read before
+            text = settings().get("x_extra_http_headers")
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ConfigError(
+            f"{HEADERS}, or x_extra_http_headers in wandb's settings: no JSON object of texts;"
+            ' write it like {"X-Name": "value"}'
+        )
+    return tuple(found.items())
 
 
 def _checked(key: str, source: object) -> str:

@@ -208,12 +208,13 @@ class Wire:
 
 
 class _Session(requests.Session):
-    """Sends the API key to its own server only, and passwords of a netrc nowhere."""
+    """Sends key and headers of a user to its own server only, and passwords of a netrc nowhere."""
 
     def __init__(self, login: Login) -> None:
         super().__init__()
         self._origin = _origin(login.base_url)
         self._key = HTTPBasicAuth("api", login.key)
+        self._extra = dict(login.headers)
         self.headers["User-Agent"] = f"trackbridge/{__version__}"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
@@ -230,12 +231,19 @@ class _Session(requests.Session):
         )
 
     def auth_for(self, url: str) -> Callable[[PreparedRequest], PreparedRequest]:
-        return self._key if self.trusts(url) else _nobody
+        return self._signed if self.trusts(url) else _nobody
+
+    def _signed(self, request: PreparedRequest) -> PreparedRequest:
+        for name, value in self._extra.items():
+            request.headers.setdefault(name, value)
+        signed: PreparedRequest = self._key(request)
+        return signed
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Called at a redirect."""
         if not self.trusts(str(prepared_request.url)):
-            prepared_request.headers.pop("Authorization", None)
+            for name in ("Authorization", *self._extra):
+                prepared_request.headers.pop(name, None)
 
 
 def _nobody(request: PreparedRequest) -> PreparedRequest:
