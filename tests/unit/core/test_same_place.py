@@ -43,6 +43,8 @@ SPELLINGS = [
 def test_the_source_under_another_name_is_refused_and_left_alone(
     store: Path, spelling: str
 ) -> None:
+    if spelling.endswith("data"):  # which the writer understands, and that needs MLflow
+        pytest.importorskip("mlflow")
     before = store.read_bytes()
     with pytest.raises(ConfigError, match="same store"):
         trackbridge.migrate("data/mlflow.db", spelling.format(absolute=store))
