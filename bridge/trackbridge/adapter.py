@@ -113,6 +113,11 @@ class RunKey(NamedTuple):
         """What the run's project is to be called: as where it was born, unless told otherwise."""
         return self.project
 
+    @property
+    def born(self) -> RunRef:
+        """Project and id that the run was born with, by which batches of it are labelled."""
+        return RunRef(self.project, self.run_id)
+
     def placed(self, label: str) -> RunKey:
         """The same key, equal to this one, of a run whose project is to be called otherwise."""
         if label == self.project:

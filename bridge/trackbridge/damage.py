@@ -63,11 +63,10 @@ def is_back(reader: Reader, info: RunInfo, missing: Collection[Collection[str]])
     """Whether a store has bytes now of files that had none when they were moved."""
     if not missing:
         return False
-    run = RunRef(info.key.project, info.key.run_id)
     overlay = Overlay(reader, [info])
     for owner, path in missing:
         try:
-            overlay.open_file(run, owner, path).close()
+            overlay.open_file(info.key.born, owner, path).close()
         except BridgeError:
             continue
         return True

@@ -14,11 +14,7 @@ from trackbridge.adapter import Query, Reader, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
 from trackbridge.compare import compare_apart
 from trackbridge.damage import Damage
-from trackbridge.errors import (
-    ConfigError,
-    IntegrityError,
-    NotFoundError,
-)
+from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.gone import Gone, Search, remember
 from trackbridge.isolation import Outcome, apart
@@ -255,7 +251,7 @@ class _Job:
             self._fail(info, why)
         for info, receipt in found.proven:
             self.report.skipped += 1
-            self._name_damage(_label(info), receipt.damage)
+            self._name_damage(info.key.born, receipt.damage)
         return found.waiting, found.doubtful
 
     def name_undone(self, waiting: Iterable[RunInfo]) -> None:
@@ -275,7 +271,7 @@ class _Job:
                 model = persist(partial(digest_chunk, self._writer, [there])).model
             except (NotFoundError, IntegrityError):  # nothing that could be anybody's work
                 continue
-            if model.totals(_label(there)) != self._known[str(there.key)].digests:
+            if model.totals(there.key.born) != self._known[str(there.key)].digests:
                 self.losses.add(
                     "edits of runs in the target undone", "/".join(there.ref), kept=False
                 )
@@ -307,7 +303,7 @@ class _Job:
         self._keep(chunk, digests, targets, result.damage, extent)
         for info in chunk.runs:
             if str(info.key) in digests:
-                self._name_damage(_label(info), result.damage.of(_label(info)))
+                self._name_damage(info.key.born, result.damage.of(info.key.born))
         self.report.skipped += len(digests)
         rest = [info for info in chunk.runs if str(info.key) not in digests]
         lost = [info for info in rest if str(info.key) not in self._known]
@@ -350,9 +346,9 @@ class _Job:
                 info.fingerprint,
                 targets[key],
                 digests[key],
-                damage.of(_label(info)),
-                extent if left is None or _label(info) in left else None,
-                damage.missing.get(_label(info), ()),
+                damage.of(info.key.born),
+                extent if left is None or info.key.born in left else None,
+                damage.missing.get(info.key.born, ()),
             )
             for info in proven.runs
             for key in [str(info.key)]
@@ -383,11 +379,6 @@ class _Job:
 
     def _fail(self, info: RunInfo, error: str) -> None:
         self.report.failures.append(Failure(f"{info.ref.project}/{info.ref.run_id}", error))
-
-
-def _label(info: RunInfo) -> RunRef:
-    """Project and id that a run was born with."""
-    return RunRef(info.key.project, info.key.run_id)
 
 
 def _touched(info: RunInfo, result: Comparison) -> str:

@@ -100,8 +100,7 @@ def forecast(
     failures = [Failure("/".join(info.ref), why) for info, why in sorted_out.mistaken]
     for info in (*(info for info, _ in sorted_out.proven), *sorted_out.doubtful):
         if str(info.key) in latest:
-            run = RunRef(info.key.project, info.key.run_id)
-            tally.damage.named[run] = list(latest[str(info.key)].damage)
+            tally.damage.named[info.key.born] = list(latest[str(info.key)].damage)
     moved = 0
     progress.begin(len(runs), sum(info.points for info in runs))
     for chunk in chunked(runs):

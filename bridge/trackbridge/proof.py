@@ -290,8 +290,8 @@ def compare_chunk(
         model, promised = promise(writer, left, source, files, result.losses, result.damage)
     found = digest_chunk(target, right)
     for here, there in pairs:
-        origin = RunRef(here.key.project, here.key.run_id)
-        other = RunRef(there.key.project, there.key.run_id)
+        origin = here.key.born
+        other = there.key.born
         unequal = compare_digests(model[origin], found.model[other])
         differences = _explain(source, target, here, there, unequal, files)
         if writer is not None and promised is not None and here.key == there.key:

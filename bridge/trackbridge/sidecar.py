@@ -141,7 +141,7 @@ class Overlay:
     def __init__(self, reader: Reader, infos: Sequence[RunInfo]) -> None:
         self.reader = reader
         self.refs = [info.ref for info in infos]
-        self._labels = {i.ref: RunRef(i.key.project, i.key.run_id) for i in infos}
+        self._labels = {i.ref: i.key.born for i in infos}
         self._native = {origin: ref for ref, origin in self._labels.items()}
         bare = holds_everything(reader.capabilities)
         carried = [] if bare else [info.ref for info in infos if info.carried]

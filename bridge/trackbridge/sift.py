@@ -161,16 +161,13 @@ def _note_summary(batch: Batch, keys: Collection[str], known: dict[RunRef, Facts
 
 
 def _known(infos: Iterable[RunInfo]) -> dict[RunRef, Facts]:
-    return {
-        RunRef(info.key.project, info.key.run_id): Facts({info.ref.run_id, info.key.run_id})
-        for info in infos
-    }
+    return {info.key.born: Facts({info.ref.run_id, info.key.run_id}) for info in infos}
 
 
 def _meeting(
     infos: Iterable[RunInfo], known: dict[RunRef, Facts], clauses: Sequence[Clause]
 ) -> Iterable[RunInfo]:
     for info in infos:
-        facts = known[RunRef(info.key.project, info.key.run_id)]
+        facts = known[info.key.born]
         if all(holds(clause, facts) for clause in clauses):
             yield info

@@ -289,7 +289,7 @@ class _Passage:
         self._result.targets = {str(info.key): listed.get(info.ref, "") for info in back}
         found = digest_chunk(self._target, back)
         for info in back:
-            origin = RunRef(info.key.project, info.key.run_id)
+            origin = info.key.born
             promised = self._model[origin] if self._promised is None else self._promised[info.ref]
             unlike = compare_digests(promised, found.native[info.ref])
             unrestored = compare_digests(self._model[origin], found.model[origin])

@@ -51,7 +51,7 @@ class MadeRun:
 
     @property
     def ref(self) -> RunRef:
-        return RunRef(self.key.project, self.key.run_id)
+        return self.key.born
 
     def batches(self) -> Iterator[Batch]:
         """All rows, labelled with the run's origin."""
