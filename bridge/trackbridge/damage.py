@@ -24,7 +24,9 @@ class Damage:
     """Files that are listed and have no bytes."""
 
     def note(self, batch: Batch) -> None:
-        """Take down what rows of `runs` say."""
+        """Take down what rows of `runs` say; other tables say nothing."""
+        if batch.table != "runs":
+            return
         columns = (batch.data.column(name).to_pylist() for name in ("project", "run_id", "extra"))
         for project, run_id, extra in zip(*columns):
             if extra and '"damage"' in extra:

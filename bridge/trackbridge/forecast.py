@@ -117,8 +117,8 @@ def forecast(
     rows, origins, origins_there, named = read_shared(
         reader, writer, meant, here, there, placing, losses
     )
-    for tables in (EARLY, SHARED - EARLY):
-        losses.merge(shared.foreseen(rows, origins, writer, origins_there, tables))
+    steps = (EARLY, SHARED - EARLY)
+    losses.merge(shared.foreseen(rows, origins, writer, origins_there, steps))
     losses.merge(items.left_behind(reader, writer, meant.query))
     labels = items.Labels(origins, None, shared.Origins(()), named)
     found = items.counted(reader, writer, meant.query, labels, receipts)
@@ -185,8 +185,7 @@ def _tally(reader: Reader, writer: Writer, choice: FileChoice, chunk: Chunk) -> 
             found.size += sum(row["size"] or 0 for row in here)
         for _ in moved.feed(batch):
             pass
-        if batch.table == "runs":
-            found.damage.note(batch)
+        found.damage.note(batch)
         if batch.table in ("metrics", "series"):
             found.points += batch.data.num_rows
     for row in bare:

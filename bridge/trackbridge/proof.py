@@ -235,8 +235,7 @@ def promise(
 
 
 def _note_damage(batch: Batch, overlay: Overlay, damage: Damage) -> None:
-    if batch.table == "runs":
-        damage.note(batch)
+    damage.note(batch)
     if batch.table == "files":
         for row in batch.data.to_pylist():
             if not (row["sha256"] or row["reference"]):

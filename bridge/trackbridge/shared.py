@@ -214,14 +214,16 @@ def move(
 
 
 def foreseen(
-    rows: Rows, origins: Origins, writer: Writer, there: Origins, tables: Collection[str]
+    rows: Rows, origins: Origins, writer: Writer, there: Origins, steps: Iterable[Collection[str]]
 ) -> list[Loss]:
-    """What `move` would give; nothing is written."""
-    wanted = {table: rows[table] for table in sorted(tables)}
+    """What `move` would give, called with the tables of each step; nothing is written."""
     shown_now = list(writer.read_shared(Query()))
-    if not _is_due(wanted, writer, there, shown_now):
-        return []
-    return _Fitted(wanted, origins, writer, there, shown_now).losses.list()
+    losses = Losses()
+    for tables in steps:
+        wanted = {table: rows[table] for table in sorted(tables)}
+        if _is_due(wanted, writer, there, shown_now):
+            losses.merge(_Fitted(wanted, origins, writer, there, shown_now).losses.list())
+    return losses.list()
 
 
 def _is_due(wanted: Rows, writer: Writer, there: Origins, shown_now: Iterable[Batch]) -> bool:

@@ -203,8 +203,7 @@ class _Passage:
         for batch in batches_read:
             points = batch.data.num_rows if batch.table in ("metrics", "series") else 0
             self._result.points += points
-            if batch.table == "runs":
-                self._result.damage.note(batch)
+            self._result.damage.note(batch)
             if batch.table == "files":
                 batch = self._chosen(batch)
                 files += batch.data.to_pylist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,17 @@ run.finish()
 """
 
 
+def without(node: Callable[..., dict[str, Any]], *names: str) -> Callable[..., dict[str, Any]]:
+    """Nodes as an older server has them, which lacks some fields."""
+    return lambda *given: {n: field for n, field in node(*given).items() if n not in names}
+
+
 def test_what_a_server_lacks_is_left_out_and_named(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     client.script(server, LOGGED)
     monkeypatch.setenv("WANDB_API_KEY", server.user.key)
-    node = runs.node
-
-    def older(*given: Any) -> dict[str, Any]:
-        return {name: field for name, field in node(*given).items() if name not in NEW}
-
-    monkeypatch.setattr(runs, "node", older)
+    monkeypatch.setattr(runs, "node", without(runs.node, *NEW))
     report = trackbridge.migrate(f"wandb:{server.address}/team/p", f"archive:{tmp_path}/archive")
     assert report.verified
     assert report.points == 10  # loss and _runtime
@@ -42,11 +43,6 @@ def test_a_server_that_does_not_count_runs_is_read(
 ) -> None:
     client.script(server, LOGGED)
     monkeypatch.setenv("WANDB_API_KEY", server.user.key)
-    project = operations._project
-
-    def older(*given: Any) -> dict[str, Any]:
-        return {name: field for name, field in project(*given).items() if name != "runCount"}
-
-    monkeypatch.setattr(operations, "_project", older)
+    monkeypatch.setattr(operations, "_project", without(operations._project, "runCount"))
     report = trackbridge.migrate(f"wandb:{server.address}/team/p", f"archive:{tmp_path}/archive")
     assert (report.verified, report.copied, report.damage) == (True, 1, [])

@@ -43,6 +43,15 @@ def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Wire:
     return Wire(Login(server.address, server.user.key))
 
 
+@pytest.fixture
+def patient(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """A client that goes on trying for longer than a test."""
+    for name in upload.ENVIRONMENT:
+        if name.endswith("RETRY_MAX"):
+            monkeypatch.setitem(upload.ENVIRONMENT, name, "1000")
+    return wire
+
+
 def refused(folders: list[Path], wire: Wire, kind: type[BridgeError] = TransientError) -> str:
     with pytest.raises(kind) as caught:
         upload.upload([[(folder, 0)] for folder in folders], wire)
@@ -102,33 +111,27 @@ def test_settings_of_a_user_change_nothing_of_what_is_uploaded(
 
 
 def test_runs_that_were_deleted_on_the_server_are_told_from_those_that_fail(
-    server: Server, folders: list[Path], wire: Wire, monkeypatch: pytest.MonkeyPatch
+    server: Server, folders: list[Path], patient: Wire
 ) -> None:
     """The client would go on for minutes; it is stopped when it has nothing else to do."""
-    for name in upload.ENVIRONMENT:
-        if name.endswith("RETRY_MAX"):
-            monkeypatch.setitem(upload.ENVIRONMENT, name, "1000")
     place = server.state.make_project("example", "fixtures", server.user)
     place.deleted |= {"config01", "long01"}
     lanes = [[(folder, 0)] for folder in folders]
     left = {folder for folder in folders if folder.name.endswith(("-config01", "-long01"))}
-    assert upload.upload(lanes, wire) == left
+    assert upload.upload(lanes, patient) == left
     place.deleted.clear()
-    assert upload.upload(lanes, wire) == set()
+    assert upload.upload(lanes, patient) == set()
     assert {"config01", "long01"} <= place.runs.keys()
 
 
 def test_runs_that_were_deleted_are_told_though_others_are_left(
-    server: Server, folders: list[Path], wire: Wire, monkeypatch: pytest.MonkeyPatch
+    server: Server, folders: list[Path], patient: Wire
 ) -> None:
     """The client uploads so many at a time, and does nothing else for as long as it asks."""
-    for name in upload.ENVIRONMENT:
-        if name.endswith("RETRY_MAX"):
-            monkeypatch.setitem(upload.ENVIRONMENT, name, "1000")
     place = server.state.make_project("example", "fixtures", server.user)
     gone = folders[: upload.STUCK]
     place.deleted |= {folder.name.rpartition("-")[2] for folder in gone}
-    deleted = upload.upload([[(folder, 0)] for folder in folders], wire)
+    deleted = upload.upload([[(folder, 0)] for folder in folders], patient)
     assert deleted == set(gone)
 
 

@@ -227,7 +227,7 @@ class RunNode:
             **told,
         }
 
-    @property
+    @cached_property
     def _internal(self) -> dict[str, Any]:
         """The tracker's own entry in the config."""
         found: dict[str, Any] = plain(self.config.get(INTERNAL))

@@ -270,15 +270,7 @@ class Sink:
         versions = {ref: len(draft.rows["artifacts"]) for ref, draft in self._drafts.items()}
         lanes = [[(folders[ref], versions[ref]) for ref in lane] for lane in self._lanes()]
         while deleted := upload(lanes, self._writer.wire):
-            left = {ref: folder for ref, folder in folders.items() if not is_read(folder)}
-            gone = [ref for ref, folder in left.items() if folder in deleted]
-            for run in self._written(left.keys() - gone):
-                with temporary_errors():
-                    self._drafts[run.ref].write_again(left[run.ref], run.name, run.lines)
-            for ref in gone:
-                draft = self._drafts[ref]
-                with temporary_errors():
-                    draft.write_again(left[ref], self._free(ref, draft.name))
+            self._write_again(folders, deleted)
         settling.end(self._written(settling.refs))
         for ref, draft in self._drafts.items():
             for name, run in self._there[ref].items():
@@ -286,6 +278,18 @@ class Sink:
                     self._writer.delete(run)
         self._writer.put_shared(self._projects, self._shared)
         return dict(self._runs)
+
+    def _write_again(self, folders: Mapping[RunRef, Path], deleted: Collection[Path]) -> None:
+        """What an upload has left: deleted runs under other ids, others without what is there."""
+        left = {ref: folder for ref, folder in folders.items() if not is_read(folder)}
+        gone = [ref for ref, folder in left.items() if folder in deleted]
+        halves = self._written(left.keys() - gone)
+        with temporary_errors():
+            for run in halves:
+                self._drafts[run.ref].write_again(left[run.ref], run.name, run.lines)
+            for ref in gone:
+                draft = self._drafts[ref]
+                draft.write_again(left[ref], self._free(ref, draft.name))
 
     def _written(self, refs: Collection[RunRef]) -> list[RunNode]:
         """Some runs of the chunk as they are now."""
