@@ -365,6 +365,20 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class Growing(Reader, Protocol):
+    """A reader of a store in which runs grow while they go on, and that tells what came since."""
+
+    def read_added(self, ref: RunRef, position: str) -> tuple[list[Batch], str]:
+        """What was added to a run since a position, and the position after it; '' is the beginning.
+
+        Rows of `metrics` and `series` are those that were added, a part of them at a time where
+        there are many; their `row` counts from the run's first one on. Of other tables that have
+        changed, all rows are given. A position means the same in any process.
+        """
+        ...
+
+
 class ItemStore(Reader, Protocol):
     """A reader of a store that holds items too: those whose kinds are in `capabilities.items`.
 
@@ -478,6 +492,23 @@ class Writer(Reader, Protocol):
         """Begin a chunk with exactly these runs (none of them: shared tables only).
 
         Idempotent: what an earlier call left of these runs is replaced when this one commits.
+        Raises `IntegrityError` if a run is there that has another key.
+        """
+        ...
+
+
+@runtime_checkable
+class Extending(Writer, Protocol):
+    """A writer of a store that shows runs while they go on."""
+
+    def extend(self, keys: Sequence[RunKey]) -> Sink:
+        """Begin to add to these runs what was logged since; those that are not there begin now.
+
+        What is written adds to what is there: points and rows (by their number) that are there
+        already count once, so it may be written again after a failure. Rows of other tables
+        replace those of the same key, and take none away; files replace those of the same path.
+        Such a run is in the list with its key, as one that is running, and has no sidecar. `open`
+        writes it whole in the end: it goes on with what is there where that is part of the run.
         Raises `IntegrityError` if a run is there that has another key.
         """
         ...
