@@ -125,6 +125,13 @@ class LockedTransaction(LockedSession, Transaction):
         with self._errors(), self._connection.cursor() as cursor:
             cursor.adbc_ingest(table, data, mode="append")
 
+    def add(self, table: str, data: pa.Table) -> None:
+        names = ", ".join(f'"{name}"' for name in data.column_names)
+        marks = ", ".join("?" * data.num_columns)
+        query = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        with self._errors(), self._connection.cursor() as cursor:
+            cursor.executemany(query, data)
+
     def put(self, table: str, key: Sequence[str], rows: Sequence[Row]) -> None:
         # MLflow declares foreign keys but does not have SQLite enforce them here
         there = self.columns(table)

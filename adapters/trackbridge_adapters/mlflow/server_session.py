@@ -174,6 +174,9 @@ class ServerTransaction(ServerSession, Transaction):
                 ) from error
             raise
 
+    def add(self, table: str, data: pa.Table) -> None:
+        self.put(table, data.column_names, data.to_pylist())
+
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         if rows:
             there = self.columns(table)

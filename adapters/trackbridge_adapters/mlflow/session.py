@@ -114,6 +114,10 @@ class Transaction(Session):
         """Add columns of the same names to a table, in bulk."""
         raise NotImplementedError
 
+    def add(self, table: str, data: pa.Table) -> None:
+        """Add columns in bulk, but for the rows that are there; the columns are the table's key."""
+        raise NotImplementedError
+
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows, which all have the same columns, to a table, as far as it has these."""
         raise NotImplementedError

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -24,6 +27,20 @@ class Points:
         self._waiting: list[pa.RecordBatch] = []
         self._count = 0
         self._latest: list[pa.RecordBatch] = []
+
+    def know(self, latest: Sequence[tuple[Any, ...]]) -> None:
+        """Take the latest points of what is there already: rows of `COLUMNS`."""
+        if latest:
+            run, key, step, time, value, is_nan = zip(*latest)
+            columns = [
+                pa.array(run, pa.string()).dictionary_encode(),
+                pa.array(key, pa.string()).dictionary_encode(),
+                pa.array(map(int, step), pa.int64()),
+                pa.array(map(int, time), pa.int64()),
+                pa.array(map(float, value), pa.float64()),
+                pa.array(map(int, is_nan), pa.int8()),
+            ]
+            self._latest.append(pa.RecordBatch.from_arrays(columns, names=COLUMNS))
 
     def add(self, data: pa.RecordBatch) -> pa.Table | None:
         """Take a batch; gives rows of `metrics` whenever there are enough for one insertion."""

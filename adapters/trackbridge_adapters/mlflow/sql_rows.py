@@ -30,6 +30,9 @@ DATASET = {
 }
 """Column of `inputs` in the run model -> column of `datasets`."""
 
+GOES_ON = {"status": "RUNNING", "end_time": None}
+"""State and end of a run that goes on."""
+
 
 def write_runs(
     transaction: Transaction,
@@ -60,6 +63,27 @@ def write_runs(
         _write_inputs(transaction, experiment.number, inputs)
     made = sql_models.write(transaction, found, rows.get("artifacts", ()), staging)
     return {**folders, **made}
+
+
+def extend_runs(transaction: Transaction, rows: Mapping[str, Row]) -> None:
+    """Give runs that are there, by their id, what their rows say but for their state and end."""
+    for run_id, row in rows.items():
+        said = {
+            "name": row["name"],
+            "source_name": row["program"],
+            "user_id": row["user"],
+            "start_time": milliseconds(row["started"]),
+        }
+        native = {**{name: v for name, v in said.items() if v is not None}, **GOES_ON}
+        columns = ", ".join(f"{name} = ?" for name in native)
+        query = f"UPDATE runs SET {columns} WHERE run_uuid = ?"
+        transaction.execute(query, [*native.values(), run_id])
+
+
+def put_pairs(transaction: Transaction, table: str, rows: Sequence[Row]) -> None:
+    """Add params or tags, or give those of the same key their values: of several, the last."""
+    last = {(row["run_uuid"], row["key"]): row for row in _pairs(rows)}
+    transaction.put(table, ["run_uuid", "key"], list(last.values()))
 
 
 def delete_inputs(transaction: Transaction, runs: Sequence[str]) -> None:

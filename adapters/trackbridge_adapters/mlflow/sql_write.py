@@ -89,6 +89,8 @@ class SqlWriter(SqlReader):
 
     @property
     def advice(self) -> str:
+        if not self.database.exists():
+            return ""
         with self.database.session() as session:
             root = self.artifact_root(session)
         return f"the files are in {root}, to which the database refers by absolute paths"
@@ -101,6 +103,14 @@ class SqlWriter(SqlReader):
         return translate.present(key, tables, parent, has_models=head.has_models())
 
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
+        return self._sink(SqlSink, keys)
+
+    def extend(self, keys: Sequence[RunKey]) -> SqlSink:
+        from trackbridge_adapters.mlflow.sql_extend import SqlExtension
+
+        return self._sink(SqlExtension, keys)
+
+    def _sink(self, kind: type[SqlSink], keys: Sequence[RunKey]) -> SqlSink:
         database = self.database
         if not database.exists():
             root = self._artifact_root or str(database.new_root())
@@ -112,7 +122,7 @@ class SqlWriter(SqlReader):
             of_store = self.store_folder(session) if database.has_folder else None
         head.check(database, found[0] if found else None)
         _check_root(root, database)
-        sink = SqlSink(database, root, of_store, {self.target(key): key for key in keys})
+        sink = kind(database, root, of_store, {self.target(key): key for key in keys})
         sink.on_commit = self._places.clear
         return sink
 
@@ -141,8 +151,7 @@ class SqlSink:
         try:
             self._check()
             self._staging.sweep(self._transaction)
-            self._old = self._clear()
-            self._transaction.reserve([ref.run_id for ref in keys])
+            self._begin()
         except BaseException:
             self._transaction.close()
             raise
@@ -233,6 +242,10 @@ class SqlSink:
         )
         for run_id, key in there:
             chunk.check_origin(self._name, run_id, key, keys[run_id])
+
+    def _begin(self) -> None:
+        self._old = self._clear()
+        self._transaction.reserve([ref.run_id for ref in self._keys])
 
     def _clear(self) -> dict[Name, str]:
         """Removes what is there of the runs; gives where the files of runs and models lie."""

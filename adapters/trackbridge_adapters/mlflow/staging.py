@@ -31,6 +31,7 @@ class Files:
         self._aside = aside
         self._names: dict[Name, Path] = {}
         self._claimed: dict[Name, str] = {}
+        self._kept: set[Name] = set()
 
     def put(self, name: Name, path: str, data: BinaryIO) -> None:
         """Take a file of the folder that `claim` will know as `name`."""
@@ -63,6 +64,12 @@ class Files:
             folder = _numbered(parent, number)
         self._claimed[name] = folder
         return folder
+
+    def keep(self, name: Name, folder: str) -> None:
+        """Have the files of `name`, if there are any, go beside others into a folder of ours."""
+        if name in self._names:
+            self._kept.add(name)
+            self._claimed[name] = folder
 
     def replaces(self, folders: Iterable[str]) -> None:
         """The folders in which the files of the chunk's runs were so far."""
@@ -125,6 +132,10 @@ class Staging(Files):
         self._journal.sync()
         for name, folder in self._claimed.items():
             new = self._names.pop(name, None)
+            if new is not None and name in self._kept:
+                for file in sorted(each for each in new.rglob("*") if each.is_file()):
+                    _replace(file, Path(folder, file.relative_to(new)))
+                continue
             for file in sorted(new.iterdir()) if new else ():
                 _move(file, Path(folder, file.name))
 
@@ -157,3 +168,12 @@ def _numbered(parent: str, number: int) -> str:
 def _move(source: Path, target: Path) -> None:
     with disk.system_errors(target):
         shutil.move(source, target)
+
+
+def _replace(source: Path, target: Path) -> None:
+    with disk.system_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.replace(target)
+        except OSError:  # it is on another disk, or a folder
+            shutil.move(source, target)

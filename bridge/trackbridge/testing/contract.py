@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from trackbridge.errors import UnsupportedError
+from trackbridge.testing.extending import ExtendingContract
 from trackbridge.testing.filing import FilingContract
 from trackbridge.testing.reading import ReadingContract
 from trackbridge.testing.roundtrip import RoundTripContract
 from trackbridge.testing.writing import WritingContract
 
 
-class AdapterContract(ReadingContract, WritingContract, FilingContract, RoundTripContract):
+class AdapterContract(
+    ReadingContract, WritingContract, FilingContract, ExtendingContract, RoundTripContract
+):
     """Subclass it, set `adapter`, write `seed` and `peek`: see `ContractBase` for the rest.
 
     Its tests may not be overridden. In the suite of a read-only adapter every test that writes
@@ -24,7 +27,7 @@ class AdapterContract(ReadingContract, WritingContract, FilingContract, RoundTri
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.writable:
-            for part in (WritingContract, FilingContract, RoundTripContract):
+            for part in (WritingContract, FilingContract, ExtendingContract, RoundTripContract):
                 for name in vars(part):
                     if name.startswith("test_"):
                         setattr(cls, name, _refuses_to_write)
