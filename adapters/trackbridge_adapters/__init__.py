@@ -2,6 +2,7 @@
 
 BUILTIN = {
     "archive": "trackbridge_adapters.archive:ADAPTER",
+    "journal": "trackbridge_adapters.journal:ADAPTER",
     "memory": "trackbridge_adapters.memory:ADAPTER",
     "mlflow": "trackbridge_adapters.mlflow:ADAPTER",
     "wandb": "trackbridge_adapters.wandb.service:ADAPTER",

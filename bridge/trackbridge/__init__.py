@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trackbridge.adapter import Query
     from trackbridge.compare import verify
+    from trackbridge.dual.run import Run
+    from trackbridge.dual.starting import start
+    from trackbridge.dual.values import File, Histogram, Image, Table
     from trackbridge.engine import Report, migrate
     from trackbridge.errors import BridgeError
     from trackbridge.filing import FileChoice
@@ -16,14 +19,34 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BridgeError": "trackbridge.errors",
+    "File": "trackbridge.dual.values",
     "FileChoice": "trackbridge.filing",
+    "Histogram": "trackbridge.dual.values",
+    "Image": "trackbridge.dual.values",
     "Query": "trackbridge.adapter",
     "Report": "trackbridge.engine",
+    "Run": "trackbridge.dual.run",
+    "Table": "trackbridge.dual.values",
     "migrate": "trackbridge.engine",
+    "start": "trackbridge.dual.starting",
     "verify": "trackbridge.compare",
 }
 
-__all__ = ["BridgeError", "FileChoice", "Query", "Report", "__version__", "migrate", "verify"]
+__all__ = [
+    "BridgeError",
+    "File",
+    "FileChoice",
+    "Histogram",
+    "Image",
+    "Query",
+    "Report",
+    "Run",
+    "Table",
+    "__version__",
+    "migrate",
+    "start",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

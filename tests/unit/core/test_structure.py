@@ -21,6 +21,7 @@ FOR_ADAPTERS = {
     "adapter",
     "columns",
     "digest",
+    "dual",
     "errors",
     "fit",
     "fit_paths",
@@ -210,7 +211,10 @@ def test_nothing_is_left_undone_in_the_code() -> None:
 
 
 def test_errors_are_not_caught_wholesale() -> None:
-    """What is caught so is raised again, or handed over to who waits for the thread."""
+    """What is caught so is raised again, or handed over to who waits for the thread.
+
+    But for logging, which counts what fails: nothing may be raised into a training.
+    """
     found = {
         path.name
         for path in ALL
@@ -219,4 +223,4 @@ def test_errors_are_not_caught_wholesale() -> None:
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
         and not isinstance(node.body[-1], ast.Raise)
     }
-    assert found <= {"prefetch.py", "rest_log.py"}
+    assert found <= {"prefetch.py", "rest_log.py", "run.py"}

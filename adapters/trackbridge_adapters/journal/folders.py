@@ -1,0 +1,168 @@
+"""Runs' folders: which there are, and what is in their files so far."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from trackbridge.adapter import RunKey, RunRef
+from trackbridge.dual import frames
+from trackbridge.dual.frames import Window
+from trackbridge.dual.journal import SUFFIX
+from trackbridge.errors import ConfigError, UnsupportedError
+
+KIND = "trackbridge"
+"""Of keys of runs that were born in a journal."""
+Record = dict[str, Any]
+
+
+def run_folders(location: Path) -> list[Path]:
+    """Folders that have journal files: the location itself, or those in it."""
+    if next(location.glob(f"*{SUFFIX}"), None):
+        return [location]
+    return sorted({path.parent for path in location.glob(f"*/*{SUFFIX}")})
+
+
+@dataclass
+class File:
+    """One file of a process, as far as it was read: it is looked at from there on only."""
+
+    path: Path
+    stop: int = 0
+    """Where the last frame ends that was seen to be whole."""
+    size: int = 0
+    records: list[Record] = field(default_factory=list)
+    """Everything but points and series."""
+    points: int = 0
+    rows: tuple[int, int] | None = None
+    """First and last row."""
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def session(self) -> str:
+        """What the files of one process have in common."""
+        return self.path.name.partition(".")[0]
+
+    def look(self) -> None:
+        """Read what came since."""
+        self.size = self.path.stat().st_size
+        if self.size == self.stop:
+            return
+        with opened(self.path) as data:
+            for window in frames.scan(data, self.stop):
+                self._note(data, window)
+                self.stop = window.stop
+
+    def _note(self, data: bytes | mmap.mmap, window: Window) -> None:
+        self.gaps += window.gaps
+        self.points += sum(values * len(starts) for values, starts in window.points.items())
+        rows = [
+            frames.call_of(data, start)[0]
+            for starts in window.points.values()
+            for start in (starts[0], starts[-1])
+        ]
+        for record in window.records:
+            if record["t"] == "series":
+                self.points += len(record["items"])
+                rows.append(record["row"])
+            else:
+                self.records.append(record)
+        rows = [row for row in rows if row != frames.NONE]
+        if rows:
+            known = self.rows or (rows[0], rows[0])
+            self.rows = min(*rows, known[0]), max(*rows, known[1])
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[bytes | mmap.mmap]:
+    """The bytes of a file that may be growing."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+class Folder:
+    """A run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: list[File] = []
+
+    def look(self) -> None:
+        """Read what came since: new files too, which sort in the order of their beginning."""
+        known = {file.path: file for file in self.files}
+        self.files = [known.get(p) or File(p) for p in sorted(self.path.glob(f"*{SUFFIX}"))]
+        for file in self.files:
+            file.look()
+            version = file.records[0].get("version", 0) if file.records else 0
+            if version > frames.VERSION:
+                raise UnsupportedError(
+                    f"{file.path}: written by a newer Trackbridge; install that one"
+                )
+
+    @property
+    def header(self) -> Record | None:
+        """What a process said when it began to write; none where no file has a whole record."""
+        begun = (file.records[0] for file in self.files if file.records)
+        return next((record for record in begun if record["t"] == "begin"), None)
+
+    @property
+    def ref(self) -> RunRef | None:
+        return RunRef(*self.header["run"]) if self.header else None
+
+    @property
+    def key(self) -> RunKey:
+        """Where the run was born: in another store that it was mirrored from, else here."""
+        header = self.header or {}
+        if header.get("key"):
+            return RunKey(*header["key"])
+        return RunKey(KIND, "", *header["run"])
+
+    @property
+    def fingerprint(self) -> str:
+        state = "\n".join(f"{file.path.name} {file.stop}" for file in self.files)
+        return hashlib.sha256(state.encode()).hexdigest()
+
+    @property
+    def sessions(self) -> list[list[File]]:
+        """The files of each process, in order."""
+        found: dict[str, list[File]] = {}
+        for file in self.files:
+            found.setdefault(file.session, []).append(file)
+        return list(found.values())
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether processes have given the same numbers to their calls, as after a fork."""
+        spans = []
+        for files in self.sessions:
+            rows = [file.rows for file in files if file.rows]
+            if rows:
+                spans.append((min(row[0] for row in rows), max(row[1] for row in rows)))
+        spans.sort()
+        return any(after[0] <= before[1] for before, after in pairwise(spans))
+
+    def records(self) -> list[Record]:
+        """Everything but points and series, in the order of time."""
+        every = [record for file in self.files for record in file.records if "at" in record]
+        return sorted(every, key=lambda record: record["at"])
+
+
+@contextmanager
+def native_errors(address: str) -> Iterator[None]:
+    """Errors of the file system, as what they mean for a store that is read."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{address}: cannot be read: {error.filename}: {error.strerror}"
+        ) from error

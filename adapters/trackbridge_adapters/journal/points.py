@@ -1,0 +1,133 @@
+"""Decodes windows of frames into columns: rows of `metrics` and of `series`."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trackbridge.adapter import Batch, RunRef
+from trackbridge.columns import batches, sliced
+from trackbridge.dual import frames
+from trackbridge.dual.frames import NONE, SYSTEM, Window
+from trackbridge.schema import CODE, TABLES, TIME
+
+Ints = npt.NDArray[np.int64]
+Rows = Callable[[Ints], Ints]
+"""Rows of a process -> rows of the run."""
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def same(rows: Ints) -> Ints:
+    """For runs whose processes have numbered their calls one after the other."""
+    return rows
+
+
+class Decoder:
+    """Decodes the windows of one file, in order: lists of keys are known from those before."""
+
+    def __init__(self, ref: RunRef, rows: Rows = same) -> None:
+        self._ref, self._rows = ref, rows
+        self._codes: dict[str, int] = {}
+        self._keys: dict[int, list[int]] = {}
+        """Number of a list of keys -> the code of each of its keys."""
+
+    def learn(self, records: Iterable[dict[str, Any]]) -> None:
+        """Note lists of keys."""
+        for record in records:
+            if record["t"] == "keys":
+                codes = [self._codes.setdefault(key, len(self._codes)) for key in record["keys"]]
+                self._keys[record["id"]] = codes
+
+    def batches(self, data: bytes | mmap.mmap, window: Window) -> Iterator[Batch]:
+        self.learn(window.records)
+        whole = np.frombuffer(data, np.uint8)
+        for values, starts in window.points.items():
+            if values:
+                found = self._frames(whole, values, starts)
+                yield from sliced("metrics", self._metrics(found, values))
+        del whole  # else the file could not be closed
+        series = [record for record in window.records if record["t"] == "series"]
+        yield from self._series(series)
+
+    def calls(self, data: bytes | mmap.mmap, window: Window) -> tuple[Ints, Ints]:
+        """Row and time of each call in a window."""
+        whole = np.frombuffer(data, np.uint8)
+        parts = [self._frames(whole, *item) for item in window.points.items()]
+        del whole
+        series = [record for record in window.records if record["t"] == "series"]
+        rows = [*(part["row"] for part in parts), [record["row"] for record in series]]
+        times = [*(part["time"] for part in parts), [record["at"] for record in series]]
+        joined = (
+            np.concatenate([np.asarray(part, np.int64) for part in each]) for each in (rows, times)
+        )
+        return next(joined), next(joined)
+
+    def _frames(self, whole: Any, values: int, starts: list[int]) -> Any:
+        """Frames of one length as an array of records, wherever they lie in the file."""
+        size = frames.size(values)
+        at = np.array(starts, np.int64)
+        if len(starts) == 1 or (np.diff(at) == size).all():
+            raw = whole[at[0] : at[0] + size * len(starts)].copy()
+        else:
+            raw = whole[at[:, None] + np.arange(size)].reshape(-1)
+        return raw.view(np.dtype(frames.dtype(values)))
+
+    def _metrics(self, found: Any, values: int) -> pa.RecordBatch:
+        numbers = found["keys"]
+        lists = np.zeros((int(numbers.max()) + 1, values), np.int32)
+        for number in np.unique(numbers).tolist():
+            lists[number] = self._keys[number]
+        count = len(found) * values
+        rows = found["row"]
+        known = rows != NONE
+        rows = np.where(known, self._rows(rows), NONE)
+        places = (_repeated(column, values) for column in (found["step"], found["time"], rows))
+        step, time, row = places
+        columns = [
+            *(_constant(text, count) for text in self._ref),
+            pa.DictionaryArray.from_arrays(
+                pa.array(lists[numbers].reshape(-1)), pa.array(list(self._codes), pa.string())
+            ).cast(CODE),
+            *(step, time.cast(TIME), row),
+            pa.array(found["values"].reshape(-1)),
+            pa.array(np.repeat((found["flags"] & SYSTEM) != 0, values)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"])
+
+    def _series(self, records: list[dict[str, Any]]) -> Iterator[Batch]:
+        rows = self._rows(np.array([record["row"] for record in records], np.int64)).tolist()
+        yield from batches(
+            "series",
+            (
+                {**self._ref._asdict(), "key": key, "kind": kind, "value": value, "path": path}
+                | {"step": _known(record["step"]), "row": _known(row), "time": when(record["at"])}
+                for record, row in zip(records, rows)
+                for key, kind, value, path in record["items"]
+            ),
+        )
+
+
+def when(at: int | None) -> datetime | None:
+    """A time in microseconds, if it is one."""
+    return None if at is None or at == NONE else EPOCH + timedelta(microseconds=at)
+
+
+def _known(value: int) -> int | None:
+    return None if value == NONE else value
+
+
+def _repeated(column: Ints, values: int) -> pa.Array:
+    """A column of calls for each of their values; null where nothing is known."""
+    spread = np.repeat(column, values)
+    return pa.array(spread, mask=spread == NONE)
+
+
+def _constant(text: str, count: int) -> pa.Array:
+    indices = pa.array(np.zeros(count, np.int32))
+    return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string())).cast(CODE)

@@ -1,0 +1,150 @@
+"""The framing of journal files: records to bytes and back.
+
+A file is a sequence of frames: marker, length and CRC-32 of the payload (little-endian), payload.
+A payload is either JSON (it begins with `{`) or points (it begins with `P`): which list of keys
+they belong to, their row, step and time, and a double for each key. Points of one list of keys
+have one length, so many of them are read as an array. A frame is written by one system call, so
+only a full disk or a machine that fails leaves half of one; reading goes on at the next whole one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from mmap import mmap
+from struct import Struct
+from typing import Any
+from zlib import crc32
+
+VERSION = 1
+"""Of the framing and of what records say; a reader refuses what is newer."""
+NONE = -(2**63)
+"""Stands for a row, step or time that there is not."""
+SYSTEM = 1
+"""Flag of points that were measured, and not logged by the run."""
+
+WINDOW = 1 << 16
+_MARK = b"\x9ctb\n"
+_HEAD = Struct("<4sII")
+_FIELDS = "<cBHIqqq"
+_BRACE, _POINTS = ord("{"), ord("P")
+_CALL = Struct("<qq")
+_LONGEST = 1 << 30
+"""No payload has more bytes."""
+
+
+@lru_cache(maxsize=1 << 12)
+def packer(count: int) -> Callable[..., bytes]:
+    """Packs the payload of points with that many values.
+
+    It takes b"P", flags, 0, number of the list of keys, row, step, time (us), and the values.
+    """
+    return Struct(f"{_FIELDS}{count}d").pack
+
+
+_BARE = Struct(_FIELDS).size
+
+
+def frame(payload: bytes, _pack: Callable[..., bytes] = _HEAD.pack) -> bytes:
+    """A payload as it stands in a file."""
+    return _pack(_MARK, len(payload), crc32(payload)) + payload
+
+
+def record(content: dict[str, Any]) -> bytes:
+    """A frame of JSON, in which NaN and infinities stand bare; all of it ASCII."""
+    return frame(json.dumps(content, separators=(",", ":")).encode())
+
+
+@dataclass
+class Window:
+    """Frames of a file that follow each other."""
+
+    start: int
+    stop: int
+    points: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """How many values points have -> where frames of such points begin."""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """Bytes that are no frame, before one that is whole: from, to."""
+
+
+def scan(data: bytes | mmap, start: int = 0, most: int = WINDOW) -> Iterator[Window]:
+    """What is in a file from the beginning of a frame to the end of the last one that is whole.
+
+    A window has about `most` values. Points may have the list of keys of a record that comes
+    before them in the same file, in their window or an earlier one.
+    """
+    window, at, count = Window(start, start), start, 0
+    while True:
+        stop = _stop(data, at)
+        if stop is None:
+            found = _next(data, at)
+            if found is None:
+                break
+            window.gaps.append((at, found))
+            at = found
+            continue
+        begin = at + _HEAD.size
+        if data[begin] == _BRACE:
+            window.records.append(json.loads(data[begin:stop]))
+            count += 1
+        else:
+            values = (stop - begin - _BARE) >> 3
+            window.points[values].append(at)
+            count += values
+        window.stop = at = stop
+        if count >= most:
+            yield window
+            window, count = Window(at, at), 0
+    if window.stop > window.start:
+        yield window
+
+
+def dtype(values: int) -> list[Any]:
+    """Of a frame of points, for numpy."""
+    return [
+        *(("head", "V12"), ("kind", "u1"), ("flags", "u1"), ("zero", "<u2"), ("keys", "<u4")),
+        *(("row", "<i8"), ("step", "<i8"), ("time", "<i8"), ("values", "<f8", (values,))),
+    ]
+
+
+def size(values: int) -> int:
+    """Bytes of a frame of points."""
+    return _HEAD.size + _BARE + 8 * values
+
+
+def call_of(data: bytes | mmap, start: int) -> tuple[int, int]:
+    """Row and step of a frame of points."""
+    row, step = _CALL.unpack_from(data, start + _HEAD.size + 8)
+    return row, step
+
+
+def _stop(data: bytes | mmap, at: int) -> int | None:
+    """Where the frame that begins here ends; None where there is no whole one."""
+    begin = at + _HEAD.size
+    if begin >= len(data):
+        return None
+    mark, length, crc = _HEAD.unpack_from(data, at)
+    stop: int = begin + length
+    if mark != _MARK or not 0 < length <= _LONGEST or stop > len(data):
+        return None
+    payload = data[begin:stop]
+    return stop if crc32(payload) == crc and _sound(payload) else None
+
+
+def _sound(payload: bytes) -> bool:
+    """Whether it is of a kind that is known, and of a length that its kind has."""
+    if payload[0] == _BRACE:
+        return True
+    return payload[0] == _POINTS and len(payload) >= _BARE and not (len(payload) - _BARE) % 8
+
+
+def _next(data: bytes | mmap, at: int) -> int | None:
+    """Where the next whole frame begins."""
+    while (at := data.find(_MARK, at + 1)) >= 0:
+        if _stop(data, at) is not None:
+            return at
+    return None

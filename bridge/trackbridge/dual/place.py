@@ -1,0 +1,112 @@
+"""Where journals lie, and how a run's folder is laid out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from trackbridge.dual.frames import call_of, scan
+from trackbridge.dual.journal import SUFFIX
+from trackbridge.dual.values import Kept
+
+DIR = "TRACKBRIDGE_DIR"
+DEFAULT = "trackbridge"
+FILES = "files"
+"""Folder of a run's files, each called after the SHA-256 of its content."""
+DELIVERY = "delivery"
+"""Folder of a run that says how far each back end is."""
+_UNSAFE = re.compile(r"[^\w.-]")
+_BLOCK = 1 << 20
+_HEADER = 1 << 16
+"""No header is longer."""
+
+
+def root() -> Path:
+    """The folder of all journals: `TRACKBRIDGE_DIR`, or `trackbridge` in the working directory."""
+    return Path(os.environ.get(DIR) or DEFAULT).absolute()
+
+
+def make_root(folder: Path) -> None:
+    """Make the folder of journals; version control leaves it alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / ".gitignore"
+    if not mark.exists():
+        mark.write_text("*\n")
+
+
+def new_id() -> str:
+    """An id of a run as W&B makes them: eight characters of 36."""
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return "".join(secrets.choice(digits) for _ in range(8))
+
+
+def folder_of(root: Path, run_id: str) -> Path:
+    """The folder of a new run; its name is for people, what counts stands in its files."""
+    stamp = time.strftime("%Y%m%d_%H%M%S")
+    return root / f"run-{stamp}-{safe(run_id)}"
+
+
+def safe(name: str) -> str:
+    """A name as part of a file's."""
+    return _UNSAFE.sub("_", name)[:64]
+
+
+def content(folder: Path, sha256: str) -> Path:
+    """Where the bytes of a file of a run lie."""
+    return folder / FILES / sha256[:2] / sha256
+
+
+def keep(folder: Path, path: str, source: bytes | Path) -> Kept:
+    """Copy bytes or a file into a run's folder; there it has its name once it is whole."""
+    aside = folder / FILES / f".{secrets.token_hex(8)}"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    state, size = hashlib.sha256(), 0
+    try:
+        opened = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with opened as data, aside.open("wb") as out:
+            while block := data.read(_BLOCK):
+                state.update(block)
+                size += out.write(block)
+        place = content(folder, state.hexdigest())
+        place.parent.mkdir(exist_ok=True)
+        aside.replace(place)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return Kept(path, size, state.hexdigest())
+
+
+def find(root: Path, project: str, run_id: str) -> Path | None:
+    """The folder of a run that has been begun."""
+    for folder in sorted(root.glob(f"run-*-{safe(run_id)}")):
+        for path in sorted(folder.glob(f"*{SUFFIX}"))[:1]:
+            if header(path).get("run") == [project, run_id]:
+                return folder
+    return None
+
+
+def header(path: Path) -> dict[str, Any]:
+    """What the first record of a journal file says; nothing where that is not whole."""
+    with path.open("rb") as file:
+        window = next(scan(file.read(_HEADER), most=1), None)
+    return window.records[0] if window and window.records else {}
+
+
+def next_call(folder: Path) -> tuple[int, int]:
+    """Row and step of the call that comes after all that are in the journal of a run."""
+    row, step = -1, -1
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        data = path.read_bytes()
+        for window in scan(data):
+            calls = [call_of(data, starts[-1]) for starts in window.points.values()]
+            series = (record for record in window.records if record["t"] == "series")
+            calls += ((record["row"], record["step"]) for record in series)
+            row = max([row, *(call[0] for call in calls)])
+            step = max([step, *(call[1] for call in calls)])
+    return row + 1, step + 1

@@ -1,0 +1,87 @@
+"""Has a forwarder run: a process of its own, which outlives the one that starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+STORES = "TRACKBRIDGE_STORES"
+"""In the environment of a forwarder: addresses with their secrets, which no file has."""
+DISABLED = "TRACKBRIDGE_DISABLED"
+"""Switches all logging off where it is set, in a forwarder too."""
+LOG = "forwarder.log"
+_CREDENTIAL = re.compile(r"KEY|TOKEN|SECRET|PASS|CRED|USER|PROFILE|UR[IL]$|ENTITY|PROXY|CERT")
+
+
+def key(root: Path, stores: Sequence[str]) -> str:
+    """What tells forwarders apart: the folder of journals, and with whose rights it delivers."""
+    rights = sorted((name, text) for name, text in os.environ.items() if _CREDENTIAL.search(name))
+    told = json.dumps([str(root), sys.executable, sorted(set(stores)), rights])
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def is_disabled() -> bool:
+    """Whether a person has switched logging off."""
+    return os.environ.get(DISABLED, "") not in ("", "0")
+
+
+def lock_path(name: str) -> Path:
+    """The file that a forwarder holds locked while it runs, on a disk of this machine."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    return Path(tempfile.gettempdir()) / f"trackbridge-{user}" / f"{name}.lock"
+
+
+def forwarder(root: Path, stores: Sequence[str]) -> None:
+    """Start a forwarder for the folder of journals, unless one runs; nothing is waited for."""
+    name = key(root, stores)
+    if not is_running(name):
+        start(root, name, stores)
+
+
+def is_running(name: str) -> bool:
+    """Whether a forwarder of that name holds its lock."""
+    path = lock_path(name)
+    if not path.exists():
+        return False
+    with path.open("rb+") as file:
+        return not try_lock(file.fileno())
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file for this process; false where another one holds it."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def start(root: Path, name: str, stores: Sequence[str]) -> None:
+    """Start a forwarder; it is no child of ours, so nobody who waits for children meets it."""
+    command = [sys.executable, "-m", "trackbridge.dual.forwarder", str(root), name]
+    told = {STORES: json.dumps(list(stores)), DISABLED: "1"}
+    with (root / LOG).open("ab") as log:
+        options: dict[str, Any] = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL}
+        options["env"] = {**os.environ, **told}
+        if sys.platform == "win32":
+            flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+            subprocess.Popen(command, creationflags=flags, **options)
+            return
+        shell = ["/bin/sh", "-c", '"$@" &', "sh", *command]
+        subprocess.run(shell, start_new_session=True, check=False, **options)
