@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trackbridge.adapter import Query
     from trackbridge.compare import verify
+    from trackbridge.dual.mirroring import mirror
     from trackbridge.dual.run import Run
     from trackbridge.dual.starting import start
     from trackbridge.dual.values import File, Histogram, Image, Table
@@ -28,6 +29,7 @@ _HOMES = {
     "Run": "trackbridge.dual.run",
     "Table": "trackbridge.dual.values",
     "migrate": "trackbridge.engine",
+    "mirror": "trackbridge.dual.mirroring",
     "start": "trackbridge.dual.starting",
     "verify": "trackbridge.compare",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "Table",
     "__version__",
     "migrate",
+    "mirror",
     "start",
     "verify",
 ]

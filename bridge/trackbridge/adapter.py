@@ -25,6 +25,7 @@ from trackbridge.errors import IntegrityError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from trackbridge.dual.mirroring import Mirror
     from trackbridge.losses import Loss
 
 Row = dict[str, Any]
@@ -510,6 +511,20 @@ class Extending(Writer, Protocol):
         Such a run is in the list with its key, as one that is running, and has no sidecar. `open`
         writes it whole in the end: it goes on with what is there where that is part of the run.
         Raises `IntegrityError` if a run is there that has another key.
+        """
+        ...
+
+
+@runtime_checkable
+class Mirroring(Protocol):
+    """An adapter whose tracker has a library that can be mirrored (`trackbridge.mirror`)."""
+
+    def mirror(self, mirror: Mirror) -> None:
+        """Have what a program logs with the library written into journals too, from now on.
+
+        What the library does, returns and raises stays as it is, whatever fails here; threads,
+        forks and several runs at once are looked after. The library is imported, if it is not yet,
+        only when the program does. A second call changes nothing.
         """
         ...
 

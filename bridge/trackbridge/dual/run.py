@@ -68,14 +68,14 @@ class Run:
     ) -> None:
         """`row` and `step` are those of the next call."""
         self.project, self.id = project, run_id
-        self.config = Recorded(lambda change: self._record("config", **change))
-        self.summary = Recorded(lambda change: self._record("summary", **change))
+        self.config = Recorded(lambda change: self.tell("config", **change))
+        self.summary = Recorded(lambda change: self.tell("summary", **change))
         self.costs = Costs()
         self._journal = journal
         self._row, self._step = row, step
         self._used: Iterable[str] = _NOTHING
         """Keys of the row that is still open."""
-        self._late = Late(self._put)
+        self._late = Late(self.write)
         self._warned: set[str] = set()
         self._pid = os.getpid()
         atexit.register(self._at_exit)
@@ -136,7 +136,7 @@ class Run:
         minimize or maximize.
         """
         row = {"key": name, "glob": "*" in name, "x_axis": step_metric, "summary": summary}
-        self._record("put", table="metric_defs", rows=[{**row, "goal": goal, "hidden": hidden}])
+        self.tell("put", table="metric_defs", rows=[{**row, "goal": goal, "hidden": hidden}])
 
     @_kept
     def log_image(
@@ -175,7 +175,7 @@ class Run:
             "aliases": sorted(aliases),
         }
         row |= {"metadata": values.plain(metadata or {}), "description": description}
-        self._record("artifact", row=row, files=[each._asdict() for each in kept])
+        self.tell("artifact", row=row, files=[each._asdict() for each in kept])
 
     @_kept
     def save(self, path: str | Path, name: str | None = None) -> None:
@@ -190,7 +190,7 @@ class Run:
         at = now()
         definition = {"title": title, "text": text, "level": level}
         row = {"title": title, "level": level, "time": at, "definition": values.dumps(definition)}
-        self._record("put", table="alerts", rows=[row])
+        self.tell("put", table="alerts", rows=[row])
 
     @_kept
     def set_tags(self, tags: Iterable[str] | Mapping[str, Any]) -> None:
@@ -200,17 +200,17 @@ class Run:
             {"key": str(key), "value": None if value is None else str(value)}
             for key, value in given
         ]
-        self._record("put", table="tags", rows=rows)
+        self.tell("put", table="tags", rows=rows)
 
     @_kept
     def set(self, **fields: Any) -> None:
         """Set fields of the run itself: name, notes, group, job_type and others of `runs`."""
-        self._record("set", row=fields)
+        self.tell("set", row=fields)
 
     def keep(self, path: str, content: bytes | Path) -> Kept:
         """Keep a file of the run under a name that has forward slashes; raises `OSError`."""
         kept = self._keep(path, content)
-        self._record("file", file=kept._asdict())
+        self.tell("file", file=kept._asdict())
         return kept
 
     def finish(self, status: str | None = None, *, exit_code: int | None = None) -> None:
@@ -272,10 +272,13 @@ class Run:
         late = {key: value for key, value in found.items() if values.is_late(value)}
         if late:
             self._late.add(late, row, step, at)
-        self._put({key: value for key, value in found.items() if key not in late}, row, step, at)
+        self.write({key: value for key, value in found.items() if key not in late}, row, step, at)
 
-    def _put(self, found: Mapping[str, Any], row: int, step: int, at: int) -> None:
-        """Write values by their names; one that cannot be kept costs the others nothing."""
+    def write(self, found: Mapping[str, Any], row: int, step: int, at: int) -> None:
+        """Write values by their names as they are, with row, step and time (`frames.NONE`: none).
+
+        One that cannot be kept costs the others nothing.
+        """
         journal = self._journal
         if journal is None:
             return
@@ -300,7 +303,8 @@ class Run:
             raise OSError("the run has ended")
         return place.keep(self._journal.folder, path, content)
 
-    def _record(self, kind: str, **content: Any) -> None:
+    def tell(self, kind: str, **content: Any) -> None:
+        """Write a record of a kind that the journal's reader knows."""
         if self._journal is not None:
             self._journal.record({"t": kind, "at": now(), **content})
 

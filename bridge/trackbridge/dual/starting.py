@@ -6,7 +6,9 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -39,34 +41,60 @@ def start(
     """Begin a run that is logged to a local journal, and from there to the stores `to`.
 
     Of the processes of a distributed training the first alone logs, or `all`: then each has a run
-    of its own, in one group. With `resume`, a run of that `run_id` goes on after its last step.
-    Nothing that fails here stops the training; `TRACKBRIDGE_DISABLED=1` switches everything off.
+    of its own, in one group. With `resume`, a run of that `run_id` goes on after its last step; so
+    it does without, but with a warning. Nothing that fails here stops the training, and
+    `TRACKBRIDGE_DISABLED=1` switches everything off.
     """
-    rank = _rank()
+    rank = rank_of_process()
     run_id = run_id or (place.new_id() if rank is None or ranks == "first" else _common_id())
     if spawn.is_disabled() or (rank and ranks == "first"):
         return Run(None, project, run_id)
     if rank is not None and ranks == "all":
         group, run_id = group or run_id, f"{run_id}-{rank}"
-    root = place.root() if folder is None else Path(folder).absolute()
-    place.make_root(root)
-    stores = [to] if isinstance(to, str) else list(to)
-    found = place.find(root, project, run_id)
-    header = {"run": [project, run_id], "host": socket.gethostname(), "by": spawn.key(root, stores)}
-    header["to"] = [without_secrets(store) for store in stores]
-    journal = Journal(found or place.folder_of(root, run_id), header)
-    row, step = place.next_call(found) if found else (0, 0)
-    run = Run(journal, project, run_id, row=row, step=step)
-    run.set(**_fields(name, group, job_type, notes, resumed=found is not None))
+    given = {"name": name, "group": group, "job_type": job_type, "notes": notes}
+    fields = {**process_fields(), **{key: text for key, text in given.items() if text is not None}}
+    run, is_new = begin(project, run_id, to, folder)
+    if not (is_new or resume):
+        warnings.warn(f"trackbridge: the run {run_id} is there already, and goes on", stacklevel=2)
+    run.set(**fields, **({"started": now()} if is_new else {}))
     run.config.update(config or {})
     if tags:
         run.set_tags(tags)
-    if stores:
-        spawn.forwarder(root, stores)
     return run
 
 
-def _rank() -> int | None:
+def begin(
+    project: str,
+    run_id: str,
+    to: str | Iterable[str],
+    folder: str | Path | None = None,
+    *,
+    key: Sequence[str] | None = None,
+) -> tuple[Run, bool]:
+    """A run with its journal, and whether it is new; nothing is said of the run itself yet.
+
+    `key` are the parts of the `RunKey` that it was born with in another store, which is mirrored.
+    """
+    root = place.root() if folder is None else Path(folder).absolute()
+    stores = [to] if isinstance(to, str) else list(to)
+    found, row, step = None, 0, 0
+    with suppress(OSError):  # what cannot be written is counted by the journal
+        place.make_root(root)
+        found = place.find(root, project, run_id)
+        row, step = place.next_call(found) if found else (0, 0)
+    header = {"run": [project, run_id], "host": socket.gethostname(), "by": spawn.key(root, stores)}
+    header["to"] = [without_secrets(store) for store in stores]
+    if key is not None:
+        header["key"] = list(key)
+    journal = Journal(found or place.folder_of(root, run_id), header)
+    run = Run(journal, project, run_id, row=row, step=step)
+    if stores:
+        with suppress(OSError):
+            spawn.forwarder(root, stores)
+    return run, found is None
+
+
+def rank_of_process() -> int | None:
     """Which process of a group this is, if it is one of a group."""
     told = (os.environ.get(name, "") for name in RANKS)
     return next((int(rank) for rank in told if rank.isdigit()), None)
@@ -78,15 +106,13 @@ def _common_id() -> str:
     return place.safe(next((text for text in told if text and text != "none"), place.new_id()))
 
 
-def _fields(
-    name: str | None, group: str | None, job_type: str | None, notes: str | None, *, resumed: bool
-) -> dict[str, Any]:
-    """The row of the run, as far as it is known when it begins."""
-    given = {"name": name, "group": group, "job_type": job_type, "notes": notes}
-    fields: dict[str, Any] = {key: text for key, text in given.items() if text is not None}
-    if not resumed:
-        fields["started"] = now()
+def process_fields() -> dict[str, Any]:
+    """What is known of a run by its process: columns of `runs`."""
+    try:
+        user: str | None = getuser()
+    except (OSError, KeyError):  # no such user is known, as in many a container
+        user = None
     remote, commit = repository(Path.cwd())
     told = {"git_remote": remote, "git_commit": commit, "program": sys.argv[0] or None}
-    told |= {"user": getuser(), "host": socket.gethostname(), "python": platform.python_version()}
-    return fields | {"status": "running"} | told
+    told |= {"user": user, "host": socket.gethostname(), "python": platform.python_version()}
+    return {"status": "running", **told}

@@ -1,0 +1,49 @@
+"""Mirrors a tracker's own library: what a program logs with it goes into journals too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from trackbridge.adapter import Mirroring
+from trackbridge.dual import spawn
+from trackbridge.dual.run import Run
+from trackbridge.dual.starting import begin, rank_of_process
+from trackbridge.errors import ConfigError
+
+
+class Mirror:
+    """Begins the journals of mirrored runs, for the adapter that has its library in hand."""
+
+    def __init__(self, to: str | Iterable[str], folder: str | Path | None) -> None:
+        self._to, self._folder = ([to] if isinstance(to, str) else list(to)), folder
+
+    def begin(self, project: str, run_id: str, key: Sequence[str]) -> Run:
+        """The journal of a run, which goes on if it is there; `key` is the run's own `RunKey`.
+
+        Nothing is said of the run yet: its fields are the library's to know.
+        """
+        return begin(project, run_id, self._to, self._folder, key=key)[0]
+
+
+def mirror(
+    library: str,
+    to: str | Iterable[str] = (),
+    *,
+    ranks: str = "first",
+    folder: str | Path | None = None,
+) -> None:
+    """Have everything that is logged with a tracker's library go to the stores `to` as well.
+
+    `library` is the name of its adapter. What the library does and returns stays as it is.
+    Called before or after the library is imported, and before its first run. Of the processes of
+    a distributed training the first alone is mirrored, or `all`.
+    """
+    from trackbridge.registry import load
+
+    if spawn.is_disabled() or (rank_of_process() and ranks == "first"):
+        return
+    adapter = load(library)
+    if not isinstance(adapter, Mirroring):
+        raise ConfigError(f"{library}: this library cannot be mirrored")
+    adapter.mirror(Mirror(to, folder))
