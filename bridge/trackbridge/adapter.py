@@ -370,12 +370,15 @@ class Reader(Protocol):
 class Growing(Reader, Protocol):
     """A reader of a store in which runs grow while they go on, and that tells what came since."""
 
-    def read_added(self, ref: RunRef, position: str) -> tuple[list[Batch], str]:
+    def read_added(
+        self, ref: RunRef, position: str, *, whole_rows: bool = False
+    ) -> tuple[list[Batch], str]:
         """What was added to a run since a position, and the position after it; '' is the beginning.
 
         Rows of `metrics` and `series` are those that were added, a part of them at a time where
-        there are many; their `row` counts from the run's first one on. Of other tables that have
-        changed, all rows are given. A position means the same in any process.
+        there are many; their `row` counts from the run's first one on. With `whole_rows`, a row to
+        which more may come waits until it is whole. Of other tables that have changed, all rows
+        are given. A position means the same in any process.
         """
         ...
 

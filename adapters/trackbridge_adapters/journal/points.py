@@ -68,6 +68,27 @@ class Decoder:
         )
         return next(joined), next(joined)
 
+    def open_row(self, data: bytes | mmap.mmap, window: Window) -> int | None:
+        """Where the last row begins that is logged in a window, if more may come to it."""
+        whole = np.frombuffer(data, np.uint8)
+        places: list[tuple[int, int, bool]] = []
+        for values, starts in window.points.items():
+            found = self._frames(whole, values, starts)
+            own = found["flags"] & SYSTEM == 0
+            last = found["row"] == found["row"][own].max(initial=NONE)
+            closed = (found["flags"] & frames.CLOSED != 0)[last].any()
+            if (those := np.flatnonzero(last & own)).size:
+                first = int(those[0])
+                places.append((int(found["row"][first]), starts[first], bool(closed)))
+        del whole
+        for record, at in zip(window.records, window.places):
+            if record["t"] == "series":
+                places.append((record["row"], at, bool(record.get("closed"))))
+        row = max((row for row, _, _ in places), default=NONE)
+        if row == NONE or any(closed for number, _, closed in places if number == row):
+            return None
+        return min(at for number, at, _ in places if number == row)
+
     def _frames(self, whole: Any, values: int, starts: list[int]) -> Any:
         """Frames of one length as an array of records, wherever they lie in the file."""
         size = frames.size(values)

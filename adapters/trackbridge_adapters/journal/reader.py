@@ -94,11 +94,13 @@ class Journals:
         except OSError as error:
             raise missing from error
 
-    def read_added(self, ref: RunRef, position: str) -> tuple[list[Batch], str]:
+    def read_added(
+        self, ref: RunRef, position: str, *, whole_rows: bool = False
+    ) -> tuple[list[Batch], str]:
         """See `adapter.Growing`. Of calls whose processes run at once, `row` is not given."""
         before = json.loads(position) if position else {}
         folder = self._folder(ref)
-        added = _Added(ref, folder, before)
+        added = _Added(ref, folder, before, whole_rows=whole_rows and not folder.is_mixed)
         with native_errors(self.address):
             found = [batch for file in folder.files for batch in added.of(file)]
         found += self._small(ref, folder, changed_tables(added.records))
@@ -131,8 +133,11 @@ class Journals:
 class _Added:
     """What came to a run since a position."""
 
-    def __init__(self, ref: RunRef, folder: Folder, before: dict[str, int]) -> None:
+    def __init__(
+        self, ref: RunRef, folder: Folder, before: dict[str, int], *, whole_rows: bool
+    ) -> None:
         self._ref, self._rows = ref, _no_rows if folder.is_mixed else same
+        self._whole_rows = whole_rows
         self.position = dict(before)
         self.records: list[dict[str, Any]] = []
         self._left = AT_ONCE
@@ -145,11 +150,15 @@ class _Added:
         with opened(file.path) as data:
             decoder.learn(file.records)
             for window in frames.scan(data, start):
-                yield from decoder.batches(data, window)
-                self.records += window.records
-                self.position[file.path.name] = window.stop
                 self._left -= sum(n * len(starts) for n, starts in window.points.items())
-                if self._left <= 0 or window.stop >= file.stop:
+                is_last = self._left <= 0 or window.stop >= file.stop
+                stop = window.stop
+                if is_last and self._whole_rows and (held := decoder.open_row(data, window)):
+                    stop = held
+                yield from decoder.batches(data, window.until(stop))
+                self.records += window.records
+                self.position[file.path.name] = stop
+                if is_last:
                     return
 
 

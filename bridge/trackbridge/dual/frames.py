@@ -25,6 +25,8 @@ NONE = -(2**63)
 """Stands for a row, step or time that there is not."""
 SYSTEM = 1
 """Flag of points that were measured, and not logged by the run."""
+CLOSED = 2
+"""Flag of points after which no others come to their row."""
 
 WINDOW = 1 << 16
 _MARK = b"\x9ctb\n"
@@ -67,8 +69,25 @@ class Window:
     points: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     """How many values points have -> where frames of such points begin."""
     records: list[dict[str, Any]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """Where the frame of each record begins."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """Bytes that are no frame, before one that is whole: from, to."""
+
+    def until(self, stop: int) -> Window:
+        """The frames that begin before a place."""
+        if stop >= self.stop:
+            return self
+        points = {n: [at for at in starts if at < stop] for n, starts in self.points.items()}
+        told = [(record, at) for record, at in zip(self.records, self.places) if at < stop]
+        return Window(
+            self.start,
+            stop,
+            {n: starts for n, starts in points.items() if starts},
+            [record for record, _ in told],
+            [at for _, at in told],
+            [gap for gap in self.gaps if gap[0] < stop],
+        )
 
 
 def scan(data: bytes | mmap, start: int = 0, most: int = WINDOW) -> Iterator[Window]:
@@ -90,6 +109,7 @@ def scan(data: bytes | mmap, start: int = 0, most: int = WINDOW) -> Iterator[Win
         begin = at + _HEAD.size
         if data[begin] == _BRACE:
             window.records.append(json.loads(data[begin:stop]))
+            window.places.append(at)
             count += 1
         else:
             values = (stop - begin - _BARE) >> 3

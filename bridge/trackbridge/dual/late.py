@@ -1,8 +1,9 @@
-"""Values that lie on an accelerator: copied there at once, read by a thread of their own.
+"""Calls with values on an accelerator: copied there at once, written by a thread of their own.
 
-Reading one would make the training wait for everything that the accelerator has still to do. A
-copy on the accelerator is put into its queue like any other work, so it has the value as it is now,
-and only the thread waits. Until it has read a value, that one is not in the journal.
+Reading such a value would make the training wait for everything that the accelerator has still to
+do. A copy on the accelerator is put into its queue like any other work, so it has the value as it
+is now, and only the thread waits. Until it has read it, neither that call is in the journal nor
+those after it: so they keep their order.
 """
 
 from __future__ import annotations
@@ -14,29 +15,37 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-Put = Callable[[dict[str, Any], int, int, int], None]
+from trackbridge.dual.values import is_late
+
+Call = tuple[dict[str, Any], int, int, int, bool]
+"""Values by their names, row, step and time, and whether the row ends with it."""
 
 
 class Late:
-    """Hands values over to `put`, with the row, step and time of their call, from a thread."""
+    """Hands calls over to `write`, from a thread, in order."""
 
-    def __init__(self, put: Put) -> None:
-        self._put = put
+    is_waiting = False
+    """Whether a call was not written yet; then those after it have to wait too."""
+
+    def __init__(self, write: Callable[[dict[str, Any], int, int, int, bool], None]) -> None:
+        self._write = write
         self._thread: threading.Thread | None = None
         self._begin()
 
-    def add(self, data: dict[str, Any], row: int, step: int, at: int) -> None:
+    def add(self, data: dict[str, Any], row: int, step: int, at: int, closed: bool) -> None:
         """Take values as they are now."""
-        copies = {key: value.detach().clone() for key, value in data.items()}
         if self._process != os.getpid():  # a child has no thread, and what waits is the parent's
             self._begin()
+        taken = {key: v.detach().clone() if is_late(v) else v for key, v in data.items()}
+        with self._lock:
+            self.is_waiting = True
+            self._waiting.put((taken, row, step, at, closed))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="trackbridge-late", daemon=True)
             self._thread.start()
-        self._waiting.put((copies, row, step, at))
 
     def drain(self, seconds: float) -> int:
-        """Wait until everything is handed over, but not for ever; gives how many calls are not."""
+        """Wait until everything is written, but not for ever; gives how many calls are not."""
         end = time.monotonic() + seconds
         while (left := self._waiting.unfinished_tasks) and time.monotonic() < end:
             time.sleep(0.01)
@@ -44,11 +53,14 @@ class Late:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._waiting: queue.Queue[tuple[dict[str, Any], int, int, int]] = queue.Queue()
-        self._thread = None
+        self._waiting: queue.Queue[Call] = queue.Queue()
+        self._lock = threading.Lock()
+        self._thread, self.is_waiting = None, False
 
     def _run(self) -> None:
         while True:
-            data, row, step, at = self._waiting.get()
-            self._put(data, row, step, at)
-            self._waiting.task_done()
+            call = self._waiting.get()
+            self._write(*call)
+            with self._lock:
+                self._waiting.task_done()
+                self.is_waiting = self._waiting.unfinished_tasks > 0

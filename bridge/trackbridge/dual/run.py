@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from trackbridge.dual import place, values
 from trackbridge.dual.costs import Costs
+from trackbridge.dual.frames import CLOSED
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.late import Late
 from trackbridge.dual.recorded import Recorded
@@ -111,10 +112,12 @@ class Run:
             kinds = set(map(type, found))
             with journal.lock:
                 row, place_at = self._place(keys, step, commit)
-                if kinds == _FLOATS or (kinds and kinds <= _NUMBERS and _are_exact(found)):
-                    journal.points(keys, found, row, place_at, at)
+                simple = kinds == _FLOATS or (kinds and kinds <= _NUMBERS and _are_exact(found))
+                if simple and not self._late.is_waiting:
+                    flags = CLOSED if self._row > row else 0
+                    journal.points(keys, found, row, place_at, at, flags)
                 else:
-                    self._log_leaves(data, row, place_at, at)
+                    self._log_leaves(data, row, place_at, at, closed=self._row > row)
         except Exception as error:
             self._lose("log", error)
         if begun:
@@ -267,17 +270,22 @@ class Run:
         if self._used:
             self._row, self._used = self._row + 1, _NOTHING
 
-    def _log_leaves(self, data: Mapping[str, Any], row: int, step: int, at: int) -> None:
+    def _log_leaves(
+        self, data: Mapping[str, Any], row: int, step: int, at: int, *, closed: bool
+    ) -> None:
         found = dict(values.leaves(data))
-        late = {key: value for key, value in found.items() if values.is_late(value)}
-        if late:
-            self._late.add(late, row, step, at)
-        self.write({key: value for key, value in found.items() if key not in late}, row, step, at)
+        if self._late.is_waiting or any(map(values.is_late, found.values())):
+            self._late.add(found, row, step, at, closed)
+        else:
+            self.write(found, row, step, at, closed)
 
-    def write(self, found: Mapping[str, Any], row: int, step: int, at: int) -> None:
+    def write(
+        self, found: Mapping[str, Any], row: int, step: int, at: int, closed: bool = False
+    ) -> None:
         """Write values by their names as they are, with row, step and time (`frames.NONE`: none).
 
-        One that cannot be kept costs the others nothing.
+        One that cannot be kept costs the others nothing. After a `closed` one, no others come to
+        the row.
         """
         journal = self._journal
         if journal is None:
@@ -294,9 +302,11 @@ class Run:
             except Exception as error:
                 self._lose(f"log of {key!r}", error)
         if numbers:
-            journal.points(tuple(numbers), tuple(numbers.values()), row, step, at)
+            flags = CLOSED if closed and not items else 0
+            journal.points(tuple(numbers), tuple(numbers.values()), row, step, at, flags)
         if items:
-            journal.record({"t": "series", "row": row, "step": step, "at": at, "items": items})
+            place_at = {"row": row, "step": step, "at": at, "closed": closed}
+            journal.record({"t": "series", **place_at, "items": items})
 
     def _keep(self, path: str, content: bytes | Path) -> Kept:
         if self._journal is None:

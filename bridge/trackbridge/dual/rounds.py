@@ -1,0 +1,168 @@
+"""One round of one run: what was logged since the last one is added to what a store shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trackbridge.adapter import Batch, Extending, FileRef, Growing, Row, RunInfo
+from trackbridge.columns import batches, relabel
+from trackbridge.dual.standing import Standing
+from trackbridge.errors import NotFoundError
+from trackbridge.translate import Translation
+
+SMALL = ("runs", "params", "tags", "metric_defs")
+"""Tables that are told anew in each round; a summary is none before the end."""
+STREAMS = ("metrics", "series")
+SAMPLE = 16
+"""Lags that are noted of a round."""
+
+
+def grow(reader: Growing, writer: Extending, info: RunInfo, standing: Standing) -> bool:
+    """Do a round; whether there was anything new. The standing says how far it came.
+
+    A round changes nothing that the end would not repair, and may be repeated.
+    """
+    whole = writer.capabilities.rows
+    found, position = reader.read_added(info.ref, standing.position, whole_rows=whole)
+    if position == standing.position:
+        return False
+    streams = [batch for batch in found if batch.table in STREAMS and batch.data.num_rows]
+    after: _Place | None = None
+    if writer.capabilities.rows:
+        after = _follow(streams, _Place(standing.rows, standing.row, standing.step))
+        if after is None:
+            standing.state = "held"
+            return False
+    _write(reader, writer, info, streams, standing.rows)
+    if after is not None:
+        standing.rows, standing.row, standing.step = after
+    standing.position = position
+    standing.points += sum(batch.data.num_rows for batch in streams)
+    standing.add_lags(_lags(streams))
+    return True
+
+
+class _Place(NamedTuple):
+    """Of a store of rows: how many it has, and row and step of the last one."""
+
+    rows: int
+    row: int
+    step: int
+
+
+def _write(
+    reader: Growing,
+    writer: Extending,
+    info: RunInfo,
+    streams: Sequence[Batch],
+    before: int,
+) -> None:
+    """Translate and add; rows of a store of rows come after those that were sent `before`."""
+    paths = _paths(streams)
+    born = {info.ref: info.key.born}
+    moved = Translation(writer, [info.key])
+    with writer.extend([info.key]) as sink:
+        for batch in (*reader.read_runs([info.ref], SMALL), *streams):
+            for native in moved.feed(Batch(batch.table, relabel(batch.data, born))):
+                sink.write(native)
+        files = _files(reader, info, paths)
+        for batch in batches("files", files):
+            list(moved.feed(batch))
+        moved.present()
+        for row in files:
+            with suppress(NotFoundError):
+                with reader.open_file(FileRef(info.ref, row["owner"], row["path"])) as data:
+                    sink.put_file(moved.place(info.key.born, row["owner"], row["path"]), data)
+                moved.set_file(info.key.born, row["owner"], row["path"], row["size"], row["sha256"])
+        for place, content in moved.contents():
+            sink.put_file(place, BytesIO(content))
+        moved.leave_out_missing()
+        for native in moved.finish():
+            sink.write(_numbered(native, before))
+        sink.commit()
+
+
+def _paths(streams: Sequence[Batch]) -> set[str]:
+    """Files that values stand for."""
+    columns = (batch.data.column("path") for batch in streams if batch.table == "series")
+    return {path for column in columns for path in column.to_pylist() if path}
+
+
+def _files(reader: Growing, info: RunInfo, paths: set[str]) -> list[Row]:
+    """Rows of files of the run by their paths, labelled as it was born."""
+    if not paths:
+        return []
+    born = info.key.born._asdict()
+    rows = (row for b in reader.read_runs([info.ref], ["files"]) for row in b.data.to_pylist())
+    return [{**row, **born} for row in rows if not row["owner"] and row["path"] in paths]
+
+
+def _numbered(native: Batch, before: int) -> Batch:
+    """Rows are counted from the first of a round; make it from the first of the run."""
+    if not before or native.table not in STREAMS:
+        return native
+    at = native.data.schema.get_field_index("row")
+    rows = pc.add(native.data.column("row"), before)
+    return Batch(native.table, native.data.set_column(at, native.data.schema.field(at), rows))
+
+
+def _follow(streams: Sequence[Batch], before: _Place) -> _Place | None:
+    """Where a store of rows is after these; none where they are no rows that can be added as they
+    are: later ones, with later steps, each key once."""
+    calls = [_calls(batch) for batch in streams]
+    if any(each is None for each in calls):
+        return None
+    every = np.unique(np.concatenate([_NO_CALLS, *filter(lambda c: c is not None, calls)]), axis=0)
+    if not len(every):
+        return before
+    rows, steps = every[:, 0], every[:, 1]
+    rises = (np.diff(rows) > 0).all() and (np.diff(steps) > 0).all()
+    if not rises or rows[0] <= before.row or steps[0] <= before.step or _repeats(streams):
+        return None
+    return _Place(before.rows + len(rows), int(rows[-1]), int(steps[-1]))
+
+
+_NO_CALLS = np.zeros((0, 2), np.int64)
+
+
+def _calls(batch: Batch) -> npt.NDArray[np.int64] | None:
+    """Row and step of values that the run logged itself; none where one has no row or step."""
+    data = _own(batch)
+    row, step = data.column("row"), data.column("step")
+    if row.null_count or step.null_count:
+        return None
+    return np.stack([np.asarray(row), np.asarray(step)], axis=1)
+
+
+def _own(batch: Batch) -> pa.RecordBatch:
+    """What was logged by the run, and not measured."""
+    if batch.table != "metrics":
+        return batch.data
+    return batch.data.filter(pc.invert(batch.data.column("system")))
+
+
+def _repeats(streams: Sequence[Batch]) -> bool:
+    """Whether a key occurs twice in a row."""
+    parts = [_own(batch).select(["row", "key"]) for batch in streams if batch.table == "metrics"]
+    if not parts:
+        return False
+    whole = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
+    counts = whole.group_by(["row", "key"], use_threads=False).aggregate([([], "count_all")])
+    return bool(counts.num_rows < whole.num_rows)
+
+
+def _lags(streams: Sequence[Batch]) -> list[float]:
+    """How long ago some of the values were logged."""
+    times = [np.asarray(b.data.column("time").cast(pa.int64()).drop_null()) for b in streams]
+    every = np.concatenate([np.zeros(0, np.int64), *times])
+    some = every[:: max(1, len(every) // SAMPLE)]
+    return list((time.time() - some / 1e6).tolist())

@@ -1,0 +1,104 @@
+"""How far one back end is with one run: a small file beside the journal, replaced as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trackbridge.dual.place import DELIVERY
+
+LAGS = 2048
+"""Lags that are kept; then every other one goes."""
+
+
+@dataclass
+class Standing:
+    """The state of a delivery; all times are seconds since 1970.
+
+    `state` is `new` (nothing was tried), `live` (rounds go on), `held` (what was logged cannot be
+    shown before the run ends), `closing` (the run has ended, and is written whole), `done`
+    (proven), or `failed`.
+    """
+
+    store: str
+    """Address of the back end, without secrets."""
+    state: str = "new"
+    position: str = ""
+    """Up to which the journal was read, in the reader's own terms; for rounds alone."""
+    points: int = 0
+    """Values that rounds have sent, or that are proven in the end."""
+    rows: int = 0
+    """Rows that rounds have sent to a store of rows, and the last of them and its step."""
+    row: int = -1
+    step: int = -1
+    lags: list[float] = field(default_factory=list)
+    """Seconds from a call to the answer of the back end, of a sample of values."""
+    outages: list[list[Any]] = field(default_factory=list)
+    """From, to (null: it lasts), and why."""
+    contact: float = 0.0
+    """When the back end has answered last."""
+    error: str = ""
+    """What is wrong now, in one line; empty where nothing is."""
+    losses: list[dict[str, Any]] = field(default_factory=list)
+    """What the back end does not show, or shows as something else."""
+    updated: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self.state == "done"
+
+    def reached(self) -> None:
+        """The back end has answered."""
+        self.contact, self.error = time.time(), ""
+        if self.outages and self.outages[-1][1] is None:
+            self.outages[-1][1] = self.contact
+
+    def missed(self, why: str) -> None:
+        """The back end has not answered, or has refused."""
+        self.error = why
+        if not self.outages or self.outages[-1][1] is not None:
+            self.outages.append([time.time(), None, why])
+
+    def add_lags(self, lags: list[float]) -> None:
+        self.lags += [round(lag, 3) for lag in lags]
+        while len(self.lags) > LAGS:
+            self.lags = self.lags[::2]
+
+
+def file_of(folder: Path, store: str) -> Path:
+    """Where the standing of a back end with a run lies; `store` is an address without secrets."""
+    return folder / DELIVERY / f"{hashlib.sha256(store.encode()).hexdigest()[:16]}.json"
+
+
+def load(folder: Path, store: str) -> Standing:
+    """The standing as it was saved; a new one where there is none that can be read."""
+    try:
+        told = json.loads(file_of(folder, store).read_text())
+        return Standing(**told)
+    except (OSError, ValueError, TypeError):
+        return Standing(store)
+
+
+def every(folder: Path) -> Iterator[Standing]:
+    """The standings of all back ends that have begun with a run."""
+    for path in sorted((folder / DELIVERY).glob("*.json")):
+        try:
+            yield Standing(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+
+
+def save(folder: Path, standing: Standing) -> None:
+    """Put the standing in its place; raises `OSError`."""
+    standing.updated = time.time()
+    path = file_of(folder, standing.store)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}")
+    aside.write_text(json.dumps(asdict(standing)))
+    aside.replace(path)
