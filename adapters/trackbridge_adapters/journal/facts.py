@@ -58,7 +58,7 @@ class Facts:
     def tables(self) -> dict[str, list[Row]]:
         """Rows of every small table."""
         status = self.ended["status"] if self.ended else self.run.get("status")
-        ended = when(self.ended["at"]) if self.ended else None
+        ended = when(self.ended.get("ended", self.ended["at"])) if self.ended else None
         extra = {**self.extra, **({"damage": self.damage} if self.damage else {})}
         if self.ended and self.ended.get("exit_code") is not None:
             extra["exit_code"] = self.ended["exit_code"]

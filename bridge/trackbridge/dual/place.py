@@ -91,6 +91,16 @@ def find(root: Path, project: str, run_id: str) -> Path | None:
     return None
 
 
+def runs(root: Path) -> list[Path]:
+    """The folders of runs, in the order in which they were begun."""
+    return sorted(path for path in root.glob("run-*") if path.is_dir())
+
+
+def files(folder: Path) -> list[Path]:
+    """The journal files of a run, in the order in which they were begun."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
 def header(path: Path) -> dict[str, Any]:
     """What the first record of a journal file says; nothing where that is not whole."""
     with path.open("rb") as file:

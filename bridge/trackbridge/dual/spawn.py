@@ -9,9 +9,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 try:
     import fcntl
@@ -85,3 +86,20 @@ def start(root: Path, name: str, stores: Sequence[str]) -> None:
             return
         shell = ["/bin/sh", "-c", '"$@" &', "sh", *command]
         subprocess.run(shell, start_new_session=True, check=False, **options)
+
+
+def hold(name: str, seconds: float = 2.0) -> IO[bytes] | None:
+    """The lock of a forwarder, held until it is closed; none where another process keeps it.
+
+    Those who only look hold it for a moment, so it is tried for a while.
+    """
+    path = lock_path(name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = path.open("ab")
+    end = time.monotonic() + seconds
+    while not try_lock(file.fileno()):
+        if time.monotonic() > end:
+            file.close()
+            return None
+        time.sleep(0.05)
+    return file

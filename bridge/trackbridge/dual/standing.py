@@ -45,13 +45,11 @@ class Standing:
     """When the back end has answered last."""
     error: str = ""
     """What is wrong now, in one line; empty where nothing is."""
+    proven: str = ""
+    """Fingerprint of the journal that was written whole and proven."""
     losses: list[dict[str, Any]] = field(default_factory=list)
     """What the back end does not show, or shows as something else."""
     updated: float = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        return self.state == "done"
 
     def reached(self) -> None:
         """The back end has answered."""

@@ -1,0 +1,147 @@
+"""Delivers runs to one back end: rounds while they go on, `migrate` when they have ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from trackbridge.adapter import Extending, Growing, Query, RunInfo, Writer
+from trackbridge.dual import standing
+from trackbridge.dual.rounds import grow
+from trackbridge.engine import migrate
+from trackbridge.errors import BridgeError, without_secrets
+from trackbridge.registry import open_reader, open_writer
+
+ROUND_SECONDS = 2.0
+"""From the end of a round to the next one, at least."""
+SHARE = 4
+"""A round that took long is followed by so many times as long without one."""
+PAUSES = (1.0, 60.0)
+"""First and longest pause after a back end has failed; each is twice the one before."""
+
+
+class Delivery:
+    """One run on its way to one back end."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self.folder, self.store = folder, store
+        self.standing = standing.load(folder, without_secrets(store))
+        self.has_ended = False
+        self.lock = threading.Lock()
+        """Held by the thread that writes the run."""
+        self._reader = open_reader(f"journal:{folder}")
+
+    def info(self) -> RunInfo:
+        """What the journal says of the run now; the lock is held."""
+        return next(iter(self._reader.list_runs(Query())))
+
+    def is_done(self, fingerprint: str) -> bool:
+        """Whether all that is in the journal, which has this fingerprint now, was proven."""
+        return self.standing.state == "done" and self.standing.proven == fingerprint
+
+    def round(self, writer: Writer) -> None:
+        """Add what was logged since the last round, where the back end can show that."""
+        at = self.standing
+        if not isinstance(writer, Extending) or not isinstance(self._reader, Growing):
+            return
+        if at.state == "held":
+            return
+        at.state = "live"
+        if grow(self._reader, writer, self.info(), at):
+            at.reached()
+            self.save()
+
+    def close(self) -> None:
+        """Write the run whole and prove it; what rounds have sent is gone on with."""
+        at, info = self.standing, self.info()
+        at.state = "closing"
+        self.save()
+        report = migrate(self._reader.address, self.store)
+        if report.failures:
+            raise BridgeError(report.failures[0].error)
+        at.reached()
+        at.state, at.proven, at.points = "done", info.fingerprint, info.points
+        at.losses = [asdict(loss) for loss in report.losses]
+        self.save()
+
+    def fail(self, why: str) -> None:
+        self.standing.missed(why)
+        self.save()
+
+    def save(self) -> None:
+        standing.save(self.folder, self.standing)
+
+
+class Lane:
+    """A back end, with a thread for rounds and one for runs that have ended.
+
+    So neither a back end that hangs nor a long run holds up what has nothing to do with it.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self._deliveries: list[Delivery] = []
+        self._writer: Writer | None = None
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(step,), daemon=True)
+            for step in (self._rounds, self._closes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, delivery: Delivery) -> None:
+        self._deliveries = [*self._deliveries, delivery]
+
+    def drop(self, delivery: Delivery) -> None:
+        """Leave out a run that is delivered."""
+        self._deliveries = [each for each in self._deliveries if each is not delivery]
+
+    def check(self) -> None:
+        """Raises an error where a thread has ended: that would be a mistake of ours."""
+        if not all(thread.is_alive() for thread in self._threads):
+            raise RuntimeError(f"a thread of the deliveries to {self.store} has ended")
+
+    def _repeat(self, step: Callable[[], bool]) -> None:
+        """Do a step for ever, with pauses; it says whether the back end has failed."""
+        pause = PAUSES[0]
+        while True:
+            begun = time.monotonic()
+            if step():
+                time.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
+            else:
+                pause = PAUSES[0]
+                time.sleep(max(ROUND_SECONDS, SHARE * (time.monotonic() - begun)))
+
+    def _rounds(self) -> bool:
+        """A round of each run that goes on."""
+        for delivery in self._deliveries:
+            with delivery.lock:
+                if delivery.has_ended:
+                    continue
+                try:
+                    self._writer = self._writer or open_writer(self.store)
+                    delivery.round(self._writer)
+                except BridgeError as error:
+                    self._writer = None  # it may remember what is no longer true
+                    delivery.fail(str(error))
+                    return True
+        return False
+
+    def _closes(self) -> bool:
+        """Write runs whole that have ended; one that fails does not hold up the others."""
+        failed = False
+        for delivery in self._deliveries:
+            if not delivery.has_ended:
+                continue
+            with delivery.lock:
+                try:
+                    if not delivery.is_done(delivery.info().fingerprint):
+                        delivery.close()
+                except BridgeError as error:
+                    delivery.fail(str(error))
+                    failed = True
+        return failed

@@ -1,0 +1,165 @@
+"""The process beside the training: finds runs in a folder of journals and delivers them.
+
+It is started by the first run and outlives it, marks runs as crashed whose processes are gone, and
+stops by itself when everything is delivered, or when nobody answers any more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from trackbridge.adapter import Query, RunInfo
+from trackbridge.dual import living, place, spawn
+from trackbridge.dual.delivery import Delivery, Lane
+from trackbridge.errors import BridgeError, without_secrets
+from trackbridge.registry import open_reader
+
+LOOK_SECONDS = 0.5
+LINGER_SECONDS = 5.0
+"""How long there has to be nothing to do before it stops."""
+PATIENCE = "TRACKBRIDGE_PATIENCE"
+"""Environment variable: seconds for which deliveries are tried after the last run has ended."""
+PATIENT_SECONDS = 24 * 3600.0
+NICE = 10
+"""The training goes first."""
+LOGGER = logging.getLogger("trackbridge")
+
+
+class Forwarder:
+    """Watches a folder of journals for runs that are its own to deliver."""
+
+    def __init__(self, root: Path, name: str, stores: Mapping[str, str]) -> None:
+        """`stores` maps addresses without secrets to the whole ones."""
+        self._root, self._name, self._stores = root, name, stores
+        self._lanes: dict[str, Lane] = {}
+        self._runs: dict[Path, _Run] = {}
+
+    def look(self) -> tuple[int, int]:
+        """Take up new runs and see which have ended; how many go on, and deliveries are left."""
+        for folder in place.runs(self._root):
+            run = self._runs.get(folder)
+            if run is None or run.has_changed():
+                self._take(folder)
+        for lane in self._lanes.values():
+            lane.check()
+        going = left = 0
+        for run in self._runs.values():
+            going += run.goes_on()
+            for delivery in run.delivered():
+                self._lanes[delivery.store].drop(delivery)
+            left += len(run.deliveries)
+        return going, left
+
+    def _take(self, folder: Path) -> None:
+        """Look at a run that is new, or that a process has begun to write to."""
+        run = self._runs.setdefault(folder, _Run(folder))
+        run.look()
+        files = place.files(folder)
+        told = place.header(files[-1]) if files else {}
+        is_ours = told.get("by") == self._name and told.get("host") == socket.gethostname()
+        for shown in told["to"] if is_ours else ():
+            store = self._stores.get(shown, shown)
+            if store not in run.deliveries:
+                run.deliveries[store] = Delivery(folder, store)
+                self._lanes.setdefault(store, Lane(store)).add(run.deliveries[store])
+
+
+class _Run:
+    """A run of the folder; without deliveries where there is nothing to do, or by others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reader = open_reader(f"journal:{folder}")
+        self._changed = 0
+        self._has_ended = False
+        self.deliveries: dict[str, Delivery] = {}
+
+    def has_changed(self) -> bool:
+        """Whether a file has come since `look`."""
+        return self._folder.stat().st_mtime_ns != self._changed
+
+    def look(self) -> None:
+        self._changed = self._folder.stat().st_mtime_ns
+        self._mark(False)
+
+    def goes_on(self) -> bool:
+        """Whether more may come; one whose processes are gone is marked as crashed."""
+        if not self.deliveries or self._has_ended:
+            return False
+        alive = living.anybody(self._folder)  # first: it may end while we look
+        if self._info().status == "running":
+            if alive:
+                return True
+            living.crashed(self._folder)
+        self._mark(True)
+        return False
+
+    def delivered(self) -> list[Delivery]:
+        """Deliveries that are done, and are left alone from now on."""
+        if not self.deliveries or not self._has_ended:
+            return []
+        now = self._info().fingerprint
+        found = {store: each for store, each in self.deliveries.items() if each.is_done(now)}
+        self.deliveries = {s: each for s, each in self.deliveries.items() if s not in found}
+        return list(found.values())
+
+    def _info(self) -> RunInfo:
+        return next(iter(self._reader.list_runs(Query())))
+
+    def _mark(self, has_ended: bool) -> None:
+        self._has_ended = has_ended
+        for delivery in self.deliveries.values():
+            delivery.has_ended = has_ended
+
+
+def watch(forwarder: Forwarder, patience: float) -> None:
+    """Go on until there is nothing to do, or for so many seconds after the last run has ended."""
+    idle = last = time.monotonic()
+    while True:
+        going, left = forwarder.look()
+        moment = time.monotonic()
+        if going:
+            last = moment
+        if going or left:
+            idle = moment
+        if moment - idle > LINGER_SECONDS:
+            return
+        if moment - last > patience:
+            LOGGER.warning("%d deliveries are given up; `trackbridge replay` takes them up", left)
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def main(root: str, name: str) -> int:
+    """Run as a process; another one of that name that runs already does the work."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    told = json.loads(os.environ.get(spawn.STORES, "[]"))
+    stores = {without_secrets(store): store for store in told}
+    patience = float(os.environ.get(PATIENCE) or PATIENT_SECONDS)
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    forwarder = Forwarder(Path(root), name, stores)
+    while (lock := spawn.hold(name)) is not None:
+        LOGGER.info("forwarder %s begins (process %d)", name, os.getpid())
+        watch(forwarder, patience)
+        lock.close()
+        going, left = forwarder.look()  # a run may have begun that believed us to be there
+        if not going or not left:
+            break
+    LOGGER.info("forwarder %s ends", name)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:3]))
+    except BridgeError as error:
+        LOGGER.error("%s", error)
+        sys.exit(1)
