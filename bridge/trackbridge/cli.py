@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge import __version__
+from trackbridge.cli_dual import COMMANDS
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 from trackbridge.output import (
     line,
@@ -310,6 +311,10 @@ def doctor(stores: tuple[str, ...], as_json: bool) -> None:
         marks = {True: "ok", False: "FAIL", None: "-"}
         table((), ((marks[f.good], f.name, f.what) for f in findings))
     sys.exit(1 if any(finding.good is False for finding in findings) else 0)
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 def _migrate(

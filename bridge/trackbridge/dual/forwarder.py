@@ -97,7 +97,7 @@ class _Run:
         if self._info().status == "running":
             if alive:
                 return True
-            living.crashed(self._folder)
+            living.mark_crashed(self._folder)
         self._mark(True)
         return False
 

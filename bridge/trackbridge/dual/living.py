@@ -7,8 +7,10 @@ from typing import Any
 
 import psutil
 
+from trackbridge.adapter import Query
 from trackbridge.dual import place
 from trackbridge.dual.journal import Journal, now
+from trackbridge.registry import open_reader
 
 TOLERATED = 5.0
 """Seconds by which a process may seem to be younger than its journal: clocks are set."""
@@ -33,12 +35,18 @@ def anybody(folder: Path) -> bool:
     return any(is_alive(told["pid"], told["at"] / 1e6) for told in headers if told)
 
 
-def crashed(folder: Path) -> None:
-    """Write down that a run ended without a word, when its journal was last written to."""
+def mark_crashed(folder: Path) -> None:
+    """Write down that a run ended without a word, unless it said that it ended.
+
+    Its processes are gone; it ended when its journal was last written to.
+    """
+    reader = open_reader(f"journal:{folder}")
+    if all(info.status != "running" for info in reader.list_runs(Query())):
+        return
     last = place.files(folder)[-1]
     told = place.header(last)
     kept: dict[str, Any] = {
-        name: told[name] for name in ("run", "host", "by", "to", "key") if name in told
+        name: told[name] for name in ("run", "host", "by", "to", "cwd", "key") if name in told
     }
     ended = last.stat().st_mtime_ns // 1000
     journal = Journal(folder, kept)

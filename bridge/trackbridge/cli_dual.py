@@ -1,0 +1,78 @@
+"""The commands of dual logging: they build objects, have results printed, decide nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from trackbridge.output import counted, line, table
+
+JOURNALS = click.argument("journals", nargs=-1, type=click.Path(exists=True))
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+@click.command()
+@JOURNALS
+@JSON
+def status(journals: tuple[str, ...], as_json: bool) -> None:
+    """Show how far the runs in JOURNALS are delivered; nothing is asked of back ends.
+
+    Without JOURNALS, those in TRACKBRIDGE_DIR or ./trackbridge are meant.
+    """
+    from trackbridge.dual.status import status as look
+
+    found = list(look(journals))
+    if as_json:
+        click.echo(json.dumps({"runs": [asdict(each) for each in found]}))
+        return
+    titles = ("run", "name", "status", "logged", "store", "state", "delivered", "lag")
+    table(
+        titles,
+        (
+            (s.run, s.name, s.status, s.logged, s.store, s.state, s.delivered, _seconds(s.lag))
+            for s in found
+        ),
+    )
+    for each in found:
+        if each.error:
+            line(f"{each.run} to {each.store}: {each.error}", err=True)
+    if any(each.state == "stopped" for each in found):
+        line("stopped: nobody is at work with it; `trackbridge replay` delivers it", err=True)
+
+
+@click.command()
+@JOURNALS
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="STORE",
+    help="Another store than those the run named; repeatable.",
+)
+@JSON
+def replay(journals: tuple[str, ...], to: tuple[str, ...], as_json: bool) -> None:
+    """Deliver what is left of the runs in JOURNALS, and prove it.
+
+    Without JOURNALS, those in TRACKBRIDGE_DIR or ./trackbridge are meant. Values, steps and times
+    arrive as they were logged, each once, however often this is called.
+    """
+    from trackbridge.dual.replay import replay as deliver
+
+    found = []
+    for each in deliver(journals, to):
+        found.append(each)
+        if not as_json:
+            what = f" ({each.why})" if each.why else f", {counted(each.points, 'points')}"
+            line(f"{each.run} to {each.store}: {each.what}{what}", err=each.what == "failed")
+    if as_json:
+        click.echo(json.dumps({"runs": [asdict(each) for each in found]}))
+    sys.exit(1 if any(each.what in ("failed", "waiting") for each in found) else 0)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"
+
+
+COMMANDS = (status, replay)

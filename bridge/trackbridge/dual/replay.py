@@ -1,0 +1,91 @@
+"""Delivers what is left of journals, without a forwarder: `trackbridge replay`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from trackbridge.dual import living, place, spawn
+from trackbridge.dual.delivery import Delivery
+from trackbridge.errors import BridgeError, NotFoundError
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of a run on its way to a store; `what` is delivered, skipped, waiting, failed."""
+
+    run: str
+    store: str
+    what: str
+    points: int = 0
+    why: str = ""
+
+
+def folders(journals: Iterable[str | Path]) -> list[Path]:
+    """The folders of runs that are meant: each given one, or those in it.
+
+    Without any, those of `TRACKBRIDGE_DIR` or of `./trackbridge`. `NotFoundError` where none are.
+    """
+    given = [Path(journal).absolute() for journal in journals] or [place.root()]
+    found: list[Path] = []
+    for path in given:
+        inside = (
+            [path] if place.files(path) else [run for run in place.runs(path) if place.files(run)]
+        )
+        if not inside:
+            raise NotFoundError(
+                f"{path}: no journals are there; name a folder that training runs have written,"
+                f" or set {place.DIR}"
+            )
+        found += inside
+    return found
+
+
+def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Iterator[Delivered]:
+    """Deliver every run that is not proven to be in its stores, or in those of `to`, one by one.
+
+    Runs that go on, and those that a forwarder is at work with, are left to it.
+    """
+    for folder in folders(journals):
+        told = place.header(place.files(folder)[-1])
+        run = "/".join(told["run"])
+        stores = to or told["to"]
+        if living.anybody(folder):
+            yield from (Delivered(run, store, "waiting", why="it goes on") for store in stores)
+        elif told["by"] and spawn.is_running(told["by"]):
+            why = "a forwarder is at work; `trackbridge status` shows how far it is"
+            yield from (Delivered(run, store, "waiting", why=why) for store in stores)
+        else:
+            living.mark_crashed(folder)
+            for store in stores:
+                with _working_in(told["cwd"] if not to else "."):
+                    found = _deliver(folder, run, store)
+                yield found
+
+
+@contextmanager
+def _working_in(folder: str) -> Iterator[None]:
+    """Addresses that a run was given are meant from where it ran, if that is still there."""
+    before = Path.cwd()
+    with suppress(OSError):
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _deliver(folder: Path, run: str, store: str) -> Delivered:
+    delivery = Delivery(folder, store)
+    info = delivery.info()
+    try:
+        if delivery.is_done(info.fingerprint):
+            return Delivered(run, store, "skipped", info.points)
+        delivery.close()
+    except BridgeError as error:
+        delivery.fail(str(error))
+        return Delivered(run, store, "failed", why=str(error))
+    return Delivered(run, store, "delivered", info.points)

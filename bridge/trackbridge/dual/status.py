@@ -1,0 +1,65 @@
+"""How far deliveries are, from what forwarders have written down: `trackbridge status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trackbridge.adapter import Query
+from trackbridge.dual import living, place, spawn, standing
+from trackbridge.dual.replay import folders
+from trackbridge.dual.standing import Standing
+from trackbridge.registry import open_reader
+
+
+@dataclass(frozen=True)
+class Status:
+    """One run and one of its back ends."""
+
+    run: str
+    name: str
+    status: str
+    """Of the run: running, finished, ..."""
+    logged: int
+    """Values in the journal."""
+    store: str
+    state: str
+    """See `Standing`; `stopped` where something is left and nobody is at work with it."""
+    delivered: int
+    lag: float | None
+    """Seconds, the median."""
+    error: str
+
+
+def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
+    """The status of every run and back end; back ends are not asked."""
+    for folder in folders(journals):
+        told = place.header(place.files(folder)[-1])
+        info = next(iter(open_reader(f"journal:{folder}").list_runs(Query())))
+        gone_on = info.status == "running" and not living.anybody(folder)
+        tended = bool(told["by"]) and spawn.is_running(told["by"])
+        for store in told["to"]:
+            at = standing.load(folder, store)
+            state = _state(at, info.fingerprint, tended)
+            lags = sorted(at.lags)
+            lag = lags[len(lags) // 2] if lags else None
+            yield Status(
+                "/".join(info.ref),
+                info.name or "",
+                "crashed" if gone_on else info.status or "",
+                info.points,
+                store,
+                state,
+                at.points,
+                lag,
+                at.error,
+            )
+
+
+def _state(at: Standing, fingerprint: str, tended: bool) -> str:
+    if at.state == "done" and at.proven == fingerprint:
+        return "done"
+    if not tended:
+        return "stopped"
+    return "live" if at.state == "done" else at.state
