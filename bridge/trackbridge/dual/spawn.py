@@ -31,7 +31,7 @@ def key(root: Path, stores: Sequence[str]) -> str:
     """What tells forwarders apart: the folder of journals, and from where and with whose rights
     it delivers."""
     rights = sorted((name, text) for name, text in os.environ.items() if _CREDENTIAL.search(name))
-    told = json.dumps([str(root), os.getcwd(), sys.executable, sorted(set(stores)), rights])
+    told = json.dumps([str(root), str(Path.cwd()), sys.executable, sorted(set(stores)), rights])
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

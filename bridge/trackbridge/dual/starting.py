@@ -83,7 +83,7 @@ def begin(
         found = place.find(root, project, run_id)
         row, step = place.next_call(found) if found else (0, 0)
     header = {"run": [project, run_id], "host": socket.gethostname(), "by": spawn.key(root, stores)}
-    header |= {"to": [without_secrets(store) for store in stores], "cwd": os.getcwd()}
+    header |= {"to": [without_secrets(store) for store in stores], "cwd": str(Path.cwd())}
     if key is not None:
         header["key"] = list(key)
     journal = Journal(found or place.folder_of(root, run_id), header)
