@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from trackbridge.adapter import FileRef, Row, RunRef
-from trackbridge.schema import TABLES
-from trackbridge_adapters.journal.folders import Record
+from trackbridge.dual.records import Record, is_int
+from trackbridge.schema import BOOL, FLOAT, INT, TABLES, TEXT, TIME
 from trackbridge_adapters.journal.points import when
 
 KEYS = {
@@ -31,12 +31,10 @@ TABLES_OF = {
     "logs": ("logs",),
 }
 """Kinds of records -> tables that they say something of; those of `put` and `drop` name theirs."""
-TIMES = {
-    (table, column.name)
-    for table, schema in TABLES.items()
-    for column in schema
-    if pa.types.is_timestamp(column.type)
-}
+PUT = {"tags", "metric_defs", "inputs", "alerts"}
+"""Tables that records of `put` may say rows of."""
+DEEPEST = 100
+"""Configuration that is nested deeper is one value."""
 
 
 class Facts:
@@ -76,7 +74,7 @@ class Facts:
     def digest(self, file: FileRef) -> str | None:
         """SHA-256 of the bytes of a file of the run, if it has one of that name."""
         row = self._files.get((file.owner, file.path))
-        return row["sha256"] if row else None
+        return row.get("sha256") if row else None
 
     def _ignore(self, record: Record) -> None:
         """Of a kind that says nothing here."""
@@ -86,7 +84,9 @@ class Facts:
 
     def _tell_set(self, record: Record) -> None:
         row = dict(record["row"])
-        self.extra |= row.pop("extra", None) or {}
+        extra = row.pop("extra", None)
+        self.extra |= extra if isinstance(extra, dict) else {}
+        self.extra |= {name: row[name] for name in row if name not in TABLES["runs"].names}
         self.run |= _typed("runs", row)
 
     def _tell_end(self, record: Record) -> None:
@@ -108,21 +108,22 @@ class Facts:
         tree |= record.get("set", {})
 
     def _tell_put(self, record: Record) -> None:
-        table = record["table"]
+        if (table := record["table"]) not in PUT:
+            return
         rows, names = self._rows[table], KEYS.get(table)
         for row in record["rows"]:
             typed = _typed(table, row)
-            name = tuple(row.get(column) for column in names) if names else len(rows)
+            name = tuple(typed.get(column) for column in names) if names else len(rows)
             rows[name] = typed
 
     def _tell_drop(self, record: Record) -> None:
-        rows = self._rows[record["table"]]
-        for name in [name for name, row in rows.items() if row["key"] in record["keys"]]:
+        rows = self._rows.get(record["table"], {})
+        for name in [name for name, row in rows.items() if row.get("key") in record["keys"]]:
             del rows[name]
 
     def _tell_file(self, record: Record) -> None:
         file = record["file"]
-        self._files[file.get("owner") or "", file["path"]] = file
+        self._files[file.get("owner") or "", file["path"]] = _typed("files", file)
 
     def _tell_artifact(self, record: Record) -> None:
         row = dict(record["row"])
@@ -136,7 +137,7 @@ class Facts:
             "artifacts", {**row, "version": version, "direction": direction}
         )
         for file in record["files"]:
-            self._files[owner, file["path"]] = file
+            self._files[owner, file["path"]] = _typed("files", file)
 
     def _tell_logs(self, record: Record) -> None:
         for stream, at, text in record["rows"]:
@@ -155,7 +156,7 @@ def leaf_rows(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[R
     """Rows of `params` or `summary`: a row for each leaf, empty lists and objects included."""
     for key, value in tree.items():
         here = (*path, key)
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and len(here) < DEEPEST:
             yield from leaf_rows(value, here)
             continue
         nested = json.dumps(here, ensure_ascii=False) if len(here) > 1 else None
@@ -172,16 +173,25 @@ def _kind(value: Any) -> str:
 
 
 def _typed(table: str, row: Mapping[str, Any]) -> Row:
-    """A row as the run model has it: times in microseconds, objects as JSON."""
+    """A row as the run model has it: times come in microseconds, what is no text as JSON.
+
+    What is of another type than its column is left out.
+    """
+    schema = TABLES[table]
     return {
-        name: when(value) if (table, name) in TIMES else _text(value)
+        name: _OF_TYPE[schema.field(name).type](value)
         for name, value in row.items()
-        if name in TABLES[table].names
+        if name in schema.names and value is not None
     }
 
 
-def _text(value: Any) -> Any:
-    return _json(value) if isinstance(value, (dict, list)) else value
+_OF_TYPE: dict[pa.DataType, Callable[[Any], Any]] = {
+    TEXT: lambda value: value if isinstance(value, str) else _json(value),
+    TIME: when,
+    INT: lambda value: value if is_int(value) else None,
+    FLOAT: lambda value: float(value) if isinstance(value, (int, float)) else None,
+    BOOL: lambda value: value if isinstance(value, bool) else None,
+}
 
 
 def _json(value: Any) -> str:

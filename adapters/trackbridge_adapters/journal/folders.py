@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from trackbridge.adapter import RunKey, RunRef
-from trackbridge.dual import frames
+from trackbridge.dual import frames, place
 from trackbridge.dual.frames import Window
 from trackbridge.dual.journal import SUFFIX
+from trackbridge.dual.records import VERSION, Record
 from trackbridge.errors import ConfigError, UnsupportedError
 
 KIND = "trackbridge"
 """Of keys of runs that were born in a journal."""
-Record = dict[str, Any]
+LOST = "lost"
+"""Project of runs whose files do not say any more which they are of."""
 
 
 def run_folders(location: Path) -> list[Path]:
@@ -38,7 +39,9 @@ class File:
     """Where the last frame ends that was seen to be whole."""
     size: int = 0
     records: list[Record] = field(default_factory=list)
-    """Everything but points and series."""
+    """Everything but points, their keys, and series."""
+    keys: dict[int, list[str]] = field(default_factory=dict)
+    """Lists of keys by their numbers."""
     points: int = 0
     rows: tuple[int, int] | None = None
     """First and last row."""
@@ -49,13 +52,18 @@ class File:
         """What the files of one process have in common."""
         return self.path.name.partition(".")[0]
 
+    @property
+    def header(self) -> Record:
+        """What its process said when it began the file; nothing where that cannot be read."""
+        return next((record for record in self.records if record["t"] == "begin"), {})
+
     def look(self) -> None:
         """Read what came since."""
         self.size = self.path.stat().st_size
         if self.size == self.stop:
             return
         with opened(self.path) as data:
-            for window in frames.scan(data, self.stop):
+            for window in frames.scan(data, self.stop, self.keys):
                 self._note(data, window)
                 self.stop = window.stop
 
@@ -71,7 +79,7 @@ class File:
             if record["t"] == "series":
                 self.points += len(record["items"])
                 rows.append(record["row"])
-            else:
+            elif record["t"] != "keys":
                 self.records.append(record)
         rows = [row for row in rows if row != frames.NONE]
         if rows:
@@ -91,41 +99,48 @@ def opened(path: Path) -> Iterator[bytes | mmap.mmap]:
 
 
 class Folder:
-    """A run's folder."""
+    """A run's folder; several, where processes began one run at the same time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
         self.files: list[File] = []
+
+    def joined(self, other: Folder) -> Folder:
+        """Both as one."""
+        both = Folder(*self.paths, *other.paths)
+        both.files = sorted(self.files + other.files, key=lambda file: file.path.name)
+        return both
 
     def look(self) -> None:
         """Read what came since: new files too, which sort in the order of their beginning."""
         known = {file.path: file for file in self.files}
-        self.files = [known.get(p) or File(p) for p in sorted(self.path.glob(f"*{SUFFIX}"))]
+        found = (path for folder in self.paths for path in folder.glob(f"*{SUFFIX}"))
+        self.files = [known.get(p) or File(p) for p in sorted(found, key=lambda path: path.name)]
         for file in self.files:
             file.look()
-            version = file.records[0].get("version", 0) if file.records else 0
-            if version > frames.VERSION:
+            if file.header.get("version", VERSION) > VERSION:
                 raise UnsupportedError(
                     f"{file.path}: written by a newer Trackbridge; install that one"
                 )
 
     @property
-    def header(self) -> Record | None:
-        """What a process said when it began to write; none where no file has a whole record."""
-        begun = (file.records[0] for file in self.files if file.records)
-        return next((record for record in begun if record["t"] == "begin"), None)
+    def header(self) -> Record:
+        """What a process said when it began to write; nothing where no file says so."""
+        return next((file.header for file in self.files if file.header), {})
 
     @property
     def ref(self) -> RunRef | None:
-        return RunRef(*self.header["run"]) if self.header else None
+        """Which run it is; none where nothing is there yet."""
+        if not any(file.stop for file in self.files):
+            return None
+        return RunRef(*self.header.get("run", (LOST, self.paths[0].name)))
 
     @property
     def key(self) -> RunKey:
         """Where the run was born: in another store that it was mirrored from, else here."""
-        header = self.header or {}
-        if header.get("key"):
-            return RunKey(*header["key"])
-        return RunKey(KIND, "", *header["run"])
+        if self.header.get("key"):
+            return RunKey(*self.header["key"])
+        return RunKey(KIND, "", *(self.ref or ("", "")))
 
     @property
     def fingerprint(self) -> str:
@@ -150,6 +165,11 @@ class Folder:
                 spans.append((min(row[0] for row in rows), max(row[1] for row in rows)))
         spans.sort()
         return any(after[0] <= before[1] for before, after in pairwise(spans))
+
+    def content(self, sha256: str) -> Path | None:
+        """The bytes of a file of the run, if they are there."""
+        places = (place.content(path, sha256) for path in self.paths)
+        return next((each for each in places if each.exists()), None)
 
     def records(self) -> list[Record]:
         """Everything but points and series, in the order of time."""

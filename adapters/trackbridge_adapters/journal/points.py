@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,6 +15,7 @@ from trackbridge.adapter import Batch, RunRef
 from trackbridge.columns import batches, sliced
 from trackbridge.dual import frames
 from trackbridge.dual.frames import NONE, SYSTEM, Window
+from trackbridge.dual.records import is_int
 from trackbridge.schema import CODE, TABLES, TIME
 
 Ints = npt.NDArray[np.int64]
@@ -29,23 +30,17 @@ def same(rows: Ints) -> Ints:
 
 
 class Decoder:
-    """Decodes the windows of one file, in order: lists of keys are known from those before."""
+    """Decodes the windows of one file."""
 
-    def __init__(self, ref: RunRef, rows: Rows = same) -> None:
+    def __init__(
+        self, ref: RunRef, rows: Rows = same, keys: Mapping[int, list[str]] | None = None
+    ) -> None:
+        self.keys = dict(keys or {})
+        """Lists of keys by their numbers: those that `scan` knows."""
         self._ref, self._rows = ref, rows
         self._codes: dict[str, int] = {}
-        self._keys: dict[int, list[int]] = {}
-        """Number of a list of keys -> the code of each of its keys."""
-
-    def learn(self, records: Iterable[dict[str, Any]]) -> None:
-        """Note lists of keys."""
-        for record in records:
-            if record["t"] == "keys":
-                codes = [self._codes.setdefault(key, len(self._codes)) for key in record["keys"]]
-                self._keys[record["id"]] = codes
 
     def batches(self, data: bytes | mmap.mmap, window: Window) -> Iterator[Batch]:
-        self.learn(window.records)
         whole = np.frombuffer(data, np.uint8)
         for values, starts in window.points.items():
             if values:
@@ -100,10 +95,8 @@ class Decoder:
         return raw.view(np.dtype(frames.dtype(values)))
 
     def _metrics(self, found: Any, values: int) -> pa.RecordBatch:
-        numbers = found["keys"]
-        lists = np.zeros((int(numbers.max()) + 1, values), np.int32)
-        for number in np.unique(numbers).tolist():
-            lists[number] = self._keys[number]
+        used, numbers = np.unique(found["keys"], return_inverse=True)
+        lists = np.array([self._coded(number) for number in used.tolist()], np.int32)
         count = len(found) * values
         rows = found["row"]
         known = rows != NONE
@@ -121,6 +114,10 @@ class Decoder:
         ]
         return pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"])
 
+    def _coded(self, number: int) -> list[int]:
+        """The keys of a list, as codes of a dictionary that grows."""
+        return [self._codes.setdefault(key, len(self._codes)) for key in self.keys[number]]
+
     def _series(self, records: list[dict[str, Any]]) -> Iterator[Batch]:
         rows = self._rows(np.array([record["row"] for record in records], np.int64)).tolist()
         yield from batches(
@@ -134,9 +131,12 @@ class Decoder:
         )
 
 
-def when(at: int | None) -> datetime | None:
+def when(at: Any) -> datetime | None:
     """A time in microseconds, if it is one."""
-    return None if at is None or at == NONE else EPOCH + timedelta(microseconds=at)
+    try:
+        return EPOCH + timedelta(microseconds=at) if is_int(at) else None
+    except OverflowError:  # as that of `NONE`
+        return None
 
 
 def _known(value: int) -> int | None:

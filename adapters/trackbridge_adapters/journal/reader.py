@@ -11,7 +11,7 @@ import numpy as np
 
 from trackbridge.adapter import Batch, Capabilities, FileRef, Query, RunInfo, RunRef
 from trackbridge.columns import batches
-from trackbridge.dual import frames, place
+from trackbridge.dual import frames
 from trackbridge.errors import NotFoundError
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.journal.facts import Facts, changed_tables, labelled
@@ -87,12 +87,11 @@ class Journals:
             raise missing
         folder = known[file.run]
         sha256 = Facts(folder.records()).digest(file)
-        if sha256 is None:
+        path = folder.content(sha256) if sha256 else None
+        if path is None:
             raise missing
-        try:
-            return place.content(folder.path, sha256).open("rb")
-        except OSError as error:
-            raise missing from error
+        with native_errors(self.address):
+            return path.open("rb")
 
     def read_added(
         self, ref: RunRef, position: str, *, whole_rows: bool = False
@@ -103,7 +102,8 @@ class Journals:
         added = _Added(ref, folder, before, whole_rows=whole_rows and not folder.is_mixed)
         with native_errors(self.address):
             found = [batch for file in folder.files for batch in added.of(file)]
-        found += self._small(ref, folder, changed_tables(added.records))
+        if changed := changed_tables(added.records):
+            found += self._small(ref, folder, changed)
         return found, json.dumps(added.position)
 
     def _small(self, ref: RunRef, folder: Folder, wanted: Collection[str]) -> Iterator[Batch]:
@@ -126,8 +126,11 @@ class Journals:
             self._folders = {path: self._folders.get(path) or Folder(path) for path in paths}
             for folder in self._folders.values():
                 folder.look()
-        found = [(folder.ref, folder) for folder in self._folders.values()]
-        return dict(sorted((ref, folder) for ref, folder in found if ref is not None))
+        found: dict[RunRef, Folder] = {}
+        for folder in self._folders.values():
+            if (ref := folder.ref) is not None:
+                found[ref] = found[ref].joined(folder) if ref in found else folder
+        return dict(sorted(found.items(), key=lambda item: item[0]))
 
 
 class _Added:
@@ -146,11 +149,10 @@ class _Added:
         start = self.position.get(file.path.name, 0)
         if start >= file.stop or self._left <= 0:
             return
-        decoder = Decoder(self._ref, self._rows)
+        decoder = Decoder(self._ref, self._rows, file.keys)
         with opened(file.path) as data:
-            decoder.learn(file.records)
-            for window in frames.scan(data, start):
-                self._left -= sum(n * len(starts) for n, starts in window.points.items())
+            for window in frames.scan(data, start, decoder.keys):
+                self._left -= len(window)
                 is_last = self._left <= 0 or window.stop >= file.stop
                 stop = window.stop
                 if is_last and self._whole_rows and (held := decoder.open_row(data, window)):
@@ -179,7 +181,7 @@ def _info(ref: RunRef, folder: Folder) -> RunInfo:
         started=row.get("started"),
         points=sum(file.points for file in folder.files),
         files=len(tables["files"]),
-        size=sum(file["size"] or 0 for file in tables["files"]),
+        size=sum(file.get("size") or 0 for file in tables["files"]),
     )
 
 
@@ -192,7 +194,8 @@ def damage(folder: Folder, facts: Facts) -> Iterator[str]:
         if over and (facts.ended or file is not folder.files[-1]):
             yield f"{file.path.name}: ends in the middle of a record, {over} bytes at {file.stop}"
     for row in facts.tables()["files"]:
-        if not place.content(folder.path, row["sha256"]).exists():
+        sha256 = row.get("sha256")
+        if sha256 and not folder.content(sha256):
             yield f"the bytes of {row['path']!r} are missing"
 
 
@@ -202,7 +205,7 @@ def _points(ref: RunRef, folder: Folder) -> Iterator[Batch]:
     for file in folder.files:
         decoder = Decoder(ref, numbered.get(file.session, same))
         with opened(file.path) as data:
-            for window in frames.scan(data):
+            for window in frames.scan(data, keys=decoder.keys):
                 yield from decoder.batches(data, window)
                 if window.stop >= file.stop:
                     break

@@ -4,7 +4,8 @@ A file is a sequence of frames: marker, length and CRC-32 of the payload (little
 A payload is either JSON (it begins with `{`) or points (it begins with `P`): which list of keys
 they belong to, their row, step and time, and a double for each key. Points of one list of keys
 have one length, so many of them are read as an array. A frame is written by one system call, so
-only a full disk or a machine that fails leaves half of one; reading goes on at the next whole one.
+only a full disk or a machine that fails leaves half of one. Reading goes on at the next frame that
+is whole and says something that can be understood.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
-VERSION = 1
-"""Of the framing and of what records say; a reader refuses what is newer."""
+from trackbridge.dual.records import Record, parse
+
 NONE = -(2**63)
 """Stands for a row, step or time that there is not."""
 SYSTEM = 1
@@ -32,7 +33,8 @@ WINDOW = 1 << 16
 _MARK = b"\x9ctb\n"
 _HEAD = Struct("<4sII")
 _FIELDS = "<cBHIqqq"
-_BRACE, _POINTS = ord("{"), ord("P")
+_FRAME = Struct("<4sIIcBHI")
+"""What a frame of points begins with; no frame is shorter."""
 _CALL = Struct("<qq")
 _LONGEST = 1 << 30
 """No payload has more bytes."""
@@ -56,8 +58,9 @@ def frame(payload: bytes, _pack: Callable[..., bytes] = _HEAD.pack) -> bytes:
 
 
 def record(content: dict[str, Any]) -> bytes:
-    """A frame of JSON, in which NaN and infinities stand bare; all of it ASCII."""
-    return frame(json.dumps(content, separators=(",", ":")).encode())
+    """A frame of JSON, in which NaN and infinities stand bare; a lone surrogate becomes `?`."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return frame(text.encode("utf-8", "replace"))
 
 
 @dataclass
@@ -73,6 +76,10 @@ class Window:
     """Where the frame of each record begins."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """Bytes that are no frame, before one that is whole: from, to."""
+
+    def __len__(self) -> int:
+        """How many values and records there are."""
+        return sum(n * len(at) for n, at in self.points.items()) + len(self.records)
 
     def until(self, stop: int) -> Window:
         """The frames that begin before a place."""
@@ -90,31 +97,39 @@ class Window:
         )
 
 
-def scan(data: bytes | mmap, start: int = 0, most: int = WINDOW) -> Iterator[Window]:
+def scan(
+    data: bytes | mmap,
+    start: int = 0,
+    keys: dict[int, list[str]] | None = None,
+    most: int = WINDOW,
+) -> Iterator[Window]:
     """What is in a file from the beginning of a frame to the end of the last one that is whole.
 
-    A window has about `most` values. Points may have the list of keys of a record that comes
-    before them in the same file, in their window or an earlier one.
+    A window has about `most` values. `keys` are the lists of keys that the file has before, by
+    their numbers; those that are found are added. Points whose list is not known are no frame.
     """
+    known = {} if keys is None else keys
     window, at, count = Window(start, start), start, 0
     while True:
-        stop = _stop(data, at)
-        if stop is None:
-            found = _next(data, at)
-            if found is None:
+        found = _read(data, at, known)
+        if found is None:
+            after = _next(data, at, known)
+            if after is None:
                 break
-            window.gaps.append((at, found))
-            at = found
+            window.gaps.append((at, after))
+            at = after
             continue
-        begin = at + _HEAD.size
-        if data[begin] == _BRACE:
-            window.records.append(json.loads(data[begin:stop]))
-            window.places.append(at)
-            count += 1
-        else:
-            values = (stop - begin - _BARE) >> 3
+        stop, record = found
+        if record is None:
+            values = (stop - at - _BARE - _HEAD.size) >> 3
             window.points[values].append(at)
             count += values
+        else:
+            if record["t"] == "keys":
+                known[record["id"]] = record["keys"]
+            window.records.append(record)
+            window.places.append(at)
+            count += 1
         window.stop = at = stop
         if count >= most:
             yield window
@@ -142,29 +157,38 @@ def call_of(data: bytes | mmap, start: int) -> tuple[int, int]:
     return row, step
 
 
-def _stop(data: bytes | mmap, at: int) -> int | None:
-    """Where the frame that begins here ends; None where there is no whole one."""
-    begin = at + _HEAD.size
-    if begin >= len(data):
+def _read(
+    data: bytes | mmap, at: int, keys: dict[int, list[str]]
+) -> tuple[int, Record | None] | None:
+    """Where the frame that begins here ends, and its record unless it has points.
+
+    None where there is no whole one, or one that cannot be understood.
+    """
+    if at + _FRAME.size > len(data):
         return None
-    mark, length, crc = _HEAD.unpack_from(data, at)
+    mark, length, crc, kind, _, _, number = _FRAME.unpack_from(data, at)
+    begin = at + _HEAD.size
     stop: int = begin + length
     if mark != _MARK or not 0 < length <= _LONGEST or stop > len(data):
         return None
     payload = data[begin:stop]
-    return stop if crc32(payload) == crc and _sound(payload) else None
+    if crc32(payload) != crc:
+        return None
+    if kind == b"P":
+        known = keys.get(number)
+        return None if known is None or length != _BARE + 8 * len(known) else (stop, None)
+    record = parse(payload) if kind == b"{" else None
+    return None if record is None or _contradicts(record, keys) else (stop, record)
 
 
-def _sound(payload: bytes) -> bool:
-    """Whether it is of a kind that is known, and of a length that its kind has."""
-    if payload[0] == _BRACE:
-        return True
-    return payload[0] == _POINTS and len(payload) >= _BARE and not (len(payload) - _BARE) % 8
+def _contradicts(record: Record, keys: dict[int, list[str]]) -> bool:
+    """Whether it gives a number to a list of keys that another one has."""
+    return record["t"] == "keys" and keys.get(record["id"]) not in (None, record["keys"])
 
 
-def _next(data: bytes | mmap, at: int) -> int | None:
+def _next(data: bytes | mmap, at: int, keys: dict[int, list[str]]) -> int | None:
     """Where the next whole frame begins."""
     while (at := data.find(_MARK, at + 1)) >= 0:
-        if _stop(data, at) is not None:
+        if _read(data, at, keys) is not None:
             return at
     return None

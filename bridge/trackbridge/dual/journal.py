@@ -18,6 +18,7 @@ from typing import Any
 
 from trackbridge.dual import frames
 from trackbridge.dual.frames import frame, packer
+from trackbridge.dual.records import VERSION
 
 ROTATED = 64 << 20
 """Bytes after which a process begins another file."""
@@ -139,7 +140,7 @@ class Journal:
         path = self.folder / f"{self._name}.{self._segment:04d}{SUFFIX}"
         file = os.open(path, _FLAGS, 0o644)
         process = {"pid": os.getpid(), "at": now(), "segment": self._segment}
-        header = frames.record({"t": "begin", "version": frames.VERSION, **self._header, **process})
+        header = frames.record({"t": "begin", "version": VERSION, **self._header, **process})
         if os.write(file, header) < len(header):
             os.close(file)
             path.unlink()
