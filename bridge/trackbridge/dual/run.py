@@ -7,17 +7,18 @@ cannot be kept is counted, and said when the run ends.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from trackbridge.dual import place, values
+from trackbridge.dual import ending, place, values
 from trackbridge.dual.costs import Costs
 from trackbridge.dual.frames import CLOSED
 from trackbridge.dual.journal import Journal, now
@@ -27,6 +28,10 @@ from trackbridge.dual.values import EXACT, Item, Kept
 
 _FLOATS, _NUMBERS = {float}, {float, int}
 _NOTHING: frozenset[str] = frozenset()
+TENDED = 30 * 10**9
+"""Nanoseconds after which is looked whether a forwarder is at work."""
+WAIT_SECONDS = 5.0
+LOGGER = logging.getLogger("trackbridge")
 LATE_SECONDS = 10.0
 """How long the end of a run waits for values of an accelerator."""
 SAMPLED = 8
@@ -66,8 +71,14 @@ class Run:
         *,
         row: int = 0,
         step: int = 0,
+        stores: Sequence[str] = (),
+        tend: Callable[[], object] = bool,
     ) -> None:
-        """`row` and `step` are those of the next call."""
+        """`row` and `step` are those of the next call; `stores` are addresses without secrets.
+
+        `tend` is called now and then, and in the end, to see that a forwarder is at work; `bool`
+        does nothing.
+        """
         self.project, self.id = project, run_id
         self.config = Recorded(lambda change: self.tell("config", **change))
         self.summary = Recorded(lambda change: self.tell("summary", **change))
@@ -76,6 +87,7 @@ class Run:
         self._row, self._step = row, step
         self._used: Iterable[str] = _NOTHING
         """Keys of the row that is still open."""
+        self._stores, self._tend, self._tended = stores, tend, perf_counter_ns()
         self._late = Late(self.write)
         self._warned: set[str] = set()
         self._pid = os.getpid()
@@ -122,6 +134,8 @@ class Run:
             self._lose("log", error)
         if begun:
             self.costs.add(perf_counter_ns() - begun)
+            if begun - self._tended > TENDED:
+                self._look()
 
     @_kept
     def define_metric(
@@ -216,8 +230,14 @@ class Run:
         self.tell("file", file=kept._asdict())
         return kept
 
-    def finish(self, status: str | None = None, *, exit_code: int | None = None) -> None:
-        """End the run: finished, failed, killed or crashed. Called again, it does nothing."""
+    def finish(
+        self, status: str | None = None, *, exit_code: int | None = None, wait: float = WAIT_SECONDS
+    ) -> None:
+        """End the run: finished, failed, killed or crashed. Called again, it does nothing.
+
+        Back ends that answer are waited for, at most for `wait` seconds; the others get what is
+        left later, without the training.
+        """
         if self._journal is None:
             return
         atexit.unregister(self._at_exit)
@@ -225,6 +245,8 @@ class Run:
             self._journal.lose("a value was not read from its accelerator in time")
         journal, self._journal = self._journal, None
         self._end(journal, status or ("failed" if exit_code else "finished"), exit_code)
+        self._look()
+        ending.wait(journal.folder, self._stores, wait)
 
     def __enter__(self) -> Run:
         return self
@@ -324,7 +346,7 @@ class Run:
             self._journal.lose(f"{what}: {type(error).__name__}: {error}")
         if what not in self._warned:
             self._warned.add(what)
-            warnings.warn(f"trackbridge: {what}: {error}; it is not kept", stacklevel=3)
+            LOGGER.warning("trackbridge: %s: %s; it is not kept", what, error)
 
     def _end(self, journal: Journal, status: str, exit_code: int | None) -> None:
         journal.record(
@@ -337,6 +359,11 @@ class Run:
                 f"trackbridge: {journal.lost} calls could not be kept ({journal.reason})",
                 file=sys.stderr,
             )
+
+    def _look(self) -> None:
+        self._tended = perf_counter_ns()
+        with suppress(OSError):  # another look will be taken
+            self._tend()
 
     def _at_exit(self) -> None:
         """The program ends without a word: what it ended with is known if it was an error."""

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,10 @@ def begin(
     if key is not None:
         header["key"] = list(key)
     journal = Journal(found or place.folder_of(root, run_id), header)
-    run = Run(journal, project, run_id, row=row, step=step)
-    if stores:
-        with suppress(OSError):
-            spawn.forwarder(root, stores)
+    tend = partial(spawn.forwarder, root, stores) if stores else bool  # nobody is needed
+    run = Run(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
+    with suppress(OSError):  # another look will be taken
+        tend()
     return run, found is None
 
 

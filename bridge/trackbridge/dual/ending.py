@@ -1,0 +1,28 @@
+"""The end of a run: a moment's patience with back ends that answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from trackbridge.dual import standing
+
+ANSWERING = 10.0
+"""Seconds within which a back end has to have answered to be waited for."""
+POLL = 0.1
+
+
+def wait(folder: Path, stores: Sequence[str], seconds: float) -> None:
+    """Wait until everything is delivered, but no longer than for so many seconds.
+
+    Back ends that have not answered lately are not waited for: a training ends when it ends.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        left = [
+            at for at in (standing.load(folder, store) for store in stores) if at.state != "done"
+        ]
+        if not any(at.contact > time.time() - ANSWERING and not at.error for at in left):
+            return
+        time.sleep(POLL)
