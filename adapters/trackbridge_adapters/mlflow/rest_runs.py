@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+import pyarrow as pa
+
 from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import BridgeError, IntegrityError, NotFoundError, TransientError
-from trackbridge_adapters.mlflow import artifacts, chunk, models, rest_models
+from trackbridge_adapters.mlflow import artifacts, chunk, models, rest_models, rest_resume
 from trackbridge_adapters.mlflow.entities import (
     ABANDONED_TAG,
     CONTEXT,
@@ -21,17 +23,21 @@ from trackbridge_adapters.mlflow.entities import (
     milliseconds,
     unpacked,
 )
+from trackbridge_adapters.mlflow.repository import Repository
+from trackbridge_adapters.mlflow.rest_away import put_away
 from trackbridge_adapters.mlflow.rest_files import Place, is_model_file, renamed, whole
 from trackbridge_adapters.mlflow.rest_ids import (
     ID_TAG,
+    OWN_TAGS,
     REPLACES_TAG,
     Experiments,
     Ids,
     Run,
+    counting,
     reference,
 )
-from trackbridge_adapters.mlflow.rest_list import made
 from trackbridge_adapters.mlflow.rest_log import Log, pairs
+from trackbridge_adapters.mlflow.rest_resume import Rest
 from trackbridge_adapters.mlflow.rest_server import WRITING, Json, Server, each
 from trackbridge_adapters.mlflow.rest_spool import Spool, Waiting
 
@@ -58,16 +64,29 @@ class Writing:
             table: _by_run(spool.rows[table]) for table in ("params", "tags", "inputs", "artifacts")
         }
         self._runs: dict[RunRef, Run] = {}
+        self._rests: dict[RunRef, Rest] = {}
         self._natives: dict[str, str] = {}
         self._models: dict[tuple[RunRef, str], Json] = {}
         self._model_ids: dict[str, str] = {}
 
     def write(self, numbers: Mapping[str, str], old: Mapping[RunRef, Sequence[Run]]) -> None:
-        """Make the runs in the experiments of `numbers`, and give them all they have."""
+        """Make the runs in the experiments of `numbers`, and give them all they have.
+
+        One that is there and still running is gone on with, where what it has can stay.
+        """
         rows = chunk.by_run(self._server.name, self._spool.rows["runs"], self._keys)
+        going_on = (
+            (ref, rest_resume.goes_on(old[ref]), row, numbers[ref.project])
+            for ref, row in rows.items()
+        )
+        for ref, rest in done(lambda one: (one[0], self._resume(*one)), going_on):
+            if rest is not None:
+                self._rests[ref], self._runs[ref] = rest, rest.run
+                self._natives[ref.run_id] = rest.run.native_id
         create = (
             (ref, row, numbers[ref.project], [run.native_id for run in old[ref]])
             for ref, row in rows.items()
+            if ref not in self._rests
         )
         for ref, run in done(lambda one: (one[0], self._create(*one)), create):
             self._runs[ref], self._natives[ref.run_id] = run, run.native_id
@@ -76,7 +95,7 @@ class Writing:
         for _ in done(self._fill, rows):
             pass
         natives = {ref: run.native_id for ref, run in self._runs.items()}
-        Log(self._server, natives).send(self._spool.points())
+        Log(self._server, natives).send(self._missing())
         for _ in done(self._send, self._last(self._spool.files)):
             pass
         for _ in done(lambda ref: self._finish(ref, rows[ref]), rows):
@@ -86,7 +105,8 @@ class Writing:
         """Make the runs count; what they replace is put away."""
         for _ in done(self._show, self._spool.rows["runs"]):
             pass
-        every = [run for runs in old.values() for run in runs]
+        kept = {rest.run.native_id for rest in self._rests.values()}
+        every = [run for runs in old.values() for run in runs if run.native_id not in kept]
         for _ in done(self._put_away_leftover, [run for run in every if run.is_hidden]):
             pass
         replaced = [run for run in every if not run.is_hidden]
@@ -95,7 +115,7 @@ class Writing:
             pass
         for ref, run in self._runs.items():
             self._ids.note(ref.run_id, run.native_id)
-        for _ in done(self._put_away, replaced):
+        for _ in done(lambda run: put_away(self._server, run), replaced):
             pass
 
     def are_taken(self) -> bool:
@@ -105,10 +125,10 @@ class Writing:
         return False
 
     def give_up(self) -> None:
-        """Leave nothing that counts of what was written."""
-        for run in self._runs.values():
+        """Leave nothing that counts of what was written; what goes on still does."""
+        for run in [run for ref, run in self._runs.items() if ref not in self._rests]:
             with suppress(BridgeError):  # it does not count anyway; the next call tidies up
-                self._put_away(run)
+                put_away(self._server, run)
 
     def adopt(self, old: Mapping[RunRef, Sequence[Run]]) -> None:
         """Runs that name one of these as their parent by another id get the one on the server."""
@@ -121,31 +141,46 @@ class Writing:
         for _ in done(lambda pair: self._adopt(numbers, *pair), wanted):
             pass
 
+    def _resume(self, ref: RunRef, old: Run | None, row: Row, number: str) -> Rest | None:
+        now = None if old is None else self._ids.get(old.native_id)
+        if now is None or rest_resume.goes_on([now]) is None:
+            return None
+        files = (waiting.file for waiting in self._spool.files)
+        paths = {path for run, owner, path in files if run == ref and not owner}
+        params = self._params(ref)
+        wanted = rest_resume.Wanted(row, number, params, paths, self._spool.hashes(ref))
+        return rest_resume.rest(self._server, ref, now, wanted)
+
+    def _missing(self) -> Iterator[tuple[RunRef, pa.RecordBatch]]:
+        for ref, data in self._spool.points():
+            yield ref, self._rests[ref].missing(data) if ref in self._rests else data
+
     def _create(self, ref: RunRef, row: Row, number: str, old: Sequence[str]) -> Run:
         key = str(self._keys[ref])
         tags = {KEY_TAG: key, ID_TAG: ref.run_id, PENDING_TAG: key}
         if old:
             tags[REPLACES_TAG] = " ".join(old)
-        body = {
-            "experiment_id": number,
-            "user_id": row["user"] or "",
-            "start_time": milliseconds(row["started"]) or 0,
-            "run_name": row["name"],
-            "tags": [{"key": name, "value": value} for name, value in tags.items()],
-        }
-        run = Run(self._server.create("mlflow/runs/create", body)["run"])
-        self._runs[ref] = run
+        run = self._runs[ref] = create(self._server, number, row, tags)
         return run
+
+    def _params(self, ref: RunRef) -> dict[str, str]:
+        return {row["key"]: row["value"] or "" for row in self._by_run["params"].get(ref, ())}
 
     def _fill(self, ref: RunRef) -> None:
         """Params, tags, datasets and models of a run."""
         run = self._runs[ref]
-        params = {row["key"]: row["value"] or "" for row in self._by_run["params"].get(ref, ())}
+        params = self._params(ref)
         tags = {
             row["key"]: self._told(ref, row["key"], row["value"] or "")
             for row in self._by_run["tags"].get(ref, ())
             if row["key"] != RUN_NAME  # the server made it of the name; four sessions would nest
         }
+        if ref in self._rests:
+            for name in run.tags.keys() - tags.keys() - OWN_TAGS - {RUN_NAME}:
+                body: Json = {"run_id": run.native_id, "key": name}
+                self._server.post("mlflow/runs/delete-tag", body)
+            params = {name: v for name, v in params.items() if name not in run.params}
+            tags = {name: value for name, value in tags.items() if run.tags.get(name) != value}
         pairs(self._server, run.native_id, params, tags)
         datasets = [_dataset(row) for row in self._by_run["inputs"].get(ref, ())]
         for start in range(0, len(datasets), DATASETS):
@@ -192,24 +227,14 @@ class Writing:
 
     def _last(self, files: Iterable[Waiting]) -> list[Waiting]:
         """Of files of the same name the last; not those of the store."""
-        last = {waiting.file: waiting for waiting in files if waiting.file.run in self._keys}
-        return list(last.values())
+        return list({one.file: one for one in files if one.file.run in self._keys}.values())
 
     def _send(self, waiting: Waiting) -> None:
-        ref, owner, path = waiting.file
+        ref, owner, _ = waiting.file
         run = self._runs[ref]
         info = self._models[ref, owner]["info"] if owner else run.info
         place = Place(self._server, info.get("artifact_uri"), run.native_id).repository()
-        with waiting.copy.open("rb") as data:
-            if is_model_file(path):
-                content = whole(data, path)
-                place.put(path, io.BytesIO(renamed(content, self._names(ref))))
-            else:
-                place.put(path, data)
-        smaller = None if owner else artifacts.thumbnail(path)
-        if smaller is not None:
-            with waiting.copy.open("rb") as data:
-                place.put(smaller, data)
+        send(place, waiting, self._names(ref))
         waiting.copy.unlink()
 
     def _names(self, ref: RunRef) -> dict[str, str]:
@@ -230,7 +255,10 @@ class Writing:
                 rest_models.finish(self._server, each_row, run.native_id, native_id)
         known = self._model_ids
         rest_models.connect(self._server, rows, run.native_id, lambda name: known.get(name, name))
-        body: Json = {"run_id": run.native_id}
+        if ref not in self._rests:  # else it still counts as one that is running
+            self._end({"run_id": run.native_id}, row)
+
+    def _end(self, body: Json, row: Row) -> None:
         if row["status"]:
             body["status"] = row["status"].upper()
         if row["ended"] is not None:
@@ -238,10 +266,14 @@ class Writing:
         self._server.post("mlflow/runs/update", body)
 
     def _show(self, row: Row) -> None:
-        run = self._runs[RunRef(row["project"], row["run_id"])]
+        ref = RunRef(row["project"], row["run_id"])
+        run = self._runs[ref]
         body = {"run_id": run.native_id, "key": PENDING_TAG}
         try:
-            self._server.post("mlflow/runs/delete-tag", body)
+            if ref in self._rests:
+                self._end({"run_id": run.native_id, "run_name": row["name"]}, row)
+            else:
+                self._server.post("mlflow/runs/delete-tag", body)
         except (IntegrityError, NotFoundError):
             if not self._is_taken(run):
                 raise
@@ -253,43 +285,27 @@ class Writing:
         """Of a run that two processes have brought at once, both keep the same one."""
         found = self._ids.every(ref.run_id, self._experiments)
         shown = [run for run in found if not run.is_hidden and run.native_id not in gone]
-        if not shown:
+        replaced = frozenset[str]().union(*(run.replaced for run in shown))
+        counts = counting(shown)
+        if not counts:
             raise TransientError(f"{self._server.name}: {TAKEN} (run {ref.run_id})")
-        first, *others = sorted(shown, key=lambda run: run.native_id)  # as `counting` has it
-        self._runs[ref] = first
-        for run in others:
+        is_ours = counts[0].native_id == self._runs[ref].native_id
+        self._runs[ref] = counts[0]
+        for run in shown:
+            if run is counts[0] or (run.native_id in replaced and not is_ours):
+                continue  # whoever has replaced it puts it away
             with suppress(BridgeError):  # the other process does it too
-                self._put_away(run)
+                put_away(self._server, run)
 
     def _put_away_leftover(self, run: Run) -> None:
         """The same where it still is one: who wrote it may have been alive, and have shown it."""
         now = self._ids.get(run.native_id)
         if now is not None and PENDING_TAG in now.tags:
-            self._put_away(now)
+            put_away(self._server, now)
 
     def _is_taken(self, run: Run) -> bool:
         now = self._ids.get(run.native_id)
         return now is None or ABANDONED_TAG in now.tags
-
-    def _put_away(self, run: Run) -> None:
-        """Strip a run of what makes it ours, and delete it and its files: nothing can purge it."""
-        server, native_id = self._server, run.native_id
-        if run.is_deleted:
-            server.post("mlflow/runs/restore", {"run_id": native_id})
-        tag = {"run_id": native_id, "key": ABANDONED_TAG, "value": run.id}
-        server.post("mlflow/runs/set-tag", tag)
-        for name in (KEY_TAG, ID_TAG, REPLACES_TAG, PENDING_TAG):
-            if name in run.tags:
-                with suppress(IntegrityError):  # it was gone before
-                    server.post("mlflow/runs/delete-tag", {"run_id": native_id, "key": name})
-        number = run.info["experiment_id"]
-        found = made(server, [number], f"source_run_id = '{native_id}'")[native_id]
-        for model in found:
-            _delete_files(Place(server, model["info"].get("artifact_uri"), native_id))
-            name = model["info"]["model_id"]
-            server.post(f"mlflow/logged-models/{name}", {}, "DELETE")
-        server.post("mlflow/runs/delete", {"run_id": native_id})
-        _delete_files(Place(server, run.info.get("artifact_uri"), native_id))
 
     def _adopt(self, numbers: Sequence[str], name: str, native_id: str) -> None:
         for page in self._ids.search(numbers, f"tags.`{PARENT}` = '{name}'"):
@@ -302,6 +318,32 @@ class Writing:
                 self._server.post("mlflow/runs/set-tag", tag)
                 if child.is_deleted:
                     self._server.post("mlflow/runs/delete", {"run_id": child.native_id})
+
+
+def create(server: Server, number: str, row: Row, tags: Mapping[str, str]) -> Run:
+    """Make a run as its row says that it began."""
+    body = {
+        "experiment_id": number,
+        "user_id": row["user"] or "",
+        "start_time": milliseconds(row["started"]) or 0,
+        "run_name": row["name"],
+        "tags": [{"key": name, "value": value} for name, value in tags.items()],
+    }
+    return Run(server.create("mlflow/runs/create", body)["run"])
+
+
+def send(place: Repository, waiting: Waiting, names: Mapping[str, str]) -> None:
+    """Put a file, in which ids of the server stand for ours, and its thumbnail."""
+    path = waiting.file.path
+    with waiting.copy.open("rb") as data:
+        if is_model_file(path):
+            place.put(path, io.BytesIO(renamed(whole(data, path), dict(names))))
+        else:
+            place.put(path, data)
+    smaller = None if waiting.file.owner else artifacts.thumbnail(path)
+    if smaller is not None:
+        with waiting.copy.open("rb") as data:
+            place.put(smaller, data)
 
 
 def _by_run(rows: Iterable[Row]) -> dict[RunRef, list[Row]]:
@@ -323,8 +365,3 @@ def _dataset(row: Row) -> Json:
     }
     dataset.update({name: row[name] for name in ("schema", "profile") if row[name] is not None})
     return {"tags": [{"key": k, "value": v} for k, v in tags.items()], "dataset": dataset}
-
-
-def _delete_files(place: Place) -> None:
-    with suppress(BridgeError):  # they are nobody's, and only take space
-        place.repository().delete()

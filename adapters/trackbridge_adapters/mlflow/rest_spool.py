@@ -69,6 +69,10 @@ class Spool:
             if len(np.unique(every)) < len(every):
                 raise DuplicatePointsError(f"run {ref.run_id}: equal points, kept only once there")
 
+    def hashes(self, ref: RunRef) -> Hashes:
+        """A hash for each point of a run."""
+        return np.concatenate([np.empty(0, np.uint64), *self._hashes.get(ref, ())])
+
     def points(self) -> Iterator[tuple[RunRef, pa.RecordBatch]]:
         """Points by run, in the order in which they came."""
         if self._writer is None:

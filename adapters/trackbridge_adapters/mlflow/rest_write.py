@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from trackbridge.adapter import (
     STORE,
@@ -31,6 +32,9 @@ from trackbridge_adapters.mlflow.rest_registry import Registry
 from trackbridge_adapters.mlflow.rest_runs import TAKEN, Writing
 from trackbridge_adapters.mlflow.rest_server import WORKSPACES, NoWorkspaceError, each
 from trackbridge_adapters.mlflow.rest_spool import Spool
+
+if TYPE_CHECKING:
+    from trackbridge_adapters.mlflow.rest_extend import Live, RestExtension
 
 Old = dict[RunRef, list[Run]]
 
@@ -68,6 +72,32 @@ class RestWriter(RestReader):
     def open(self, keys: Sequence[RunKey]) -> RestSink:
         return RestSink(self, {self.target(key): key for key in keys})
 
+    def extend(self, keys: Sequence[RunKey]) -> RestExtension:
+        from trackbridge_adapters.mlflow.rest_extend import RestExtension
+
+        return RestExtension(self, {self.target(key): key for key in keys})
+
+    @cached_property
+    def live(self) -> dict[RunRef, Live]:
+        """Runs that this writer has begun or found to extend, as it left them."""
+        return {}
+
+    def there(self, experiments: Experiments, keys: Mapping[RunRef, RunKey]) -> Old:
+        """The runs of these ids; `IntegrityError` where one belongs to somebody else."""
+        chunk.check_distinct(self.server.name, keys)
+        return dict(each(lambda pair: self._there(experiments, *pair), keys.items()))
+
+    def _there(
+        self, experiments: Experiments, ref: RunRef, key: RunKey
+    ) -> tuple[RunRef, list[Run]]:
+        found = self.ids.every(ref.run_id, experiments)
+        native = self.ids.get(ref.run_id)
+        if native is not None and all(run.native_id != native.native_id for run in found):
+            found.append(native)
+        for run in found:
+            chunk.check_origin(self.server.name, ref.run_id, run.tags.get(KEY_TAG), str(key))
+        return ref, found
+
     def experiments(self) -> Experiments:
         """The experiments of the server; the workspace is made if it is not there."""
         try:
@@ -91,7 +121,7 @@ class RestSink:
                 lock.acquire()
                 held.callback(lock.release)
                 self._experiments.reload()  # another one may have made some while we waited
-            self._old = self._check()
+            self._old = writer.there(self._experiments, keys)
             self._spool = Spool()
             held.callback(self._spool.close)
             self._held = held.pop_all()
@@ -133,6 +163,8 @@ class RestSink:
             raise
         writing.show(self._old)
         writing.adopt(self._old)
+        for ref in self._keys:
+            writer.live.pop(ref, None)
         writer.forget()
         return {key: ref for ref, key in self._keys.items()}
 
@@ -143,19 +175,3 @@ class RestSink:
             for one in waiting:
                 with one.copy.open("rb") as data:
                     place.put(one.file.path, data)
-
-    def _check(self) -> Old:
-        """The runs that these replace; `IntegrityError` where one belongs to somebody else."""
-        chunk.check_distinct(self._server.name, self._keys)
-        return dict(each(self._find_old, self._keys.items()))
-
-    def _find_old(self, pair: tuple[RunRef, RunKey]) -> tuple[RunRef, list[Run]]:
-        ref, key = pair
-        ids = self._writer.ids
-        found = ids.every(ref.run_id, self._experiments)
-        native = ids.get(ref.run_id)
-        if native is not None and all(run.native_id != native.native_id for run in found):
-            found.append(native)
-        for run in found:
-            chunk.check_origin(self._server.name, ref.run_id, run.tags.get(KEY_TAG), str(key))
-        return ref, found
