@@ -186,6 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if self._read is None:
             self._read = self.rfile.read(self._length())
+            if len(self._read) < self._length():
+                raise ConnectionResetError("whoever asked is gone")
         zipped = self.headers.get("Content-Encoding") == "gzip"
         return gzip.decompress(self._read) if zipped else self._read
 
