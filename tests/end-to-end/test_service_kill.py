@@ -155,3 +155,52 @@ def test_a_migration_that_is_killed_again_and_again_comes_to_its_end(
         killed_after(chance.uniform(SLOW_START, 4), kill_group, FIXTURE, "wandb:killed")
     migrate(FIXTURE, "wandb:killed")
     is_whole(server, FIXTURE, "wandb:killed")
+
+
+FORWARDER = """
+import itertools, sys
+from trackbridge.adapter import RunKey
+from trackbridge.columns import batches
+from trackbridge.registry import open_writer
+writer, key = open_writer(sys.argv[1]), RunKey("mlflow", "", "p", "abc")
+ref, sent = writer.target(key), int(sys.argv[2])
+while True:
+    point = {**ref._asdict(), "key": "loss", "system": False}
+    rows = [{**point, "row": row, "step": row, "value": row / 7} for row in range(sent, sent + 5)]
+    with writer.extend([key]) as sink:
+        for batch in batches("metrics", rows):
+            sink.write(batch)
+        sink.commit()
+    sent += 5
+    print(sent, flush=True)
+"""
+"""Whoever shows a run while it goes on, five rows at a time; it prints what it knows was taken."""
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_has_each_row_once_whenever_its_forwarder_is_killed(
+    server: Server,
+) -> None:
+    paths = os.pathsep.join([str(ROOT / "bridge"), str(ROOT / "adapters")])
+    chance, sent = random.Random(), 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            [sys.executable, "-c", FORWARDER, "wandb:team/p", str(sent)],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        told = process.stdout.readline()
+        time.sleep(chance.uniform(0, 0.1))  # the moment of the kill is what this is about
+        process.kill()
+        told += process.stdout.read()
+        process.stdout.close()
+        process.wait()
+        sent = int(told.split()[-1])
+    [run] = server.state.projects["team", "p"].runs.values()
+    rows = [json.loads(line) for line in run.history]
+    assert [row["_step"] for row in rows] == list(range(len(rows)))
+    assert [row["loss"] for row in rows] == [step / 7 for step in range(len(rows))]
+    assert 0 <= len(rows) - sent <= 5
+    assert run.state == "running"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -64,6 +64,10 @@ class Calls:
         if open_call is not None:
             yield open_call
 
+    def used(self) -> list[str]:
+        """Those of the names that have points."""
+        return [self.names[code] for code in np.unique(self._codes).tolist()]
+
     def last(self) -> Iterator[tuple[str, str]]:
         """Each name with its last value that is a number."""
         points = self._order[self._order < len(self._values)]
@@ -97,13 +101,15 @@ class Calls:
         return list(texts)
 
 
-def history(calls: Calls, special: Mapping[str, names.Path] | None) -> Iterator[Any]:
-    """A history record per call; numbers without calls have records without values.
+def history(
+    calls: Calls, special: Mapping[str, names.Path] | None, first: int = 0
+) -> Iterator[Any]:
+    """A history record per call from a number on; those without calls are without values.
 
     Names are those of nested keys, but for `special` ones; without that they are keys themselves.
     """
     plain = [_key_fields(name, special) for name in calls.names]
-    row = 0
+    row = first
     for call in calls:
         for _ in range(row, call.row):
             yield _empty_call()
@@ -121,9 +127,15 @@ def history(calls: Calls, special: Mapping[str, names.Path] | None) -> Iterator[
         yield record
 
 
-def flat_needed(found: list[str]) -> bool:
-    """Whether there are names that nested keys cannot stand for: those with a meaning to W&B."""
-    return any(name in names.RESERVED or name.endswith("._type") for name in found)
+def is_flat(kind: str, found: Iterable[str]) -> bool:
+    """Whether the names of a run born in that kind of store are keys as they are.
+
+    Those of other kinds are, and those that nested keys cannot stand for as they mean something to
+    W&B: then all of their run are.
+    """
+    return kind != "wandb" or any(
+        name in names.RESERVED or name.endswith("._type") for name in found
+    )
 
 
 def stats(points: pa.Table) -> Iterator[Any]:

@@ -140,7 +140,7 @@ class Draft:
         own = calls.Calls(
             points.filter(pc.invert(system)), calls.table_of("series", self.streams["series"])
         )
-        flat = self.key.kind != "wandb" or calls.flat_needed(own.names)
+        flat = calls.is_flat(self.key.kind, own.used())
         special = encode.extra_of(self.rows["runs"][0]).get("special_names", {})
         told = self._told(artifacts)
         yield from encode.opening(self.key, self.ref, self.rows, flat=flat, told=told)

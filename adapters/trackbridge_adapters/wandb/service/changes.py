@@ -5,8 +5,9 @@ Documents as the client has them (wandb 0.31: wandb/sdk/artifacts/_generated, wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.wandb.service.answers import no_entity
@@ -112,6 +113,15 @@ def put_file(wire: Wire, place: Place, run: str, name: str, data: Any) -> None:
     where = {"entityName": place.entity, "projectName": place.project, "runName": run}
     found = wire.ask(CREATE_FILES, {"input": {**where, "files": [name]}})["createRunFiles"]
     wire.put(found["files"][0]["uploadUrl"], data, found["uploadHeaders"] or ())
+
+
+def stream(wire: Wire, place: Place, run: str, files: Mapping[str, Any]) -> None:
+    """Puts lines where they belong in the streams of a run; with none it says that the run goes on.
+
+    The same again changes nothing. `files` are as in core/internal/filestream (wandb 0.31).
+    """
+    where = "/".join(quote(part, safe="") for part in (*place, run))
+    wire.post(f"files/{where}/file_stream", {"files": files} if files else {})
 
 
 def delete_files(wire: Wire, ids: list[str]) -> None:

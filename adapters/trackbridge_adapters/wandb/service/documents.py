@@ -79,6 +79,11 @@ query TrackbridgeEvents($entity: String!, $project: String!, $run: String!, $eve
   project(name: $project, entityName: $entity) { run(name: $run) { events(samples: $events) } }
 }"""
 
+LAST_EVENT = """
+query TrackbridgeLastEvent($entity: String!, $project: String!, $run: String!) {
+  project(name: $project, entityName: $entity) { run(name: $run) { eventsTail } }
+}"""
+
 CONSOLE = f"""
 query TrackbridgeConsole(
   $entity: String!, $project: String!, $run: String!, $after: String, $first: Int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -78,13 +78,7 @@ class Draft(draft.Draft):
     def fields(self) -> dict[str, Any]:
         """What has to be set of a run that is there: the client leaves alone what is empty."""
         [row] = self.rows["runs"]
-        return {
-            "displayName": row["name"],
-            "notes": row.get("notes") or "",
-            "groupName": row.get("group") or "",
-            "jobType": row.get("job_type") or "",
-            "tags": [tag["key"] for tag in self.rows["tags"]],
-        }
+        return fields(row, self.rows["tags"])
 
     @property
     def is_shell(self) -> bool:
@@ -102,6 +96,8 @@ class Draft(draft.Draft):
         return (
             files.issuperset(file["path"] for file in run.files())
             and len(self._lines) >= run.console_lines
+            and self._samples >= run.samples
+            and (not run.lines or self._is_flat == run.is_flat)
             and not any(others(there, versions.union(self.inputs)))
         )
 
@@ -122,6 +118,19 @@ class Draft(draft.Draft):
             own = data.filter(pc.invert(data.column("system").fill_null(False)))
             names.update(own.column("key").unique().to_pylist())
         return names
+
+    @property
+    def _is_flat(self) -> bool:
+        series = (data.column("key").unique().to_pylist() for data in self.streams["series"])
+        return calls.is_flat(self.key.kind, self._names.union(*series))
+
+    @property
+    def _samples(self) -> int:
+        """How many samples of the system it has, which are numbered by their steps."""
+        found = set[int]()
+        for data in self.streams["metrics"]:
+            found.update(data.filter(data.column("system")).column("step").unique().to_pylist())
+        return len(found)
 
     @property
     def _rows(self) -> int:
@@ -162,9 +171,7 @@ class Draft(draft.Draft):
 
     def _told(self, artifacts: list[Any]) -> dict[str, Any]:
         [row] = self.rows["runs"]
-        told = {name: row[name] for name in TEXTS if row.get(name)}
-        told |= {name: row[name].isoformat() for name in TIMES if row.get(name)}
-        told |= {"id": self._origin, "rows": self._rows}
+        told = {**told_of(row), "id": self._origin, "rows": self._rows}
         if self._lines:
             told["console"] = console.count(self._lines)
         if artifacts:
@@ -174,8 +181,7 @@ class Draft(draft.Draft):
         if self.settling:
             told[SETTLING] = list(_entries(self.before, self._place))
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own
-            told["summary"] = [_path(row) for row in self.rows["summary"]]
-            told["last"] = sorted(self._names)
+            told |= own_and_last(self.rows["summary"], self._names)
         return told
 
     def _history(self, own: calls.Calls, special: Mapping[str, names.Path] | None) -> Iterator[Any]:
@@ -194,7 +200,30 @@ class Draft(draft.Draft):
             yield record
 
 
-def _path(row: Row) -> list[str]:
+def fields(row: Row, tags: Iterable[Row]) -> dict[str, Any]:
+    """Fields of a run that its users see and change."""
+    return {
+        "displayName": row["name"],
+        "notes": row.get("notes") or "",
+        "groupName": row.get("group") or "",
+        "jobType": row.get("job_type") or "",
+        "tags": [tag["key"] for tag in tags],
+    }
+
+
+def told_of(row: Row) -> dict[str, Any]:
+    """What our entry tells of a row of `runs`."""
+    told = {name: row[name] for name in TEXTS if row.get(name)}
+    return told | {name: row[name].isoformat() for name in TIMES if row.get(name)}
+
+
+def own_and_last(summary: Iterable[Row], metrics: Iterable[str]) -> dict[str, Any]:
+    """What our entry tells of a summary that has last values of metrics besides the run's own."""
+    return {"summary": list(map(path_of, summary)), "last": sorted(metrics)}
+
+
+def path_of(row: Row) -> list[str]:
+    """Where a row of `params` or `summary` is in its tree."""
     path: list[str] = json.loads(row["path"]) if row.get("path") else [row["key"]]
     return path
 

@@ -45,7 +45,7 @@ def samples(ref: RunRef, lines: Iterable[str], damage: list[str]) -> Iterator[Ba
     decoder = PointDecoder(ref, damage, system=True)
     for number, line in enumerate(lines):
         row = _row(line, f"system sample {number}", damage)
-        time = _micros(row.pop("_timestamp", None))
+        time = micros(row.pop("_timestamp", None))
         kept = {key: node for key, node in row.items() if key not in OF_THE_TRACKER}
         keys = [key.removeprefix(SYSTEM) for key in kept]
         texts = [jsontext.dump(node) for node in kept.values()]
@@ -96,7 +96,7 @@ def _spelled(tree: Tree) -> Tree:
     return found
 
 
-def _micros(text: Node | None) -> int | None:
+def micros(text: Node | None) -> int | None:
     try:
         return round(float(text) * 1e6) if isinstance(text, str) else None
     except (ValueError, OverflowError):

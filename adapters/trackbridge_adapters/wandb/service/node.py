@@ -102,9 +102,14 @@ class RunNode:
         return RunKey("wandb", "", *self.ref)
 
     @property
+    def is_flat(self) -> bool:
+        """Whether its keys are names already."""
+        return self.origin.get("keys") == "flat"
+
+    @property
     def given(self) -> names.Given | None:
         """Names of its keys; None where they are names already."""
-        if self.origin.get("keys") == "flat":
+        if self.is_flat:
             return None
         try:
             return names.Given(names.checked(self.origin.get("special_names", {})))

@@ -140,6 +140,15 @@ class Pages:
             self._run(documents.EVENTS, {**place._asdict(), "run": run, "events": count})["events"]
         )
 
+    def last_event(self, place: Place, run: str) -> str | None:
+        """The last sample of the system as JSON, if there is one.
+
+        The client asks for a list of texts, as JSON, when it resumes a run (wandb 0.31).
+        """
+        found = self._run(documents.LAST_EVENT, {**place._asdict(), "run": run})
+        tail = json.loads(found["eventsTail"] or "[]")
+        return tail[-1] if tail else None
+
     def console(self, place: Place, run: str) -> Iterator[Node]:
         variables = {**place._asdict(), "run": run}
 

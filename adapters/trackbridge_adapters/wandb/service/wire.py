@@ -117,6 +117,21 @@ class Wire:
         )
         return response, self._pace.heed(response.headers, response.status_code)
 
+    def post(self, path: str, document: Mapping[str, Any]) -> None:
+        """Sends JSON to a page of the server that is no GraphQL, whose limits are others."""
+        url = self._absolute(path)
+        response = self._send(
+            "POST",
+            url,
+            data=json.dumps(document, allow_nan=False).encode(),
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+        )
+        if response.status_code == 404:
+            raise NotFoundError(f"{_place(url)}: answers that it is not there (404)")
+        if response.status_code != 200:
+            raise self._refused(response, url)
+
     def expect(self, calls: int) -> None:
         """Waits until somebody else may send so many requests to the server."""
         for _ in range(calls):

@@ -34,6 +34,7 @@ from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
 from trackbridge_adapters.wandb.service.claims import Claims
 from trackbridge_adapters.wandb.service.draft import Draft
+from trackbridge_adapters.wandb.service.extend import Extension
 from trackbridge_adapters.wandb.service.identity import Version
 from trackbridge_adapters.wandb.service.ledger import HIDDEN
 from trackbridge_adapters.wandb.service.lineage import used
@@ -47,6 +48,7 @@ from trackbridge_adapters.wandb.service.pages import (
 )
 from trackbridge_adapters.wandb.service.present import present
 from trackbridge_adapters.wandb.service.reader import Service
+from trackbridge_adapters.wandb.service.running import Running
 from trackbridge_adapters.wandb.service.settling import Settling
 from trackbridge_adapters.wandb.service.shared_pages import SharedPages
 from trackbridge_adapters.wandb.service.upload import (
@@ -79,6 +81,8 @@ class WritableService(Service):
         """What this writer has deleted, should a list still have it."""
         self.inputs: dict[RunKey, list[Version]] = {}
         """Versions that runs used which are about to be written."""
+        self._running: dict[RunRef, Running] = {}
+        """Runs that this writer has extended last."""
         self._homes: dict[tuple[str, ...], Counter[str]] = {}
         """Projects of runs, by those they were born in, as far as a list or a new name tells."""
 
@@ -133,9 +137,28 @@ class WritableService(Service):
         runs = {key: self.target(key) for key in keys}
         for ref in runs.values():
             self._files.forget_sidecar(ref)
+            self._running.pop(ref, None)
         there = list(self.runs(list(runs.values())))
         self._check_ours(there, runs)
         return Sink(self, runs, there)
+
+    def extend(self, keys: Sequence[RunKey]) -> Extension:
+        """What is there of a run is asked for once, and again after an error: see `Extension`."""
+        runs = {key: self.target(key) for key in keys}
+        unknown = {key: ref for key, ref in runs.items() if ref not in self._running}
+        there = list(self.runs(list(unknown.values())))
+        self._check_ours(there, unknown)
+        latest = {run.ref: run for run in there}
+        for key, ref in unknown.items():
+            self._files.forget_sidecar(ref)
+            if ref in latest:
+                run = latest[ref]
+                event = self._pages.last_event(run.place, run.name) if run.samples else None
+                self._running[ref] = Running.of(key, run, event)
+            else:
+                taken = {run.name for run in there if str(run.place) == ref.project}
+                self._running[ref] = Running.new(key, ref, taken)
+        return Extension(self.wire, self._running, runs.values())
 
     def runs(self, refs: Sequence[RunRef]) -> Iterator[RunNode]:
         """Those of some runs that are there, in all of their generations, the latest last."""
