@@ -7,12 +7,15 @@ is possible again.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from trackbridge.dual.records import VERSION
 
 ROTATED = 64 << 20
 """Bytes after which a process begins another file."""
+LOOKED = 64 << 10
+"""Bytes after which it looks whether its file is still there."""
 SUFFIX = ".journal"
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
@@ -40,13 +45,22 @@ class Journal:
 
     def __init__(self, folder: Path, header: dict[str, Any], rotated: int = ROTATED) -> None:
         self.folder = folder
-        self.lock = threading.RLock()
-        """Held around what has to be in order; signal handlers may log in between."""
-        self.lost, self.reason = 0, ""
-        """How many records could not be written, and why the last one could not."""
+        self.reason = ""
+        """Why the last record that is lost could not be written."""
         self._header, self._rotated = header, rotated
+        self._is_closed = False
         self._begin()
         _JOURNALS.add(self)
+
+    def _begin(self) -> None:
+        """Nothing is open: the first record opens a file, so that idle children leave none."""
+        self.lock = threading.RLock()
+        """Held around what has to be in order; signal handlers may log in between."""
+        self.lost = self._unsaid = 0
+        """How many records could not be written; and how many of them the journal does not say."""
+        self._file: _File | None = None
+        self._name = f"{now():016d}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._segments = count()
 
     def points(
         self,
@@ -59,26 +73,21 @@ class Journal:
     ) -> None:
         """Append points; `at` in microseconds, `frames.NONE` for a row, step or time unknown."""
         with self.lock:
-            known = self._keys.get(keys)
-            if known is not None:
-                number, pack = known
-                data = frame(pack(b"P", flags, 0, number, row, step, at, *values))
-                self._append(data)
-            else:
-                number, pack = len(self._keys), packer(len(keys))
-                told = frames.record({"t": "keys", "id": number, "keys": keys})
-                data = frame(pack(b"P", flags, 0, number, row, step, at, *values))
-                if self._append(told + data):
-                    self._keys[keys] = number, pack
-            if self._size >= self._rotated:
-                self._turn()
+            try:
+                file = self._file or self._open()
+                number, pack = file.lists.get(keys) or self._define(file, keys)
+                self._append(file, frame(pack(b"P", flags, 0, number, row, step, at, *values)))
+            except OSError as error:
+                self.lose(error.strerror or str(error))
 
     def record(self, content: dict[str, Any]) -> None:
         """Append anything else."""
+        data = frames.record(content)
         with self.lock:
-            self._append(frames.record(content))
-            if self._size >= self._rotated:
-                self._turn()
+            try:
+                self._append(self._file or self._open(), data)
+            except OSError as error:
+                self.lose(error.strerror or str(error))
 
     def lose(self, reason: str) -> None:
         """Count a call that cannot be kept."""
@@ -88,71 +97,96 @@ class Journal:
             self.reason = reason
 
     def close(self) -> None:
-        """Have the disk hold what was written; a later record begins another file."""
+        """Have the disk hold what was written; a later record is lost."""
         with self.lock:
-            if self._unsaid:
-                self._append(b"")
-            if self._file >= 0:
-                try:
-                    os.fsync(self._file)
-                    os.close(self._file)
-                except OSError as error:
-                    self.reason = str(error)
-            self._begin()
+            try:
+                if self._unsaid:
+                    self._say(self._file or self._open())
+                if self._file:
+                    self._look(self._file)
+                    os.fsync(self._file.number)
+            except OSError as error:
+                self.reason = error.strerror or str(error)
+            self._file, self._is_closed = None, True
 
-    def _begin(self) -> None:
-        """Nothing is open: the first record opens a file, so that idle children leave none."""
-        self._file, self._size, self._unsaid = -1, 0, 0
-        self._segment = 0
-        self._keys: dict[tuple[str, ...], tuple[int, Callable[..., bytes]]] = {}
-        """Lists of keys that the file has: number, and what packs their values."""
-        self._name = f"{now():016d}-{os.getpid()}-{secrets.token_hex(3)}"
+    def _append(self, file: _File, data: bytes) -> None:
+        if self._unsaid:
+            self._say(file)
+        file.write(data)
+        if file.size >= file.looked:
+            self._look(file)
 
-    def _append(self, data: bytes) -> bool:
-        """Whether all of it was written."""
-        try:
-            if self._file < 0:
-                self._open()
-            if self._unsaid:
-                data = self._loss() + data
-            written = os.write(self._file, data)
-        except OSError as error:
-            self.lose(error.strerror or str(error))
-            return False
-        self._size += written
-        if written < len(data):
-            self.lose("the disk took half of a record")
-            return False
-        self._unsaid = 0
-        return True
+    def _say(self, file: _File) -> None:
+        """Say how many calls were lost; where that fails, the next record tries again."""
+        said = self._unsaid
+        told = {"t": "lost", "calls": said, "why": self.reason, "at": now()}
+        file.write(frames.record(told))
+        self._unsaid -= said
 
-    def _turn(self) -> None:
-        """End a file: the next record begins another one, with its own keys."""
-        os.close(self._file)
-        self._file, self._size = -1, 0
-        self._keys.clear()
+    def _define(self, file: _File, keys: tuple[str, ...]) -> _List:
+        """Give a list of keys its number in a file; keys need not be texts."""
+        number = next(file.numbers)  # a signal handler may do the same in between
+        told = {"t": "keys", "id": number, "keys": [str(key) for key in keys]}
+        file.write(frames.record(told))
+        file.lists[keys] = number, packer(len(keys))
+        return file.lists[keys]
 
-    def _loss(self) -> bytes:
-        return frames.record({"t": "lost", "calls": self._unsaid, "why": self.reason, "at": now()})
+    def _look(self, file: _File) -> None:
+        """End a file that is full or was deleted: the next record begins another one."""
+        file.looked = min(file.size + LOOKED, self._rotated)
+        is_gone = not os.fstat(file.number).st_nlink
+        if is_gone:
+            self.lose(f"the journal was deleted, and {file.size} bytes of it are gone")
+        if is_gone or file.size >= self._rotated:
+            self._file = None
 
-    def _open(self) -> None:
+    def _open(self) -> _File:
+        if self._is_closed:
+            raise OSError(errno.EBADF, "the run has ended")
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{self._name}.{self._segment:04d}{SUFFIX}"
-        file = os.open(path, _FLAGS, 0o644)
-        process = {"pid": os.getpid(), "at": now(), "segment": self._segment}
-        header = frames.record({"t": "begin", "version": VERSION, **self._header, **process})
-        if os.write(file, header) < len(header):
-            os.close(file)
-            path.unlink()
-            raise OSError(28, "No space left on device")
-        self._file, self._size, self._segment = file, len(header), self._segment + 1
+        segment = next(self._segments)
+        path = self.folder / f"{self._name}.{segment:04d}{SUFFIX}"
+        file = _File(os.open(path, _FLAGS, 0o644))
+        process = {"pid": os.getpid(), "at": now(), "segment": segment}
+        header = {"t": "begin", "version": VERSION, **self._header, **process}
+        try:
+            file.write(frames.record(header))
+        except OSError:
+            with suppress(OSError):
+                path.unlink()
+            raise
+        file.looked = min(file.size + LOOKED, self._rotated)
+        self._file = file
+        return file
 
-    def _after_fork(self) -> None:
-        """In a child: the parent's file is not for us, nor are locks that its threads hold."""
-        self.lock = threading.RLock()
-        if self._file >= 0:
-            os.close(self._file)
-        self._begin()
+
+_List = tuple[int, Callable[..., bytes]]
+"""Of a list of keys: its number, and what packs its values."""
+
+
+class _File:
+    """An open file, and the lists of keys that stand in it.
+
+    It is closed when nobody has it any more: a signal handler may begin the next one while a call
+    that it interrupts is about to write to this one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.size, self.looked = number, 0, LOOKED
+        self.lists: dict[tuple[str, ...], _List] = {}
+        self.numbers = count()
+
+    def write(self, data: bytes) -> None:
+        """Append; raises `OSError` where not all could be written."""
+        written = os.write(self.number, data)
+        self.size += written
+        while written < len(data):  # a disk that is full says so when asked for the rest
+            more = os.write(self.number, data[written:])
+            self.size, written = self.size + more, written + more
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            os.close(self.number)
 
 
 _JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
@@ -160,7 +194,7 @@ _JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for journal in _JOURNALS:
-        journal._after_fork()
+        journal._begin()  # the file is the parent's, and so are locks that its threads hold
 
 
 if hasattr(os, "register_at_fork"):
