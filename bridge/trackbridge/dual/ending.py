@@ -1,4 +1,4 @@
-"""The end of a run: a moment's patience with back ends that answer."""
+"""The end of a run: what it ended with, and a moment's patience with back ends that answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,23 @@ from trackbridge.dual import standing
 ANSWERING = 10.0
 """Seconds within which a back end has to have answered to be waited for."""
 POLL = 0.1
+
+
+STATUSES = ("finished", "failed", "killed", "crashed")
+
+
+def exit_code(error: BaseException | None) -> int:
+    """What a program that ends with an error exits with."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else int(error is not None)
+
+
+def status(told: str | None, exit_code: int | None) -> str:
+    """The status that was told, if it is one; else by the exit code."""
+    by_code = "failed" if exit_code else "finished"
+    named = str(told or by_code).lower()
+    return named if named in STATUSES else by_code
 
 
 def wait(folder: Path, stores: Sequence[str], seconds: float) -> None:

@@ -8,15 +8,18 @@ from pathlib import Path
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _REMOTE = re.compile(r'\[remote "origin"\][^\[]*?^\s*url\s*=\s*(\S+)', re.MULTILINE)
 
+_LOGIN = re.compile(r"^(https?://)[^/@]*@")
+"""What stands before the host, and may be a token."""
+
 
 def repository(folder: Path) -> tuple[str | None, str | None]:
     """Address of the remote `origin`, and commit; none where they are not found."""
-    for place in (folder, *folder.parents):
-        if (found := place / ".git").exists():
-            try:
+    try:
+        for place in (folder, *folder.parents):
+            if (found := place / ".git").exists():
                 return _read(found)
-            except (OSError, UnicodeDecodeError):
-                return None, None
+    except (OSError, ValueError):  # it may not be read, or is something else
+        pass
     return None, None
 
 
@@ -27,7 +30,7 @@ def _read(git: Path) -> tuple[str | None, str | None]:
     common = git / told.read_text().strip() if told.exists() else git
     config = common / "config"
     remote = _REMOTE.search(config.read_text()) if config.exists() else None
-    return remote and remote.group(1), _commit(git, common)
+    return remote and _LOGIN.sub(r"\1", remote.group(1)), _commit(git, common)
 
 
 def _commit(git: Path, common: Path) -> str | None:

@@ -7,7 +7,6 @@ is possible again.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import threading
@@ -48,7 +47,6 @@ class Journal:
         self.reason = ""
         """Why the last record that is lost could not be written."""
         self._header, self._rotated = header, rotated
-        self._is_closed = False
         self._begin()
         _JOURNALS.add(self)
 
@@ -61,6 +59,11 @@ class Journal:
         self._file: _File | None = None
         self._name = f"{now():016d}-{os.getpid()}-{secrets.token_hex(3)}"
         self._segments = count()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing was written yet, or since it was closed."""
+        return self._file is None
 
     def points(
         self,
@@ -97,7 +100,7 @@ class Journal:
             self.reason = reason
 
     def close(self) -> None:
-        """Have the disk hold what was written; a later record is lost."""
+        """Have the disk hold what was written; a later record begins another file."""
         with self.lock:
             try:
                 if self._unsaid:
@@ -107,7 +110,7 @@ class Journal:
                     os.fsync(self._file.number)
             except OSError as error:
                 self.reason = error.strerror or str(error)
-            self._file, self._is_closed = None, True
+            self._file = None
 
     def _append(self, file: _File, data: bytes) -> None:
         if self._unsaid:
@@ -141,8 +144,6 @@ class Journal:
             self._file = None
 
     def _open(self) -> _File:
-        if self._is_closed:
-            raise OSError(errno.EBADF, "the run has ended")
         self.folder.mkdir(parents=True, exist_ok=True)
         segment = next(self._segments)
         path = self.folder / f"{self._name}.{segment:04d}{SUFFIX}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
+import tempfile
 import time
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 from trackbridge.dual.frames import call_of, scan
 from trackbridge.dual.journal import SUFFIX
+from trackbridge.dual.records import leads_out
 from trackbridge.dual.values import Kept
 
 DIR = "TRACKBRIDGE_DIR"
@@ -21,7 +24,7 @@ FILES = "files"
 """Folder of a run's files, each called after the SHA-256 of its content."""
 DELIVERY = "delivery"
 """Folder of a run that says how far each back end is."""
-_UNSAFE = re.compile(r"[^\w.-]")
+_UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 _BLOCK = 1 << 20
 _HEADER = 1 << 16
 """No header is longer."""
@@ -29,15 +32,22 @@ _HEADER = 1 << 16
 
 def root() -> Path:
     """The folder of all journals: `TRACKBRIDGE_DIR`, or `trackbridge` in the working directory."""
-    return Path(os.environ.get(DIR) or DEFAULT).absolute()
+    return here() / (os.environ.get(DIR) or DEFAULT)
+
+
+def here() -> Path:
+    """The working directory; another one where that is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path(tempfile.gettempdir())
 
 
 def make_root(folder: Path) -> None:
     """Make the folder of journals; version control leaves it alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / ".gitignore"
-    if not mark.exists():
-        mark.write_text("*\n")
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / ".gitignore").write_text("*\n")
 
 
 def new_id() -> str:
@@ -49,7 +59,15 @@ def new_id() -> str:
 def folder_of(root: Path, run_id: str) -> Path:
     """The folder of a new run; its name is for people, what counts stands in its files."""
     stamp = time.strftime("%Y%m%d_%H%M%S")
-    return root / f"run-{stamp}-{safe(run_id)}"
+    return root / f"run-{stamp}-{_folder_name(run_id)}"
+
+
+def _folder_name(run_id: str) -> str:
+    """An id as part of the name of a folder, which no other id shares."""
+    shown = safe(run_id)
+    if shown.lower() == run_id:
+        return shown
+    return f"{shown}-{hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
 def safe(name: str) -> str:
@@ -64,6 +82,10 @@ def content(folder: Path, sha256: str) -> Path:
 
 def keep(folder: Path, path: str, source: bytes | Path) -> Kept:
     """Copy bytes or a file into a run's folder; there it has its name once it is whole."""
+    if leads_out(path):
+        raise ValueError(f"{path!r} is no path below the folder of a run")
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(source))
     aside = folder / FILES / f".{secrets.token_hex(8)}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     state, size = hashlib.sha256(), 0
@@ -84,10 +106,9 @@ def keep(folder: Path, path: str, source: bytes | Path) -> Kept:
 
 def find(root: Path, project: str, run_id: str) -> Path | None:
     """The folder of a run that has been begun."""
-    for folder in sorted(root.glob(f"run-*-{safe(run_id)}")):
-        for path in sorted(folder.glob(f"*{SUFFIX}"))[:1]:
-            if header(path).get("run") == [project, run_id]:
-                return folder
+    for folder in sorted(root.glob(f"run-*-{_folder_name(run_id)}")):
+        if any(header(path).get("run") == [project, run_id] for path in files(folder)):
+            return folder
     return None
 
 
@@ -111,10 +132,10 @@ def header(path: Path) -> dict[str, Any]:
 def next_call(folder: Path) -> tuple[int, int]:
     """Row and step of the call that comes after all that are in the journal of a run."""
     row, step = -1, -1
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in files(folder):
         data = path.read_bytes()
         for window in scan(data):
-            calls = [call_of(data, starts[-1]) for starts in window.points.values()]
+            calls = [call_of(data, at) for starts in window.points.values() for at in starts]
             series = (record for record in window.records if record["t"] == "series")
             calls += ((record["row"], record["step"]) for record in series)
             row = max([row, *(call[0] for call in calls)])

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
-from trackbridge.dual.values import plain
-
-Change = dict[str, Any]
+from trackbridge.dual import values
 
 
 class Recorded(MutableMapping[str, Any]):
     """A mapping that tells of what is set and dropped, key by key; attributes are keys too."""
 
-    _told: Callable[[Change], None]
+    _told: Callable[..., None]
+    _lost: Callable[[Exception], None]
     _values: dict[str, Any]
 
-    def __init__(self, told: Callable[[Change], None]) -> None:
+    def __init__(self, told: Callable[..., None], lost: Callable[[Exception], None]) -> None:
+        """`told` is given what was `set` and what to `drop`; `lost` why that could not be."""
         object.__setattr__(self, "_told", told)
+        object.__setattr__(self, "_lost", lost)
         object.__setattr__(self, "_values", {})
 
     def __getitem__(self, key: str) -> Any:
@@ -28,7 +29,7 @@ class Recorded(MutableMapping[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         del self._values[key]
-        self._told({"drop": [key]})
+        self._told(drop=[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -37,10 +38,9 @@ class Recorded(MutableMapping[str, Any]):
         return len(self._values)
 
     def __getattr__(self, key: str) -> Any:
-        try:
-            return self._values[key]
-        except KeyError:
-            raise AttributeError(key) from None
+        if key == "_values" or key not in self._values:  # the former while it is copied
+            raise AttributeError(key)
+        return self._values[key]
 
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value
@@ -50,11 +50,13 @@ class Recorded(MutableMapping[str, Any]):
 
     def update(self, *others: Any, **named: Any) -> None:
         """Set several keys, in one record."""
-        changed: dict[str, Any] = {}
-        for other in (*others, named):
-            is_namespace = hasattr(other, "__dict__") and not isinstance(other, Mapping)
-            changed |= vars(other) if is_namespace else dict(other)
-        changed = {str(key): value for key, value in changed.items()}
-        self._values.update(changed)
-        if changed:
-            self._told({"set": plain(changed)})
+        try:
+            changed: dict[str, Any] = {}
+            for other in (*others, named):
+                changed |= values.members(other) or dict(other)
+            changed = {str(key): value for key, value in changed.items()}
+            self._values.update(changed)
+            if changed:
+                self._told(set=values.plain(changed))
+        except Exception as error:
+            self._lost(error)

@@ -59,7 +59,7 @@ def _is_begin(record: Record) -> bool:
     if not is_int(record["version"]):
         return False
     key, to = record.get("key", [""] * 4), record.get("to", [])
-    is_named = _is_texts(record.get("run")) and len(record["run"]) == 2
+    is_named = _is_texts(record.get("run")) and len(record["run"]) == 2 and is_int(record["pid"])
     sound = is_named and _is_texts(to) and _is_texts(key) and len(key) == 4
     return sound or record["version"] > VERSION
 
@@ -113,7 +113,8 @@ def _is_logs(record: Record) -> bool:
 
 def _is_end(record: Record) -> bool:
     code = record.get("exit_code")
-    return isinstance(record["status"], str) and (code is None or is_int(code))
+    told = record["status"] is None or isinstance(record["status"], str)
+    return told and (code is None or is_int(code))
 
 
 _CHECKS: dict[str, Callable[[Record], bool]] = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from time import perf_counter_ns, time_ns
 from types import TracebackType
@@ -24,10 +25,10 @@ from trackbridge.dual.frames import CLOSED
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.late import Late
 from trackbridge.dual.recorded import Recorded
+from trackbridge.dual.steps import Steps
 from trackbridge.dual.values import EXACT, Item, Kept
 
 _FLOATS, _NUMBERS = {float}, {float, int}
-_NOTHING: frozenset[str] = frozenset()
 TENDED = 30 * 10**9
 """Nanoseconds after which is looked whether a forwarder is at work."""
 WAIT_SECONDS = 5.0
@@ -36,6 +37,8 @@ LATE_SECONDS = 10.0
 """How long the end of a run waits for values of an accelerator."""
 SAMPLED = 8
 """Of so many rows, one is timed."""
+_Ready = tuple[tuple[str, ...], tuple[float, ...], tuple[Item, ...]]
+"""Keys, their numbers, and points that are none."""
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -45,11 +48,12 @@ def _kept(call: Call) -> Call:
     @wraps(call)
     def calling(self: Run, *args: Any, **options: Any) -> Any:
         if self._journal is None:
+            self._say_over(call.__name__)
             return None
         try:
             return call(self, *args, **options)
         except Exception as error:
-            self._lose(call.__name__, error)
+            self.lose(call.__name__, error)
             return None
 
     return cast("Call", calling)
@@ -80,18 +84,17 @@ class Run:
         does nothing.
         """
         self.project, self.id = project, run_id
-        self.config = Recorded(lambda change: self.tell("config", **change))
-        self.summary = Recorded(lambda change: self.tell("summary", **change))
+        self.config = Recorded(partial(self.tell, "config"), partial(self.lose, "config"))
+        self.summary = Recorded(partial(self.tell, "summary"), partial(self.lose, "summary"))
         self.costs = Costs()
         self._journal = journal
-        self._row, self._step = row, step
-        self._used: Iterable[str] = _NOTHING
-        """Keys of the row that is still open."""
+        self._steps = Steps(row, step)
         self._stores, self._tend, self._tended = stores, tend, perf_counter_ns()
-        self._late = Late(self.write)
+        self._late = Late(self._write_late)
         self._warned: set[str] = set()
-        self._pid = os.getpid()
-        atexit.register(self._at_exit)
+        self._is_over, self._pid = False, os.getpid()
+        if journal is not None:
+            atexit.register(self._at_exit)
 
     @property
     def folder(self) -> Path | None:
@@ -99,9 +102,14 @@ class Run:
         return None if self._journal is None else self._journal.folder
 
     @property
+    def row(self) -> int:
+        """The number of the next row."""
+        return self._steps.row
+
+    @property
     def step(self) -> int:
         """The step of the next call that names none."""
-        return self._step
+        return self._steps.step
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
@@ -116,22 +124,22 @@ class Run:
         """
         journal = self._journal
         if journal is None:
+            self._say_over("log")
             return
-        begun = 0 if self._row % SAMPLED else perf_counter_ns()
+        begun = 0 if self._steps.row % SAMPLED else perf_counter_ns()
         try:
             at = time_ns() // 1000
             keys, found = tuple(data), tuple(data.values())
             kinds = set(map(type, found))
             with journal.lock:
-                row, place_at = self._place(keys, step, commit)
+                row, place_at, closed = self._steps.place(keys, step, commit)
                 simple = kinds == _FLOATS or (kinds and kinds <= _NUMBERS and _are_exact(found))
-                if simple and not self._late.is_waiting:
-                    flags = CLOSED if self._row > row else 0
-                    journal.points(keys, found, row, place_at, at, flags)
+                if simple and self._late.taken == self._late.written:
+                    journal.points(keys, found, row, place_at, at, CLOSED if closed else 0)
                 else:
-                    self._log_leaves(data, row, place_at, at, closed=self._row > row)
+                    self._log_leaves(data, row, place_at, at, closed=closed)
         except Exception as error:
-            self._lose("log", error)
+            self.lose("log", error)
         if begun:
             self.costs.add(perf_counter_ns() - begun)
             if begun - self._tended > TENDED:
@@ -176,20 +184,21 @@ class Run:
         name: str | None = None,
         kind: str = "dataset",
         *,
-        aliases: Iterable[str] = ("latest",),
+        aliases: str | Iterable[str] = ("latest",),
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
     ) -> None:
         """Log a file or folder as a version of an artifact; its bytes are copied now."""
         path = Path(path)
-        top, files = path.parent, [path]
+        top, files, called = path.parent, [path], path.stem
         if path.is_dir():
-            top, files = path, sorted(each for each in path.rglob("*") if each.is_file())
+            top, called = path, path.resolve().name
+            files = sorted(each for each in path.rglob("*") if each.is_file())
         kept = [self._keep(each.relative_to(top).as_posix(), each) for each in files]
         row: dict[str, Any] = {
-            "collection": name or path.stem,
+            "collection": name or called,
             "kind": kind,
-            "aliases": sorted(aliases),
+            "aliases": sorted([aliases] if isinstance(aliases, str) else aliases),
         }
         row |= {"metadata": values.plain(metadata or {}), "description": description}
         self.tell("artifact", row=row, files=[each._asdict() for each in kept])
@@ -210,9 +219,10 @@ class Run:
         self.tell("put", table="alerts", rows=[row])
 
     @_kept
-    def set_tags(self, tags: Iterable[str] | Mapping[str, Any]) -> None:
+    def set_tags(self, tags: str | Iterable[str] | Mapping[str, Any]) -> None:
         """Add tags: bare labels, or names with values."""
-        given = tags.items() if isinstance(tags, Mapping) else ((tag, None) for tag in tags)
+        bare = [tags] if isinstance(tags, str) else tags
+        given = bare.items() if isinstance(bare, Mapping) else ((tag, None) for tag in bare)
         rows = [
             {"key": str(key), "value": None if value is None else str(value)}
             for key, value in given
@@ -222,7 +232,7 @@ class Run:
     @_kept
     def set(self, **fields: Any) -> None:
         """Set fields of the run itself: name, notes, group, job_type and others of `runs`."""
-        self.tell("set", row=fields)
+        self.tell("set", row={name: values.field(value) for name, value in fields.items()})
 
     def keep(self, path: str, content: bytes | Path) -> Kept:
         """Keep a file of the run under a name that has forward slashes; raises `OSError`."""
@@ -238,13 +248,17 @@ class Run:
         Back ends that answer are waited for, at most for `wait` seconds; the others get what is
         left later, without the training.
         """
-        if self._journal is None:
+        journal = self._journal
+        if journal is None:
             return
         atexit.unregister(self._at_exit)
         for _ in range(self._late.drain(LATE_SECONDS)):
-            self._journal.lose("a value was not read from its accelerator in time")
-        journal, self._journal = self._journal, None
-        self._end(journal, status or ("failed" if exit_code else "finished"), exit_code)
+            journal.lose("a value was not read from its accelerator in time")
+        self._journal, self._is_over = None, True
+        if os.getpid() != self._pid:  # a child of the process that began it, which goes on with it
+            journal.close()
+            return
+        self._end(journal, ending.status(status, exit_code), exit_code)
         self._look()
         ending.wait(journal.folder, self._stores, wait)
 
@@ -257,49 +271,38 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        code = error.code if isinstance(error, SystemExit) else error
-        self.finish(
-            "killed" if isinstance(error, KeyboardInterrupt) else None, exit_code=int(bool(code))
-        )
-
-    def _place(
-        self, keys: tuple[str, ...], step: int | None, commit: bool | None
-    ) -> tuple[int, int]:
-        """Row and step of a call, and those of the next one; the journal's lock is held."""
-        if step is None and not self._used and commit is not False:  # as nearly all are
-            row, here = self._row, self._step
-            self._row, self._step = row + 1, here + 1
-            return row, here
-        late = False
-        if step is not None:
-            step = int(step)
-            if step != self._step or not set(keys).isdisjoint(self._used):
-                self._close_row()
-            late = step < self._step
-            if not late:
-                self._step = step
-        elif self._used and not set(keys).isdisjoint(self._used):
-            self._close_row()
-        found = self._row, self._step if step is None else step
-        if late or (step is None if commit is None else commit):
-            self._row, self._used = self._row + 1, _NOTHING
-            self._step += not late
-        else:
-            self._used = {*self._used, *keys}
-        return found
-
-    def _close_row(self) -> None:
-        if self._used:
-            self._row, self._used = self._row + 1, _NOTHING
+        killed = isinstance(error, KeyboardInterrupt)
+        self.finish("killed" if killed else None, exit_code=ending.exit_code(error))
 
     def _log_leaves(
         self, data: Mapping[str, Any], row: int, step: int, at: int, *, closed: bool
     ) -> None:
-        found = dict(values.leaves(data))
-        if self._late.is_waiting or any(map(values.is_late, found.values())):
-            self._late.add(found, row, step, at, closed)
+        """Log values of any kind; those of an accelerator, and what comes after them, later."""
+        now: dict[str, Any] = {}
+        later: dict[str, Any] = {}
+        for key, value in values.leaves(data):
+            try:
+                if values.is_late(value):
+                    later[key] = value.detach().clone()
+                else:
+                    now[key] = value
+            except Exception as error:
+                self.lose(f"log of {key!r}", error)
+        ready = self._read(now, row)
+        if later or self._late.taken != self._late.written:
+            self._late.add(ready, later, row, step, at, closed)
         else:
-            self.write(found, row, step, at, closed)
+            self.append(*ready, row, step, at, closed)
+
+    def _write_late(
+        self, ready: _Ready, later: Mapping[str, Any], row: int, step: int, at: int, closed: bool
+    ) -> None:
+        try:
+            late = self._read(later, row)
+            keys, numbers, items = ready[0] + late[0], ready[1] + late[1], ready[2] + late[2]
+            self.append(keys, numbers, items, row, step, at, closed)
+        except Exception as error:
+            self.lose("log", error)
 
     def write(
         self, found: Mapping[str, Any], row: int, step: int, at: int, closed: bool = False
@@ -309,23 +312,40 @@ class Run:
         One that cannot be kept costs the others nothing. After a `closed` one, no others come to
         the row.
         """
-        journal = self._journal
-        if journal is None:
-            return
+        self.append(*self._read(found, row), row, step, at, closed)
+
+    def _read(self, found: Mapping[str, Any], row: int) -> _Ready:
+        """Values as they are now: numbers, and what is none."""
         numbers: dict[str, float] = {}
         items: list[Item] = []
         for key, value in found.items():
             try:
                 number = values.number(value)
                 if number is None:
-                    items.append(values.item(key, value, f"{place.safe(key)}_{row}", self))
+                    name = f"{place.safe(key)}_{row}_{secrets.token_hex(4)}"
+                    items.append(values.item(key, value, name, self))
                 else:
                     numbers[key] = number
             except Exception as error:
-                self._lose(f"log of {key!r}", error)
+                self.lose(f"log of {key!r}", error)
+        return tuple(numbers), tuple(numbers.values()), tuple(items)
+
+    def append(
+        self,
+        keys: tuple[str, ...],
+        numbers: tuple[float, ...],
+        items: Sequence[Item],
+        row: int,
+        step: int,
+        at: int,
+        closed: bool = False,
+    ) -> None:
+        """Write points that are what they are to be: numbers, and others; else like `write`."""
+        journal = self._journal
+        if journal is None:
+            return
         if numbers:
-            flags = CLOSED if closed and not items else 0
-            journal.points(tuple(numbers), tuple(numbers.values()), row, step, at, flags)
+            journal.points(keys, numbers, row, step, at, CLOSED if closed and not items else 0)
         if items:
             place_at = {"row": row, "step": step, "at": at, "closed": closed}
             journal.record({"t": "series", **place_at, "items": items})
@@ -340,13 +360,21 @@ class Run:
         if self._journal is not None:
             self._journal.record({"t": kind, "at": now(), **content})
 
-    def _lose(self, what: str, error: Exception) -> None:
+    def lose(self, what: str, error: Exception) -> None:
         """Count a call that could not be kept, and warn of its kind once."""
         if self._journal is not None:
             self._journal.lose(f"{what}: {type(error).__name__}: {error}")
+        self._warn(what, str(error))
+
+    def _say_over(self, what: str) -> None:
+        if self._is_over:
+            self._warn(f"{what} after the end", "the run has ended")
+
+    def _warn(self, what: str, why: str) -> None:
+        """Warn once of a kind."""
         if what not in self._warned:
             self._warned.add(what)
-            LOGGER.warning("trackbridge: %s: %s; it is not kept", what, error)
+            LOGGER.warning("trackbridge: %s: %s; it is not kept", what, why)
 
     def _end(self, journal: Journal, status: str, exit_code: int | None) -> None:
         journal.record(
@@ -355,10 +383,9 @@ class Run:
         )
         journal.close()
         if journal.lost:
-            print(
-                f"trackbridge: {journal.lost} calls could not be kept ({journal.reason})",
-                file=sys.stderr,
-            )
+            with suppress(OSError, ValueError, AttributeError):  # nobody is there to be told
+                told = f"trackbridge: {journal.lost} calls could not be kept ({journal.reason})"
+                sys.stderr.write(told + "\n")
 
     def _look(self) -> None:
         self._tended = perf_counter_ns()
@@ -368,5 +395,5 @@ class Run:
     def _at_exit(self) -> None:
         """The program ends without a word: what it ended with is known if it was an error."""
         if os.getpid() == self._pid:
-            failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            self.finish(exit_code=int(failed is not None))
+            error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+            self.__exit__(None, error, None)

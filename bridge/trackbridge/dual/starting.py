@@ -27,14 +27,14 @@ RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 def start(
     project: str = "default",
     name: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Any = None,
     to: str | Iterable[str] = (),
     *,
     run_id: str | None = None,
     resume: bool = False,
     group: str | None = None,
     job_type: str | None = None,
-    tags: Iterable[str] | Mapping[str, Any] = (),
+    tags: str | Iterable[str] | Mapping[str, Any] = (),
     notes: str | None = None,
     ranks: str = "first",
     folder: str | Path | None = None,
@@ -43,8 +43,8 @@ def start(
 
     Of the processes of a distributed training the first alone logs, or `all`: then each has a run
     of its own, in one group. With `resume`, a run of that `run_id` goes on after its last step; so
-    it does without, but with a warning. Nothing that fails here stops the training, and
-    `TRACKBRIDGE_DISABLED=1` switches everything off.
+    it does without, but with a warning. `config` is a mapping, a namespace or a data class.
+    Nothing that fails here stops the training, and `TRACKBRIDGE_DISABLED=1` switches everything off.
     """
     rank = rank_of_process()
     run_id = run_id or (place.new_id() if rank is None or ranks == "first" else _common_id())
@@ -76,7 +76,8 @@ def begin(
 
     `key` are the parts of the `RunKey` that it was born with in another store, which is mirrored.
     """
-    root = place.root() if folder is None else Path(folder).absolute()
+    project, run_id = str(project), str(run_id)
+    root = place.root() if folder is None else place.here() / folder
     stores = [to] if isinstance(to, str) else list(to)
     found, row, step = None, 0, 0
     with suppress(OSError):  # what cannot be written is counted by the journal
@@ -84,7 +85,7 @@ def begin(
         found = place.find(root, project, run_id)
         row, step = place.next_call(found) if found else (0, 0)
     header = {"run": [project, run_id], "host": socket.gethostname(), "by": spawn.key(root, stores)}
-    header |= {"to": [without_secrets(store) for store in stores], "cwd": str(Path.cwd())}
+    header |= {"to": [without_secrets(store) for store in stores], "cwd": str(place.here())}
     if key is not None:
         header["key"] = list(key)
     journal = Journal(found or place.folder_of(root, run_id), header)
@@ -98,7 +99,7 @@ def begin(
 def rank_of_process() -> int | None:
     """Which process of a group this is, if it is one of a group."""
     told = (os.environ.get(name, "") for name in RANKS)
-    return next((int(rank) for rank in told if rank.isdigit()), None)
+    return next((int(rank) for rank in told if rank.isdecimal()), None)
 
 
 def _common_id() -> str:
@@ -109,11 +110,11 @@ def _common_id() -> str:
 
 def process_fields() -> dict[str, Any]:
     """What is known of a run by its process: columns of `runs`."""
-    try:
-        user: str | None = getuser()
-    except (OSError, KeyError):  # no such user is known, as in many a container
-        user = None
-    remote, commit = repository(Path.cwd())
-    told = {"git_remote": remote, "git_commit": commit, "program": sys.argv[0] or None}
+    user: str | None = None
+    with suppress(OSError, KeyError, ImportError):  # no such user is known, as in many a container
+        user = getuser()
+    remote, commit = repository(place.here())
+    program = next(iter(getattr(sys, "argv", ())), None)
+    told = {"git_remote": remote, "git_commit": commit, "program": program or None}
     told |= {"user": user, "host": socket.gethostname(), "python": platform.python_version()}
     return {"status": "running", **told}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 EXACT = 2**53
@@ -61,8 +65,15 @@ class Histogram(Media):
             return
         import numpy as np
 
-        flat = np.asarray(_local(values), np.float64).ravel()
-        found = np.histogram(flat[np.isfinite(flat)], bins=bins)
+        array = np.asarray(_local(values))
+        if array.dtype.kind not in "biufV":  # V: small floats of other libraries
+            raise TypeError(f"{array.dtype}: only numbers have a histogram")
+        flat = array.astype(np.float64).ravel()
+        flat = flat[np.isfinite(flat)]
+        try:
+            found = np.histogram(flat, bins=bins)
+        except ValueError:  # so large that numbers between them are too few for so many bins
+            found = np.histogram(flat, bins=1)
         self.counts, self.edges = found[0].tolist(), found[1].tolist()
 
     def item(self, key: str, name: str, keeper: Keeper) -> Item:
@@ -84,7 +95,8 @@ class File(Media):
 
 class Image(Media):
     """A picture: an array (height x width, or with 1, 3 or 4 channels; floats from 0 to 1, or
-    bytes), a PIL image, a matplotlib figure, or the path of a file."""
+    bytes), a tensor (channels x height x width), a PIL image, a matplotlib figure, or the path of
+    a file."""
 
     def __init__(self, picture: Any, caption: str | None = None) -> None:
         self.picture, self.caption = picture, caption
@@ -103,11 +115,13 @@ class Table(Media):
     def __init__(self, columns: Any, data: Sequence[Sequence[Any]] | None = None) -> None:
         if data is None:
             frame = columns
-            columns, data = list(frame.columns), frame.to_numpy().tolist()
+            columns = list(frame.columns)
+            rows = getattr(frame, "rows", None)  # of polars; arrays of numbers would lose integers
+            data = rows() if rows else frame.to_numpy(dtype=object).tolist()
         self.columns, self.data = [str(column) for column in columns], [list(row) for row in data]
 
     def item(self, key: str, name: str, keeper: Keeper) -> Item:
-        content = dumps({"columns": self.columns, "data": self.data}).encode()
+        content = dumps({"columns": self.columns, "data": self.data}).encode("utf-8", "replace")
         kept = keeper.keep(f"media/table/{name}.table.json", content)
         size = {"ncols": len(self.columns), "nrows": len(self.data)}
         return _media(key, "table", kept, None, None, **size)
@@ -135,14 +149,14 @@ def leaves(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def number(value: Any) -> float | None:
     """A value as a point of metrics, if it is a number that a double holds."""
-    if isinstance(value, bool) or _is_numpy_bool(value):
-        return None
     if isinstance(value, float):
         return float(value)
     if isinstance(value, int):
-        return float(value) if -EXACT <= value <= EXACT else None
-    if _is_scalar(value):
-        return number(value.item())
+        exact = not isinstance(value, bool) and -EXACT <= value <= EXACT
+        return float(value) if exact else None
+    if getattr(value, "size", 0) == 1 or _is_scalar(value):
+        inner = _inner(value)
+        return None if inner is value else number(inner)
     return None
 
 
@@ -155,7 +169,7 @@ def is_late(value: Any) -> bool:
 def item(key: str, value: Any, name: str, keeper: Keeper) -> Item:
     """A value that is no number as a point of series."""
     if _is_scalar(value):
-        value = value.item()
+        value = _inner(value)
     if isinstance(value, Media):
         return value.item(key, name, keeper)
     if value is None:
@@ -177,18 +191,22 @@ def item(key: str, value: Any, name: str, keeper: Keeper) -> Item:
 
 def plain(value: Any) -> Any:
     """A value of the configuration or summary as JSON has it; what JSON does not know as text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((plain(part) for part in value), key=str)
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):
         return float(value) if isinstance(value, float) else int(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(part) for part in value), key=str)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return [plain(part) for part in value]
+    if (own := members(value)) is not None:
+        return plain(own)
+    if type(value).__name__ in ("NAType", "NaTType"):  # what pandas has for nothing
+        return None
     if _is_scalar(value):
-        return plain(value.item())
+        return plain(_inner(value))
     if hasattr(value, "tolist") and hasattr(value, "shape"):
         return plain(_local(value).tolist())
     return str(value)
@@ -199,8 +217,18 @@ def dumps(value: Any) -> str:
     return json.dumps(plain(value), separators=(",", ":"), ensure_ascii=False)
 
 
-def _is_numpy_bool(value: Any) -> bool:
-    return type(value).__name__ in ("bool_", "bool") and hasattr(value, "dtype")
+def members(value: Any) -> dict[str, Any] | None:
+    """The fields of a data class or of a namespace, as `argparse` makes them; none of others."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, (Namespace, SimpleNamespace)):
+        return vars(value)
+    return None
+
+
+def field(value: Any) -> Any:
+    """A value of a column of `runs`: times in microseconds since 1970."""
+    return int(value.timestamp() * 1e6) if isinstance(value, datetime) else plain(value)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -208,9 +236,23 @@ def _is_scalar(value: Any) -> bool:
     return getattr(value, "shape", None) == () and hasattr(value, "item")
 
 
+def _inner(value: Any) -> Any:
+    """The number of Python that a scalar is; a time, or what is larger than numbers, as text."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    inner = value.item()
+    if kind in ("m", "M"):
+        return str(value)
+    if isinstance(inner, (bool, int, float, str)):
+        return inner
+    return float(inner) if kind == "f" else str(inner)
+
+
 def _local(values: Any) -> Any:
     """An array of this machine: of a tensor that may lie elsewhere, or be part of a graph."""
-    return values.detach().cpu() if hasattr(values, "detach") else values
+    if not hasattr(values, "detach"):
+        return values
+    here = values.detach().cpu()
+    return here.float() if "float8" in str(here.dtype) or "bfloat16" in str(here.dtype) else here
 
 
 def _png(picture: Any) -> tuple[bytes, dict[str, int]]:
@@ -222,14 +264,27 @@ def _png(picture: Any) -> tuple[bytes, dict[str, int]]:
         picture.savefig(buffer, format="png")
         return buffer.getvalue(), {}
     if not hasattr(picture, "save"):
-        import numpy as np
-        from PIL import Image as Pillow
-
-        array = np.asarray(_local(picture))
-        if array.ndim == 3 and array.shape[-1] == 1:
-            array = array[:, :, 0]
-        if array.dtype.kind == "f":
-            array = np.rint(np.clip(np.nan_to_num(array), 0, 1) * 255)
-        picture = Pillow.fromarray(array.astype(np.uint8))
+        picture = _picture(picture)
+    if picture.mode not in _OF_PNG:
+        picture = picture.convert("RGB")
     picture.save(buffer, format="PNG")
     return buffer.getvalue(), {"width": picture.width, "height": picture.height}
+
+
+_OF_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+"""Modes of pictures that a PNG file has."""
+
+
+def _picture(values: Any) -> Any:
+    """An array as a picture of Pillow; tensors have their channels first."""
+    import numpy as np
+    from PIL import Image as Pillow
+
+    array = np.asarray(_local(values))
+    if array.ndim == 3 and hasattr(values, "detach"):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[:, :, 0]
+    if array.dtype.kind in "fb":
+        array = np.rint(np.clip(np.nan_to_num(array.astype(np.float64)), 0, 1) * 255)
+    return Pillow.fromarray(np.clip(array, 0, 255).astype(np.uint8))

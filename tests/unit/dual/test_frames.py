@@ -164,7 +164,7 @@ HOSTILE = [
     b'{"t":"drop","at":1,"table":"tags","keys":{}}',
     b'{"t":"logs","at":1,"rows":[[1,2]]}',
     b'{"t":"lost","at":1,"calls":"many","why":"?"}',
-    b'{"t":"end","at":1,"status":null}',
+    b'{"t":"end","at":1,"status":3}',
     frames.packer(1)(b"P", 0, 0, 77, 1, 1, 1, 1.0),
     frames.packer(2)(b"P", 0, 0, 0, 1, 1, 1, 1.0, 2.0),
     frames.packer(1)(b"P", 0, 0, 0, 1, 1, 1, 1.0)[:-1],
