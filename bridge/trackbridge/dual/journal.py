@@ -105,9 +105,9 @@ class Journal:
             try:
                 if self._unsaid:
                     self._say(self._file or self._open())
-                if self._file:
-                    self._look(self._file)
-                    os.fsync(self._file.number)
+                if file := self._file:
+                    self._look(file)
+                    os.fsync(file.number)
             except OSError as error:
                 self.reason = error.strerror or str(error)
             self._file = None

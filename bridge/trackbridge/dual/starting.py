@@ -44,7 +44,7 @@ def start(
     Of the processes of a distributed training the first alone logs, or `all`: then each has a run
     of its own, in one group. With `resume`, a run of that `run_id` goes on after its last step; so
     it does without, but with a warning. `config` is a mapping, a namespace or a data class.
-    Nothing that fails here stops the training, and `TRACKBRIDGE_DISABLED=1` switches everything off.
+    Nothing that fails here stops the training; `TRACKBRIDGE_DISABLED=1` switches everything off.
     """
     rank = rank_of_process()
     run_id = run_id or (place.new_id() if rank is None or ranks == "first" else _common_id())
