@@ -80,7 +80,8 @@ class Facts:
         """Of a kind that says nothing here."""
 
     def _tell_begin(self, record: Record) -> None:
-        self.ended = None  # it goes on
+        if not record.get("marks"):  # else it was begun to say how the run ended
+            self.ended = None
 
     def _tell_set(self, record: Record) -> None:
         row = dict(record["row"])

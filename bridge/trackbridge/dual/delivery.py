@@ -86,8 +86,8 @@ class Lane:
         self._deliveries: list[Delivery] = []
         self._writer: Writer | None = None
         self._threads = [
-            threading.Thread(target=self._repeat, args=(step,), daemon=True)
-            for step in (self._rounds, self._closes)
+            threading.Thread(target=self._repeat, args=(self._rounds, SHARE), daemon=True),
+            threading.Thread(target=self._repeat, args=(self._closes, 0), daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -104,8 +104,8 @@ class Lane:
         if not all(thread.is_alive() for thread in self._threads):
             raise RuntimeError(f"a thread of the deliveries to {self.store} has ended")
 
-    def _repeat(self, step: Callable[[], bool]) -> None:
-        """Do a step for ever, with pauses; it says whether the back end has failed."""
+    def _repeat(self, step: Callable[[], bool], share: int) -> None:
+        """Do a step for ever, with pauses `share` times as long; it says whether it has failed."""
         pause = PAUSES[0]
         while True:
             begun = time.monotonic()
@@ -114,7 +114,7 @@ class Lane:
                 pause = min(2 * pause, PAUSES[1])
             else:
                 pause = PAUSES[0]
-                time.sleep(max(ROUND_SECONDS, SHARE * (time.monotonic() - begun)))
+                time.sleep(max(ROUND_SECONDS, share * (time.monotonic() - begun)))
 
     def _rounds(self) -> bool:
         """A round of each run that goes on."""

@@ -66,9 +66,12 @@ class Forwarder:
         is_ours = told.get("by") == self._name and told.get("host") == socket.gethostname()
         for shown in told["to"] if is_ours else ():
             store = self._stores.get(shown, shown)
-            if store not in run.deliveries:
-                run.deliveries[store] = Delivery(folder, store)
-                self._lanes.setdefault(store, Lane(store)).add(run.deliveries[store])
+            if store in run.deliveries:
+                continue
+            run.deliveries[store] = Delivery(folder, store)
+            if store not in self._lanes:
+                self._lanes[store] = Lane(store)
+            self._lanes[store].add(run.deliveries[store])
 
 
 class _Run:
@@ -151,9 +154,9 @@ def main(root: str, name: str) -> int:
         watch(forwarder, patience)
         lock.close()
         going, left = forwarder.look()  # a run may have begun that believed us to be there
-        if not going or not left:
+        LOGGER.info("forwarder %s ends", name)
+        if not (going or left):
             break
-    LOGGER.info("forwarder %s ends", name)
     return 0
 
 

@@ -32,7 +32,11 @@ def is_alive(pid: int, began: float) -> bool:
 def anybody(folder: Path) -> bool:
     """Whether any process that logs to a run lives; they are all on this machine."""
     headers = (place.header(path) for path in place.files(folder))
-    return any(is_alive(told["pid"], told["at"] / 1e6) for told in headers if told)
+    return any(
+        is_alive(told["pid"], told["at"] / 1e6)
+        for told in headers
+        if told and not told.get("marks")
+    )
 
 
 def mark_crashed(folder: Path) -> None:
@@ -45,10 +49,9 @@ def mark_crashed(folder: Path) -> None:
         return
     last = place.files(folder)[-1]
     told = place.header(last)
-    kept: dict[str, Any] = {
-        name: told[name] for name in ("run", "host", "by", "to", "cwd", "key") if name in told
-    }
+    names = ("run", "host", "by", "to", "cwd", "key")
+    kept: dict[str, Any] = {name: told[name] for name in names if name in told}
     ended = last.stat().st_mtime_ns // 1000
-    journal = Journal(folder, kept)
+    journal = Journal(folder, {**kept, "marks": True})
     journal.record({"t": "end", "at": now(), "ended": ended, "status": "crashed"})
     journal.close()

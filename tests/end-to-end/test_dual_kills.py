@@ -1,0 +1,83 @@
+"""Killed anywhere, trainings and forwarders lose nothing that a call returned from."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dual_logging import Training, run_folders, training
+from mlflow_servers import direct
+from mlflow_servers import server as mlflow_server
+from wandb_server import Server, started
+
+import trackbridge
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+KILLS = 30
+TRAIN = """
+import sys, time, trackbridge
+run = trackbridge.start("kills", sys.argv[1], {"seed": int(sys.argv[1])}, to=sys.argv[3:])
+for i in range(int(sys.argv[2])):
+    run.log({"loss": 1.0 / (i + 1), "acc": i / 7, "text": f"call {i}" if i % 50 == 0 else float(i)})
+    sys.stdout.write(f"{i}\\n")
+    sys.stdout.flush()
+    time.sleep(0.001)
+run.finish(wait=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    with mlflow_server(folder, *direct(folder)) as address:
+        yield f"mlflow:{address}"
+
+
+@pytest.fixture(scope="module")
+def wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(tmp_path_factory.mktemp("wandb")) as found:
+        yield found
+
+
+@pytest.fixture
+def trained(tmp_path: Path, wandb: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
+    monkeypatch.setenv("WANDB_BASE_URL", wandb.address)
+    monkeypatch.setenv("WANDB_API_KEY", wandb.user.key)
+    with training(tmp_path / "work") as found:
+        yield found
+
+
+def stores(mlflow: str, wandb: Server) -> list[str]:
+    return [mlflow, f"wandb:{wandb.user.name}/kills"]
+
+
+def killed(trained: Training, seed: int, to: list[str]) -> int:
+    """How many calls of a training had returned when it was killed."""
+    process = trained.begin(TRAIN, str(seed), "1000000", *to)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(random.Random(seed).uniform(0, 0.3))
+    process.kill()
+    out, _ = process.communicate()
+    return len(out.splitlines()[:-1]) + 1
+
+
+def test_what_calls_of_killed_trainings_have_returned_from_is_delivered(
+    trained: Training, mlflow: str, wandb: Server
+) -> None:
+    to = stores(mlflow, wandb)
+    returned = {str(seed): killed(trained, seed, to) for seed in range(KILLS)}
+    found = trained.wait("done")
+    assert {each.status for each in found} == {"crashed"}
+    assert len(found) == 2 * KILLS
+    for each in found:
+        assert each.logged >= 3 * returned[each.name]
+    for store in to:
+        result = trackbridge.verify(f"journal:{trained.journals}", store)
+        assert (result.total, result.missing, result.differences) == (KILLS, 0, [])
