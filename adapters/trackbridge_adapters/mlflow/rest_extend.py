@@ -76,7 +76,9 @@ class RestExtension:
             self._spool.put(file, data)
 
     def commit(self) -> Mapping[RunKey, RunRef]:
-        known = [ref for ref in self._keys if ref not in self._found]
+        live, found = self._writer.live, self._found
+        self._look_up(ref for ref in self._keys if ref not in live and ref not in found)
+        known = [ref for ref in self._keys if ref not in found]
         try:
             self._send()
         except GONE:

@@ -205,6 +205,20 @@ def test_a_run_that_another_process_has_written_anew_is_found_again(
     growing.check_natively(MlflowClient(address), only(address, project).info.run_id)
 
 
+def test_a_run_that_is_written_whole_while_a_round_is_gathered_is_found_again(
+    address: str, project: str
+) -> None:
+    writer, run = RestWriter(address), growing.grown(project)
+    extend(writer, [run], 0, 40)
+    before = only(address, project).info.run_id
+    with writer.extend([run.key]) as sink:
+        add(writer, sink, [run], 40, 100)
+        store(writer, [run])
+        sink.commit()
+    assert only(address, project).info.run_id == before
+    growing.check_natively(MlflowClient(address), before)
+
+
 def test_two_processes_that_begin_the_same_run_leave_one(
     address: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import growing
 import pytest
 from mlflow.tracking import MlflowClient
 from mlflow_servers import proxied, server
 from servers import POSTGRES
 
 import trackbridge
+from trackbridge.adapter import Extending
 from trackbridge.errors import ConfigError
+from trackbridge.registry import open_writer
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 RUN = "0b5a0c7709904ad6bf6f4dd1e22e88cf"
@@ -63,6 +66,22 @@ def test_files_go_through_the_server_and_come_back(
     after = files(folder)
     assert sorted(after.values()) == sorted(before.values())
     assert trackbridge.verify(origin, target).holds
+
+
+def test_files_of_a_run_that_grows_go_through_the_server(
+    served: tuple[str, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, uri, folder = served
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    writer = open_writer(f"mlflow:{uri}")
+    assert isinstance(writer, Extending)
+    run_id = writer.target(growing.grown("vision").key).run_id
+    for rate in ("0.1", "0.2"):
+        growing.grow(writer, "vision", rate)
+        place = MlflowClient(address).get_run(run_id).info.artifact_uri.partition("/")[2]
+        assert files(folder / place) == {"files/notes.txt": rate.encode(), "files/a/b.txt": b"b"}
+    assert trackbridge.migrate(growing.source("vision"), f"mlflow:{uri}").verified
+    assert not (folder / place).exists()
 
 
 def test_without_the_servers_address_it_is_asked_for(
