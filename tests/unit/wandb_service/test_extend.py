@@ -405,6 +405,9 @@ def test_files_come_with_a_round_and_replace_those_of_the_same_path(live: Live) 
     for name, content in (("note.txt", b"two"), ("other.txt", b"other")):
         with reader.open_file(FileRef(ref, "", name)) as data:
             assert data.read() == content
+    live.server.faults.forget()
+    live.put(run, range(4, 6), note=b"two")
+    assert live.server.faults.counts() == {"file_stream": 1}
     outside = FileRef(ref, "", "../outside.txt")
     with live.writer.extend([run.key]) as sink, pytest.raises(IntegrityError, match="outside"):
         sink.put_file(outside, io.BytesIO(b""))

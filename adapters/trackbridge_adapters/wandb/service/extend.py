@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -24,7 +25,7 @@ from trackbridge_adapters.wandb.service.draft import POINTS
 from trackbridge_adapters.wandb.service.pages import Place
 from trackbridge_adapters.wandb.service.running import TABLES, Running
 from trackbridge_adapters.wandb.service.synclog import DELETED
-from trackbridge_adapters.wandb.service.temporary import copied
+from trackbridge_adapters.wandb.service.temporary import BLOCK, copied
 from trackbridge_adapters.wandb.service.wire import Wire
 
 Ints = npt.NDArray[np.int64]
@@ -119,7 +120,7 @@ class Extension:
         streams = {lines.HISTORY: _history(run, points, series), lines.EVENTS: _events(run, system)}
         self._tell(place, run)
         for path, data in added.files.items():
-            changes.put_file(self._wire, place, run.name, path, data)
+            self._put(place, run, path, data)
         summary = run.summary_line()
         if summary and summary != run.summary:
             streams[lines.SUMMARY] = 0, [summary]
@@ -127,6 +128,16 @@ class Extension:
             changes.stream(self._wire, place, run.name, files)
             _count(run, files)
         run.summary = summary
+
+    def _put(self, place: Place, run: Running, path: str, data: BinaryIO) -> None:
+        """Uploads a file that is not as it was put last: some come in each round."""
+        state = hashlib.sha256()
+        while block := data.read(BLOCK):
+            state.update(block)
+        if run.files.get(path) != state.digest():
+            data.seek(0)
+            changes.put_file(self._wire, place, run.name, path, data)
+            run.files[path] = state.digest()
 
     def _tell(self, place: Place, run: Running) -> None:
         """Sets what is not as it was told, so that users' edits of the rest stay; makes a run."""

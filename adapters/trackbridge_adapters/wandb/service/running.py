@@ -47,6 +47,8 @@ class Running:
     """Whether it has a sidecar, which is that of the run as it was brought there once."""
     told: dict[str, Any] = field(default_factory=dict)
     """Its fields as they were set last, but for a config that another process has set."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Digests of those that this process has put, by their paths."""
     summary: str = ""
     """The line that was sent last, by this process."""
     _entry: dict[str, Any] = field(default_factory=dict)
