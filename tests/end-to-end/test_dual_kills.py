@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dual_logging import Training, run_folders, training
+from dual_logging import Training, training
 from mlflow_servers import direct
 from mlflow_servers import server as mlflow_server
 from wandb_server import Server, started
 
 import trackbridge
+from trackbridge.dual.replay import replay
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 KILLS = 30
@@ -78,6 +78,45 @@ def test_what_calls_of_killed_trainings_have_returned_from_is_delivered(
     assert len(found) == 2 * KILLS
     for each in found:
         assert each.logged >= 3 * returned[each.name]
+    check_all(trained, to, KILLS)
+
+
+def test_a_training_begins_another_forwarder_where_one_was_killed(
+    trained: Training, mlflow: str, wandb: Server
+) -> None:
+    to = stores(mlflow, wandb)
+    chance = random.Random(5)
+    for seed in range(5):
+        process = trained.begin(TRAIN, str(seed), "2000", *to)
+        time.sleep(chance.uniform(0.5, 3))
+        for pid in trained.forwarders()[-1:]:
+            os.kill(pid, signal.SIGKILL)
+        out, err = process.communicate()
+        assert (process.returncode, len(out.splitlines())) == (0, 2000), err
+    found = trained.wait("done")
+    assert {(each.status, each.logged) for each in found} == {("finished", 6000)}
+    check_all(trained, to, 5)
+
+
+def test_what_both_left_that_were_killed_is_delivered_by_replay(
+    trained: Training, mlflow: str, wandb: Server
+) -> None:
+    to = stores(mlflow, wandb)
+    returned = {str(seed): killed(trained, seed, to) for seed in range(5)}
+    while "stopped" not in {each.state for each in trained.status()}:
+        trained.end_forwarders()  # another one may have waited for the lock of the first
+        time.sleep(0.1)
+    done = [each.what for each in replay([trained.journals])]
+    assert set(done) <= {"delivered", "skipped"}
+    check_all(trained, to, 5)
+    assert {each.what for each in replay([trained.journals])} == {"skipped"}
+    for each in trained.status():
+        assert each.status == "crashed"
+        assert each.logged >= 3 * returned[each.name]
+
+
+def check_all(trained: Training, to: list[str], runs: int) -> None:
+    """Everything in the journals is in each store, as it was logged and once."""
     for store in to:
         result = trackbridge.verify(f"journal:{trained.journals}", store)
-        assert (result.total, result.missing, result.differences) == (KILLS, 0, [])
+        assert (result.total, result.missing, result.differences) == (runs, 0, [])
