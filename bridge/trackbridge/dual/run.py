@@ -374,7 +374,8 @@ class Run:
         """Warn once of a kind."""
         if what not in self._warned:
             self._warned.add(what)
-            LOGGER.warning("trackbridge: %s: %s; it is not kept", what, why)
+            with suppress(Exception):  # of whoever has it told
+                LOGGER.warning("trackbridge: %s: %s; it is not kept", what, why)
 
     def _end(self, journal: Journal, status: str, exit_code: int | None) -> None:
         journal.record(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _NOTHING: frozenset[str] = frozenset()
+_LAST = 2**62
+"""Steps are below it, so that others may come after them."""
 
 
 class Steps:
@@ -30,6 +32,8 @@ class Steps:
         late = False
         if step is not None:
             step = int(step)
+            if abs(step) >= _LAST:
+                raise ValueError(f"{step} is no step")
             if step != self.step or not set(keys).isdisjoint(self._used):
                 self._close()
             late = step < self.step

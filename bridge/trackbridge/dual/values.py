@@ -71,9 +71,10 @@ class Histogram(Media):
         flat = array.astype(np.float64).ravel()
         flat = flat[np.isfinite(flat)]
         try:
-            found = np.histogram(flat, bins=bins)
-        except ValueError:  # so large that numbers between them are too few for so many bins
-            found = np.histogram(flat, bins=1)
+            with np.errstate(all="ignore"):
+                found = np.histogram(flat, bins=bins)
+        except (ValueError, IndexError):  # so large that doubles between them are too few, or none
+            found = np.array([flat.size]), np.array([flat.min(), flat.max()])
         self.counts, self.edges = found[0].tolist(), found[1].tolist()
 
     def item(self, key: str, name: str, keeper: Keeper) -> Item:
@@ -154,7 +155,7 @@ def number(value: Any) -> float | None:
     if isinstance(value, int):
         exact = not isinstance(value, bool) and -EXACT <= value <= EXACT
         return float(value) if exact else None
-    if getattr(value, "size", 0) == 1 or _is_scalar(value):
+    if _is_one(value):
         inner = _inner(value)
         return None if inner is value else number(inner)
     return None
@@ -168,7 +169,7 @@ def is_late(value: Any) -> bool:
 
 def item(key: str, value: Any, name: str, keeper: Keeper) -> Item:
     """A value that is no number as a point of series."""
-    if _is_scalar(value):
+    if _is_one(value):
         value = _inner(value)
     if isinstance(value, Media):
         return value.item(key, name, keeper)
@@ -234,6 +235,12 @@ def field(value: Any) -> Any:
 def _is_scalar(value: Any) -> bool:
     """Whether it is a number of numpy, torch or the like: an array without dimensions."""
     return getattr(value, "shape", None) == () and hasattr(value, "item")
+
+
+def _is_one(value: Any) -> bool:
+    """Whether it is such a number, or an array of one."""
+    shape = getattr(value, "shape", None)
+    return isinstance(shape, tuple) and all(n == 1 for n in shape) and hasattr(value, "item")
 
 
 def _inner(value: Any) -> Any:
