@@ -16,6 +16,7 @@ from mlflow_servers import server as mlflow_server
 from wandb_server import Server, started
 
 import trackbridge
+from trackbridge.dual import spawn
 from trackbridge.dual.replay import replay
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -103,9 +104,11 @@ def test_what_both_left_that_were_killed_is_delivered_by_replay(
 ) -> None:
     to = stores(mlflow, wandb)
     returned = {str(seed): killed(trained, seed, to) for seed in range(5)}
-    while "stopped" not in {each.state for each in trained.status()}:
-        trained.end_forwarders()  # another one may have waited for the lock of the first
+    end = time.monotonic() + 2 * spawn.HELD
+    while time.monotonic() < end:  # others may have waited for the lock of the first
+        trained.end_forwarders()
         time.sleep(0.1)
+    assert "stopped" in {each.state for each in trained.status()}
     done = [each.what for each in replay([trained.journals])]
     assert set(done) <= {"delivered", "skipped"}
     check_all(trained, to, 5)

@@ -24,6 +24,8 @@ STORES = "TRACKBRIDGE_STORES"
 DISABLED = "TRACKBRIDGE_DISABLED"
 """Switches all logging off where it is set, in a forwarder too."""
 LOG = "forwarder.log"
+HELD = 2.0
+"""Seconds for which a forwarder tries to get its lock."""
 _CREDENTIAL = re.compile(r"KEY|TOKEN|SECRET|PASS|CRED|USER|PROFILE|UR[IL]$|ENTITY|PROXY|CERT")
 
 
@@ -89,7 +91,7 @@ def start(root: Path, name: str, stores: Sequence[str]) -> None:
         subprocess.run(shell, start_new_session=True, check=False, **options)
 
 
-def hold(name: str, seconds: float = 2.0) -> IO[bytes] | None:
+def hold(name: str, seconds: float = HELD) -> IO[bytes] | None:
     """The lock of a forwarder, held until it is closed; none where another process keeps it.
 
     Those who only look hold it for a moment, so it is tried for a while.
