@@ -71,8 +71,53 @@ def replay(journals: tuple[str, ...], to: tuple[str, ...], as_json: bool) -> Non
     sys.exit(1 if any(each.what in ("failed", "waiting") for each in found) else 0)
 
 
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--mirror",
+    "libraries",
+    multiple=True,
+    required=True,
+    metavar="LIBRARY",
+    help="The tracker that the program logs with, wandb or mlflow; repeatable.",
+)
+@click.option(
+    "--to",
+    multiple=True,
+    required=True,
+    metavar="STORE",
+    help="Where what it logs is to go as well; repeatable.",
+)
+@click.option(
+    "--ranks",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    help="Which processes of a distributed training are mirrored.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    libraries: tuple[str, ...], to: tuple[str, ...], ranks: str, command: tuple[str, ...]
+) -> None:
+    """Run COMMAND so that what it logs with a tracker goes to other stores too.
+
+    \b
+    trackbridge run --mirror wandb --to mlflow:http://host:5000 -- python train.py --lr 0.1
+    trackbridge run --mirror mlflow --to wandb:team/project -- torchrun --nproc-per-node 8 train.py
+
+    The program's code, output and exit code stay as they are.
+    """
+    from trackbridge.dual.launch import launch
+    from trackbridge.dual.mirroring import mirroring
+    from trackbridge.registry import resolve_target
+
+    for library in libraries:
+        mirroring(library)
+    for store in to:
+        resolve_target(store)
+    launch(command, libraries, to, ranks)
+
+
 def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.1f} s"
 
 
-COMMANDS = (status, replay)
+COMMANDS = (run, status, replay)

@@ -39,11 +39,16 @@ def mirror(
     Called before or after the library is imported, and before its first run. Of the processes of
     a distributed training the first alone is mirrored, or `all`.
     """
-    from trackbridge.registry import load
-
     if spawn.is_disabled() or (rank_of_process() and ranks == "first"):
         return
+    mirroring(library).mirror(Mirror(to, folder))
+
+
+def mirroring(library: str) -> Mirroring:
+    """The adapter that mirrors a library; `ConfigError` where there is none."""
+    from trackbridge.registry import load
+
     adapter = load(library)
     if not isinstance(adapter, Mirroring):
         raise ConfigError(f"{library}: this library cannot be mirrored")
-    adapter.mirror(Mirror(to, folder))
+    return adapter
