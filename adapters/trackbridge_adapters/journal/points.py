@@ -65,6 +65,8 @@ class Decoder:
 
     def open_row(self, data: bytes | mmap.mmap, window: Window) -> int | None:
         """Where the last row begins that is logged in a window, if more may come to it."""
+        if any(record["t"] == "end" for record in window.records):
+            return None
         whole = np.frombuffer(data, np.uint8)
         places: list[tuple[int, int, bool]] = []
         for values, starts in window.points.items():

@@ -99,7 +99,8 @@ class Journals:
         """See `adapter.Growing`. Of calls whose processes run at once, `row` is not given."""
         before = json.loads(position) if position else {}
         folder = self._folder(ref)
-        added = _Added(ref, folder, before, whole_rows=whole_rows and not folder.is_mixed)
+        growing = folder.files[-1] if whole_rows and not folder.is_mixed else None
+        added = _Added(ref, folder, before, growing)
         with native_errors(self.address):
             found = [batch for file in folder.files for batch in added.of(file)]
         if changed := changed_tables(added.records):
@@ -137,10 +138,11 @@ class _Added:
     """What came to a run since a position."""
 
     def __init__(
-        self, ref: RunRef, folder: Folder, before: dict[str, int], *, whole_rows: bool
+        self, ref: RunRef, folder: Folder, before: dict[str, int], growing: File | None
     ) -> None:
+        """Of the file that is `growing`, the last row is not given before it is whole."""
         self._ref, self._rows = ref, _no_rows if folder.is_mixed else same
-        self._whole_rows = whole_rows
+        self._growing = growing
         self.position = dict(before)
         self.records: list[dict[str, Any]] = []
         self._left = AT_ONCE
@@ -155,8 +157,8 @@ class _Added:
                 self._left -= len(window)
                 is_last = self._left <= 0 or window.stop >= file.stop
                 stop = window.stop
-                if is_last and self._whole_rows and (held := decoder.open_row(data, window)):
-                    stop = held
+                if is_last and file is self._growing:
+                    stop = decoder.open_row(data, window) or stop
                 yield from decoder.batches(data, window.until(stop))
                 self.records += window.records
                 self.position[file.path.name] = stop
