@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from trackbridge.dual.place import here
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -33,7 +35,7 @@ def key(root: Path, stores: Sequence[str]) -> str:
     """What tells forwarders apart: the folder of journals, and from where and with whose rights
     it delivers."""
     rights = sorted((name, text) for name, text in os.environ.items() if _CREDENTIAL.search(name))
-    told = json.dumps([str(root), str(Path.cwd()), sys.executable, sorted(set(stores)), rights])
+    told = json.dumps([str(root), str(here()), sys.executable, sorted(set(stores)), rights])
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

@@ -432,7 +432,6 @@ def test_a_folder_that_was_there_is_not_hidden_from_version_control(tmp_path: Pa
     assert not (tmp_path / ".gitignore").exists()
 
 
-@pytest.mark.xfail(reason="the name of a forwarder is made of the working directory", strict=True)
 def test_a_user_without_a_name_and_a_folder_that_is_gone_stop_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
