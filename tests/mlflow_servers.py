@@ -27,10 +27,10 @@ def server(folder: Path, *options: str, environment: dict[str, str] | None = Non
 
 @contextmanager
 def started(
-    folder: Path, *options: str, environment: dict[str, str] | None = None
+    folder: Path, *options: str, environment: dict[str, str] | None = None, port: int | None = None
 ) -> Iterator[tuple[str, int]]:
     """Address and process of a server with nothing but the options that are given."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
