@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class File:
         self.size = self.path.stat().st_size
         if self.size == self.stop:
             return
-        with opened(self.path) as data:
+        with opened(self.path, self.size) as data:
             for window in frames.scan(data, self.stop, self.keys):
                 self._note(data, window)
                 self.stop = window.stop
@@ -88,13 +89,14 @@ class File:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[bytes | mmap.mmap]:
-    """The bytes of a file that may be growing."""
+def opened(path: Path, stop: int) -> Iterator[bytes | mmap.mmap]:
+    """The bytes of a file before a place; it may be growing."""
     with path.open("rb") as file:
-        if path.stat().st_size == 0:
+        size = min(stop, os.fstat(file.fileno()).st_size)
+        if size == 0:
             yield b""
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
             yield data
 
 

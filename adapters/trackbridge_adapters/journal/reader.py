@@ -152,7 +152,7 @@ class _Added:
         if start >= file.stop or self._left <= 0:
             return
         decoder = Decoder(self._ref, self._rows, file.keys)
-        with opened(file.path) as data:
+        with opened(file.path, file.stop) as data:
             for window in frames.scan(data, start, decoder.keys):
                 self._left -= len(window)
                 is_last = self._left <= 0 or window.stop >= file.stop
@@ -206,11 +206,9 @@ def _points(ref: RunRef, folder: Folder) -> Iterator[Batch]:
     numbered = _numbered(ref, folder) if folder.is_mixed else {}
     for file in folder.files:
         decoder = Decoder(ref, numbered.get(file.session, same))
-        with opened(file.path) as data:
+        with opened(file.path, file.stop) as data:
             for window in frames.scan(data, keys=decoder.keys):
                 yield from decoder.batches(data, window)
-                if window.stop >= file.stop:
-                    break
 
 
 def _numbered(ref: RunRef, folder: Folder) -> dict[str, Rows]:
@@ -219,7 +217,7 @@ def _numbered(ref: RunRef, folder: Folder) -> dict[str, Rows]:
     for files in folder.sessions:
         decoder, parts = Decoder(ref), []
         for file in files:
-            with opened(file.path) as data:
+            with opened(file.path, file.stop) as data:
                 parts += [decoder.calls(data, window) for window in frames.scan(data)]
         rows = np.concatenate([np.zeros(0, np.int64), *(row for row, _ in parts)])
         times = np.concatenate([np.zeros(0, np.int64), *(time for _, time in parts)])

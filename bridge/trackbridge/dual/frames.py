@@ -36,6 +36,7 @@ _FIELDS = "<cBHIqqq"
 _FRAME = Struct("<4sIIcBHI")
 """What a frame of points begins with; no frame is shorter."""
 _CALL = Struct("<qq")
+_END = ord("}")
 _LONGEST = 1 << 30
 """No payload has more bytes."""
 
@@ -171,13 +172,13 @@ def _read(
     stop: int = begin + length
     if mark != _MARK or not 0 < length <= _LONGEST or stop > len(data):
         return None
-    payload = data[begin:stop]
-    if crc32(payload) != crc:
-        return None
     if kind == b"P":
         known = keys.get(number)
-        return None if known is None or length != _BARE + 8 * len(known) else (stop, None)
-    record = parse(payload) if kind == b"{" else None
+        if known is None or length != _BARE + 8 * len(known):
+            return None
+        return (stop, None) if crc32(data[begin:stop]) == crc else None
+    payload = data[begin:stop] if kind == b"{" and data[stop - 1] == _END else b""
+    record = parse(payload) if payload and crc32(payload) == crc else None
     return None if record is None or _contradicts(record, keys) else (stop, record)
 
 

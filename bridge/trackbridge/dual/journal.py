@@ -26,6 +26,8 @@ ROTATED = 64 << 20
 """Bytes after which a process begins another file."""
 LOOKED = 64 << 10
 """Bytes after which it looks whether its file is still there."""
+LISTS = 10_000
+"""Lists of keys that are known at once; where there are more, they are told again."""
 SUFFIX = ".journal"
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
@@ -128,11 +130,13 @@ class Journal:
 
     def _define(self, file: _File, keys: tuple[str, ...]) -> _List:
         """Give a list of keys its number in a file; keys need not be texts."""
+        if len(file.lists) >= LISTS:
+            file.lists.clear()
         number = next(file.numbers)  # a signal handler may do the same in between
         told = {"t": "keys", "id": number, "keys": [str(key) for key in keys]}
         file.write(frames.record(told))
-        file.lists[keys] = number, packer(len(keys))
-        return file.lists[keys]
+        file.lists[keys] = found = number, packer(len(keys))
+        return found
 
     def _look(self, file: _File) -> None:
         """End a file that is full or was deleted: the next record begins another one."""

@@ -90,6 +90,17 @@ def test_every_file_can_be_read_alone(tmp_path: Path) -> None:
     assert found == [(n, n, float(n)) for n in range(500)]
 
 
+def test_more_lists_of_keys_than_are_remembered_are_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackbridge.dual.journal.LISTS", 5)
+    with start("p", run_id="r", folder=tmp_path) as run:
+        for call in range(100):
+            run.log({f"key{call % 13}": float(call)})
+    tables = read(tmp_path)
+    assert sorted(row["value"] for row in tables["metrics"]) == [float(n) for n in range(100)]
+
+
 @POSIX
 def test_a_forked_child_logs_too_and_ends_nothing(tmp_path: Path) -> None:
     run = start("p", run_id="r", folder=tmp_path)
