@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
@@ -28,7 +28,7 @@ from trackbridge.dual.recorded import Recorded
 from trackbridge.dual.steps import Steps
 from trackbridge.dual.values import EXACT, Item, Kept
 
-_FLOATS, _NUMBERS = {float}, {float, int}
+_FLOATS = {float}
 TENDED = 30 * 10**9
 """Nanoseconds after which is looked whether a forwarder is at work."""
 WAIT_SECONDS = 5.0
@@ -59,9 +59,11 @@ def _kept(call: Call) -> Call:
     return cast("Call", calling)
 
 
-def _are_exact(numbers: Iterable[float]) -> bool:
-    """Whether doubles hold all integers among some numbers."""
-    return all(-EXACT <= number <= EXACT for number in numbers if type(number) is int)
+def _are_doubles(found: Iterable[Any], kinds: Collection[type]) -> bool:
+    """Whether there are values, of these kinds, and doubles hold all of them."""
+    if not kinds or any(kind is not int and not issubclass(kind, float) for kind in kinds):
+        return False
+    return all(-EXACT <= number <= EXACT for number in found if type(number) is int)
 
 
 class Run:
@@ -133,7 +135,7 @@ class Run:
             kinds = set(map(type, found))
             with journal.lock:
                 row, place_at, closed = self._steps.place(keys, step, commit)
-                simple = kinds == _FLOATS or (kinds and kinds <= _NUMBERS and _are_exact(found))
+                simple = kinds == _FLOATS or _are_doubles(found, kinds)
                 if simple and self._late.taken == self._late.written:
                     journal.points(keys, found, row, place_at, at, CLOSED if closed else 0)
                 else:

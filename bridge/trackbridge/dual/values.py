@@ -240,18 +240,19 @@ def _is_scalar(value: Any) -> bool:
 def _is_one(value: Any) -> bool:
     """Whether it is such a number, or an array of one."""
     shape = getattr(value, "shape", None)
-    return isinstance(shape, tuple) and all(n == 1 for n in shape) and hasattr(value, "item")
+    is_one = shape == () or (isinstance(shape, tuple) and set(shape) == {1})
+    return is_one and hasattr(value, "item")
 
 
 def _inner(value: Any) -> Any:
     """The number of Python that a scalar is; a time, or what is larger than numbers, as text."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
     inner = value.item()
-    if kind in ("m", "M"):
-        return str(value)
-    if isinstance(inner, (bool, int, float, str)):
+    if isinstance(inner, (bool, float, str)):
         return inner
-    return float(inner) if kind == "f" else str(inner)
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if isinstance(inner, int) and kind not in ("m", "M"):
+        return inner
+    return float(inner) if kind == "f" else str(value)
 
 
 def _local(values: Any) -> Any:
