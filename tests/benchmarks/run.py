@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import calls
 import databases
 import limits
 import rest
@@ -270,6 +271,8 @@ def report(work: Path, points: int, only: str) -> None:
             logged = service.LOGGED_RUNS * service.LOGGED_ROWS
             title, against = "to a W&B server, log calls", [("folders_and_sync", logged)]
             row(title, "service_upload", against, logged)
+    if only in "log_calls":
+        rows += calls.rows(work)
     for title, arguments in (("--help", ["--help"]), ("ls", ["ls", f"{work}/points.db"])):
         if only in "start_up":
             rows.append((f"trackbridge {title}", f"{start_up(*arguments):.2f} s", "", ""))
