@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import secrets
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,11 +18,12 @@ from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from trackbridge.dual import ending, place, values
+from trackbridge.dual import ending, place, reading, values
 from trackbridge.dual.costs import Costs
 from trackbridge.dual.frames import CLOSED
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.late import Late
+from trackbridge.dual.reading import Points
 from trackbridge.dual.recorded import Recorded
 from trackbridge.dual.steps import Steps
 from trackbridge.dual.values import EXACT, Item, Kept
@@ -37,8 +37,6 @@ LATE_SECONDS = 10.0
 """How long the end of a run waits for values of an accelerator."""
 SAMPLED = 8
 """Of so many rows, one is timed."""
-_Ready = tuple[tuple[str, ...], tuple[float, ...], tuple[Item, ...]]
-"""Keys, their numbers, and points that are none."""
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -139,7 +137,7 @@ class Run:
                 if simple and self._late.taken == self._late.written:
                     journal.points(keys, found, row, place_at, at, CLOSED if closed else 0)
                 else:
-                    self._log_leaves(data, row, place_at, at, closed=closed)
+                    self._log_any(data, row, place_at, at, closed=closed)
         except Exception as error:
             self.lose("log", error)
         if begun:
@@ -276,33 +274,23 @@ class Run:
         killed = isinstance(error, KeyboardInterrupt)
         self.finish("killed" if killed else None, exit_code=ending.exit_code(error))
 
-    def _log_leaves(
+    def _log_any(
         self, data: Mapping[str, Any], row: int, step: int, at: int, *, closed: bool
     ) -> None:
         """Log values of any kind; those of an accelerator, and what comes after them, later."""
-        now: dict[str, Any] = {}
-        later: dict[str, Any] = {}
-        for key, value in values.leaves(data):
-            try:
-                if values.is_late(value):
-                    later[key] = value.detach().clone()
-                else:
-                    now[key] = value
-            except Exception as error:
-                self.lose(f"log of {key!r}", error)
-        ready = self._read(now, row)
-        if later or self._late.taken != self._late.written:
-            self._late.add(ready, later, row, step, at, closed)
+        here, away = reading.taken(data, self.lose)
+        points = reading.read(here, row, self, self.lose)
+        if away or self._late.taken != self._late.written:
+            self._late.add(points, away, row, step, at, closed)
         else:
-            self.append(*ready, row, step, at, closed)
+            self.append(*points, row, step, at, closed)
 
     def _write_late(
-        self, ready: _Ready, later: Mapping[str, Any], row: int, step: int, at: int, closed: bool
+        self, points: Points, away: Mapping[str, Any], row: int, step: int, at: int, closed: bool
     ) -> None:
         try:
-            late = self._read(later, row)
-            keys, numbers, items = ready[0] + late[0], ready[1] + late[1], ready[2] + late[2]
-            self.append(keys, numbers, items, row, step, at, closed)
+            late = reading.read(away, row, self, self.lose)
+            self.append(*points.joined(late), row, step, at, closed)
         except Exception as error:
             self.lose("log", error)
 
@@ -314,23 +302,7 @@ class Run:
         One that cannot be kept costs the others nothing. After a `closed` one, no others come to
         the row.
         """
-        self.append(*self._read(found, row), row, step, at, closed)
-
-    def _read(self, found: Mapping[str, Any], row: int) -> _Ready:
-        """Values as they are now: numbers, and what is none."""
-        numbers: dict[str, float] = {}
-        items: list[Item] = []
-        for key, value in found.items():
-            try:
-                number = values.number(value)
-                if number is None:
-                    name = f"{place.safe(key)}_{row}_{secrets.token_hex(4)}"
-                    items.append(values.item(key, value, name, self))
-                else:
-                    numbers[key] = number
-            except Exception as error:
-                self.lose(f"log of {key!r}", error)
-        return tuple(numbers), tuple(numbers.values()), tuple(items)
+        self.append(*reading.read(found, row, self, self.lose), row, step, at, closed)
 
     def append(
         self,

@@ -223,4 +223,4 @@ def test_errors_are_not_caught_wholesale() -> None:
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
         and not isinstance(node.body[-1], ast.Raise)
     }
-    assert found <= {"prefetch.py", "rest_log.py", "recorded.py", "run.py"}
+    assert found <= {"prefetch.py", "rest_log.py", "reading.py", "recorded.py", "run.py"}
