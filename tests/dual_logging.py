@@ -40,6 +40,7 @@ class Training:
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": paths, "TRACKBRIDGE_PATIENCE": "300"}
             | self.environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from trackbridge.adapter import Extending, Growing, Query, RunInfo, Writer
+from trackbridge.adapter import Query, RunInfo, Writer
 from trackbridge.dual import standing
 from trackbridge.dual.rounds import grow
 from trackbridge.engine import migrate
 from trackbridge.errors import BridgeError, without_secrets
 from trackbridge.registry import open_reader, open_writer
+
+if TYPE_CHECKING:
+    from trackbridge.adapter import Extending, Growing
 
 ROUND_SECONDS = 2.0
 """From the end of a round to the next one, at least."""
@@ -45,12 +49,10 @@ class Delivery:
     def round(self, writer: Writer) -> None:
         """Add what was logged since the last round, where the back end can show that."""
         at = self.standing
-        if not isinstance(writer, Extending) or not isinstance(self._reader, Growing):
-            return
-        if at.state == "held":
+        if not hasattr(writer, "extend") or at.state == "held":
             return
         at.state = "live"
-        if grow(self._reader, writer, self.info(), at):
+        if grow(cast("Growing", self._reader), cast("Extending", writer), self.info(), at):
             at.reached()
             self.save()
 
