@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from trackbridge.adapter import Query, RunInfo, Writer
-from trackbridge.dual import standing
+from trackbridge.dual import spawn, standing
 from trackbridge.dual.rounds import grow
 from trackbridge.engine import migrate
-from trackbridge.errors import BridgeError, without_secrets
+from trackbridge.errors import BridgeError, IntegrityError, UnsupportedError, without_secrets
 from trackbridge.registry import open_reader, open_writer
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ ROUND_SECONDS = 2.0
 """From the end of a round to the next one, at least."""
 SHARE = 4
 """A round that took long is followed by so many times as long without one."""
+LOGGER = logging.getLogger("trackbridge")
 PAUSES = (1.0, 60.0)
 """First and longest pause after a back end has failed; each is twice the one before."""
 
@@ -69,12 +71,25 @@ class Delivery:
         at.losses = [asdict(loss) for loss in report.losses]
         self.save()
 
-    def fail(self, why: str) -> None:
-        self.standing.missed(why)
+    def fail(self, error: Exception) -> None:
+        """Write down what stands in the way; a mistake of ours goes into the log as well."""
+        if isinstance(error, (BridgeError, OSError)):
+            self.standing.missed(str(error))
+        else:
+            LOGGER.error("%s to %s", self.folder.name, self.standing.store, exc_info=error)
+            self.standing.missed(f"{type(error).__name__}: {error}; {spawn.LOG} says more")
+        self.save()
+
+    def hold(self, error: Exception) -> None:
+        """Leave the run until it has ended: what it logs cannot be shown before."""
+        self.standing.state, self.standing.error = "held", str(error)
         self.save()
 
     def save(self) -> None:
-        standing.save(self.folder, self.standing)
+        try:
+            standing.save(self.folder, self.standing)
+        except OSError as error:  # it says how far we are, and is not needed to go on
+            LOGGER.warning("%s: %s", self.folder, error)
 
 
 class Lane:
@@ -119,7 +134,7 @@ class Lane:
                 time.sleep(max(ROUND_SECONDS, share * (time.monotonic() - begun)))
 
     def _rounds(self) -> bool:
-        """A round of each run that goes on."""
+        """A round of each run that goes on; true where the back end fails."""
         for delivery in self._deliveries:
             with delivery.lock:
                 if delivery.has_ended:
@@ -127,9 +142,12 @@ class Lane:
                 try:
                     self._writer = self._writer or open_writer(self.store)
                     delivery.round(self._writer)
-                except BridgeError as error:
+                except (IntegrityError, UnsupportedError) as error:
                     self._writer = None  # it may remember what is no longer true
-                    delivery.fail(str(error))
+                    delivery.hold(error)
+                except Exception as error:
+                    self._writer = None
+                    delivery.fail(error)
                     return True
         return False
 
@@ -143,7 +161,7 @@ class Lane:
                 try:
                     if not delivery.is_done(delivery.info().fingerprint):
                         delivery.close()
-                except BridgeError as error:
-                    delivery.fail(str(error))
+                except Exception as error:
+                    delivery.fail(error)
                     failed = True
         return failed

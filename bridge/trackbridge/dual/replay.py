@@ -86,6 +86,6 @@ def _deliver(folder: Path, run: str, store: str) -> Delivered:
             return Delivered(run, store, "skipped", info.points)
         delivery.close()
     except BridgeError as error:
-        delivery.fail(str(error))
+        delivery.fail(error)
         return Delivered(run, store, "failed", why=str(error))
     return Delivered(run, store, "delivered", info.points)
