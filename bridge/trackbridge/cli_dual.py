@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
+from trackbridge.errors import ConfigError
 from trackbridge.output import counted, line, table
 
 JOURNALS = click.argument("journals", nargs=-1, type=click.Path(exists=True))
+TO = click.option(
+    "--to",
+    multiple=True,
+    metavar="STORE",
+    help="Another store than those the run named; repeatable.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
@@ -45,12 +53,7 @@ def status(journals: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @JOURNALS
-@click.option(
-    "--to",
-    multiple=True,
-    metavar="STORE",
-    help="Another store than those the run named; repeatable.",
-)
+@TO
 @JSON
 def replay(journals: tuple[str, ...], to: tuple[str, ...], as_json: bool) -> None:
     """Deliver what is left of the runs in JOURNALS, and prove it.
@@ -116,8 +119,49 @@ def run(
     launch(command, libraries, to, ranks)
 
 
+@click.command()
+@JOURNALS
+@TO
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write a page with plots too, in one file that needs no network.",
+)
+@JSON
+def parity(journals: tuple[str, ...], to: tuple[str, ...], html: str | None, as_json: bool) -> None:
+    """Report whether what the runs in JOURNALS logged has arrived in their stores.
+
+    Without JOURNALS, those in TRACKBRIDGE_DIR or ./trackbridge are meant. Every value is compared;
+    of runs that go on, those that were delivered. Exit code 0 means that nothing is wrong.
+    """
+    from trackbridge.dual import parity_text
+    from trackbridge.dual.parity import parity as look
+
+    found = look(journals, to)
+    if html:
+        from trackbridge.dual.parity_page import page
+
+        _write(html, page(found))
+    if as_json:
+        click.echo(json.dumps(parity_text.document(found)))
+    else:
+        table(parity_text.HEADER, parity_text.rows(found))
+        for text in parity_text.lines(found):
+            line(text)
+    sys.exit(0 if parity_text.holds(found) else 1)
+
+
+def _write(file: str, text: str) -> None:
+    """Put a page where a person wants it."""
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written ({error.strerror or error})") from error
+
+
 def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.1f} s"
 
 
-COMMANDS = (run, status, replay)
+COMMANDS = (run, status, replay, parity)

@@ -25,6 +25,9 @@ from trackbridge.receipts import Receipts
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 from trackbridge.retry import persist
 
+ABSENT = "not in the target"
+"""What is said of a run that is not there."""
+
 
 def verify(
     source: str,
@@ -53,7 +56,7 @@ def verify(
     here = persist(lambda: shared.births(reader, meant.wide, meant.listed))
     placing = Placing(here, others, writer, renames)
     runs = [placing.run(info) for info in meant.runs]
-    partners = _partners(others)
+    partners = partners_of(others)
     pairs = {info: partners.get(info.key) or partners.get(info.ref) for info in runs}
     result = Comparison()
     result.losses.merge(meant.losses())
@@ -101,7 +104,8 @@ def _open_target(address: str, options: Mapping[str, str]) -> tuple[Writer | Non
     return writer, writer
 
 
-def _partners(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
+def partners_of(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
+    """Runs of a target by the keys and by the refs that runs of a source may know them by."""
     found: dict[Any, RunInfo] = {}
     for info in runs:
         found[info.key] = info
@@ -110,7 +114,7 @@ def _partners(runs: Iterable[RunInfo]) -> dict[Any, RunInfo]:
 
 
 def _missing(info: RunInfo) -> Difference:
-    return Difference("/".join(info.ref), "runs", None, "not in the target")
+    return Difference("/".join(info.ref), "runs", None, ABSENT)
 
 
 def compare_apart(

@@ -22,6 +22,7 @@ from trackbridge.row_residual import LABELS
 from trackbridge.schema import LOCAL
 from trackbridge.sidecar import Overlay
 from trackbridge.translate import translation
+from trackbridge.unequal import Unequal, Unlike
 
 if TYPE_CHECKING:
     from trackbridge.gone import Gone
@@ -75,6 +76,8 @@ class Comparison:
     series: int = 0
     series_equal: int = 0
     differences: list[Difference] = field(default_factory=list)
+    unequal: list[Unequal] = field(default_factory=list)
+    """The same counted, by series and table, for runs that are in both stores."""
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
     """Run key -> digest of each table, for runs that are equal."""
     items: dict[str, Tally] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class Comparison:
         self.series += other.series
         self.series_equal += other.series_equal
         self.differences += other.differences
+        self.unequal += other.unequal
         self.digests |= other.digests
         self.losses.merge(other.losses.list())
         self.damage |= other.damage
@@ -292,7 +296,8 @@ def compare_chunk(
         origin = here.key.born
         other = there.key.born
         unequal = compare_digests(model[origin], found.model[other])
-        differences = _explain(source, target, here, there, unequal, files)
+        differences, counts = _explain(source, target, here, there, unequal, files)
+        result.unequal += counts
         if writer is not None and promised is not None and here.key == there.key:
             native = found.native[there.ref]
             hollow = compare_digests(promised[there.ref], native)
@@ -301,11 +306,10 @@ def compare_chunk(
                 hollow = compare_digests(careful[there.ref], native)
             named = {difference.table for difference in differences}
             what = "not shown in the target as it should be"
-            differences += [
-                Difference("/".join(here.ref), table, key, what)
-                for table, key in hollow
-                if table not in named
-            ]
+            hidden = [(table, key) for table, key in hollow if table not in named]
+            run = "/".join(here.ref)
+            differences += [Difference(run, table, key, what) for table, key in hidden]
+            result.unequal += [Unequal(run, table, key, hollow=True) for table, key in hidden]
         result.series += sum(place.series is not None for place in model[origin])
         result.series_equal += sum(
             place.series is not None and found.model[other].get(place) == digest
@@ -325,21 +329,29 @@ def _explain(
     there: RunInfo,
     unequal: list[tuple[str, str | None]],
     files: FileChoice,
-) -> list[Difference]:
-    """The values behind digests that differ; never empty if `unequal` is not."""
-    differences = []
+) -> tuple[list[Difference], list[Unequal]]:
+    """The values behind digests that differ, and how many; never empty if `unequal` is not."""
+    differences: list[Difference] = []
+    run, counts = "/".join(here.ref), dict[tuple[str, str | None], Unequal]()
     for table in sorted({table for table, _ in unequal}):
         keys = {key for name, key in unequal if name == table}
         before = _rows(source, here, table, keys, files)
         after = _rows(target, there, table, keys, WHOLE)
-        found = list(_unlike("/".join(here.ref), table, before, after))
+        found: list[Difference] = []
+        for each in _unlike(table, before, after):
+            key = (each.before or each.after or {}).get("key")
+            counts.setdefault((table, key), Unequal(run, table, key)).add(each)
+            found.append(
+                Difference(run, table, _key(each.before or each.after or {}), _what(table, each))
+            )
         if not found:
-            found = [Difference("/".join(here.ref), table, None, "digests differ")]
+            found = [Difference(run, table, None, "digests differ")]
+            counts[table, None] = Unequal(run, table, None, hollow=True)
         differences += found[:MOST_NAMED]
         if len(found) > MOST_NAMED:
             more = f"and {len(found) - MOST_NAMED} more values"
-            differences.append(Difference("/".join(here.ref), table, None, more))
-    return differences
+            differences.append(Difference(run, table, None, more))
+    return differences, list(counts.values())
 
 
 def _rows(
@@ -375,8 +387,8 @@ def _set(keys: set[str | None]) -> pa.Array:
 
 
 def _unlike(
-    run: str, table: str, before: dict[str, tuple[int, Row]], after: dict[str, tuple[int, Row]]
-) -> Iterator[Difference]:
+    table: str, before: dict[str, tuple[int, Row]], after: dict[str, tuple[int, Row]]
+) -> Iterator[Unlike]:
     lost = [(d, row) for d, (n, row) in before.items() if n > after.get(d, (0, row))[0]]
     new = [(d, row) for d, (n, row) in after.items() if n > before.get(d, (0, row))[0]]
     partners: dict[Any, list[tuple[str, Row]]] = {}
@@ -384,17 +396,23 @@ def _unlike(
         partners.setdefault(_name(table, row), []).append((digest, row))
     for digest, row in lost:
         others = partners.get(_name(table, row))
-        if not others:
-            what = "fewer times in the target" if digest in after else "missing"
-            yield Difference(run, table, _key(row), f"{what}: {_short(row)}")
-            continue
-        _, other = others.pop(0)
-        changed = [c for c in row if row[c] != other.get(c) and not _is_local(table, c)]
-        what = "; ".join(f"{c}: {_text(row[c])} -> {_text(other.get(c))}" for c in changed)
-        yield Difference(run, table, _key(row), what)
+        if others:
+            yield Unlike(row, others.pop(0)[1])
+        else:
+            yield Unlike(row, None, repeats=digest in after)
     for digest, row in (item for items in partners.values() for item in items):
-        what = "more times in the target" if digest in before else "only in the target"
-        yield Difference(run, table, _key(row), f"{what}: {_short(row)}")
+        yield Unlike(None, row, repeats=digest in before)
+
+
+def _what(table: str, unlike: Unlike) -> str:
+    """In words."""
+    before, after, repeats = unlike
+    if before is None:
+        return f"{'more times' if repeats else 'only'} in the target: {_short(after or {})}"
+    if after is None:
+        return f"{'fewer times in the target' if repeats else 'missing'}: {_short(before)}"
+    changed = [c for c in before if before[c] != after.get(c) and not _is_local(table, c)]
+    return "; ".join(f"{c}: {_text(before[c])} -> {_text(after.get(c))}" for c in changed)
 
 
 def _is_local(table: str, column: str) -> bool:

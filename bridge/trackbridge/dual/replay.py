@@ -61,13 +61,13 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
         else:
             living.mark_crashed(folder)
             for store in stores:
-                with _working_in(told["cwd"] if not to else "."):
+                with working_in(told["cwd"] if not to else "."):
                     found = _deliver(folder, run, store)
                 yield found
 
 
 @contextmanager
-def _working_in(folder: str) -> Iterator[None]:
+def working_in(folder: str) -> Iterator[None]:
     """Addresses that a run was given are meant from where it ran, if that is still there."""
     before = Path.cwd()
     with suppress(OSError):
