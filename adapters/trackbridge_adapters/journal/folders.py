@@ -12,10 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from trackbridge.adapter import RunKey, RunRef
-from trackbridge.dual import frames, place
-from trackbridge.dual.frames import Window
+from trackbridge.dual import frames, place, scanning
 from trackbridge.dual.journal import SUFFIX
 from trackbridge.dual.records import VERSION, Record
+from trackbridge.dual.scanning import Window
 from trackbridge.errors import ConfigError, UnsupportedError
 
 KIND = "trackbridge"
@@ -64,7 +64,7 @@ class File:
         if self.size == self.stop:
             return
         with opened(self.path, self.size) as data:
-            for window in frames.scan(data, self.stop, self.keys):
+            for window in scanning.scan(data, self.stop, self.keys):
                 self._note(data, window)
                 self.stop = window.stop
 
@@ -72,7 +72,7 @@ class File:
         self.gaps += window.gaps
         self.points += sum(values * len(starts) for values, starts in window.points.items())
         rows = [
-            frames.call_of(data, start)[0]
+            scanning.call_of(data, start)[0]
             for starts in window.points.values()
             for start in (starts[0], starts[-1])
         ]

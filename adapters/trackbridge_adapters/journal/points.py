@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.columns import batches, sliced
-from trackbridge.dual import frames
-from trackbridge.dual.frames import NONE, SYSTEM, Window
+from trackbridge.dual import frames, scanning
+from trackbridge.dual.frames import NONE, SYSTEM
 from trackbridge.dual.records import is_int
+from trackbridge.dual.scanning import Window
 from trackbridge.schema import CODE, TABLES, TIME
 
 Ints = npt.NDArray[np.int64]
@@ -88,13 +89,13 @@ class Decoder:
 
     def _frames(self, whole: Any, values: int, starts: list[int]) -> Any:
         """Frames of one length as an array of records, wherever they lie in the file."""
-        size = frames.size(values)
+        size = scanning.size(values)
         at = np.array(starts, np.int64)
         if len(starts) == 1 or (np.diff(at) == size).all():
             raw = whole[at[0] : at[0] + size * len(starts)].copy()
         else:
             raw = whole[at[:, None] + np.arange(size)].reshape(-1)
-        return raw.view(np.dtype(frames.dtype(values)))
+        return raw.view(np.dtype(scanning.dtype(values)))
 
     def _metrics(self, found: Any, values: int) -> pa.RecordBatch:
         used, numbers = np.unique(found["keys"], return_inverse=True)

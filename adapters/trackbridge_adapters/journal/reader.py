@@ -11,7 +11,7 @@ import numpy as np
 
 from trackbridge.adapter import Batch, Capabilities, FileRef, Query, RunInfo, RunRef
 from trackbridge.columns import batches
-from trackbridge.dual import frames
+from trackbridge.dual import frames, scanning
 from trackbridge.errors import NotFoundError
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.journal.facts import Facts, changed_tables, labelled
@@ -153,7 +153,7 @@ class _Added:
             return
         decoder = Decoder(self._ref, self._rows, file.keys)
         with opened(file.path, file.stop) as data:
-            for window in frames.scan(data, start, decoder.keys):
+            for window in scanning.scan(data, start, decoder.keys):
                 self._left -= len(window)
                 is_last = self._left <= 0 or window.stop >= file.stop
                 stop = window.stop
@@ -207,7 +207,7 @@ def _points(ref: RunRef, folder: Folder) -> Iterator[Batch]:
     for file in folder.files:
         decoder = Decoder(ref, numbered.get(file.session, same))
         with opened(file.path, file.stop) as data:
-            for window in frames.scan(data, keys=decoder.keys):
+            for window in scanning.scan(data, keys=decoder.keys):
                 yield from decoder.batches(data, window)
 
 
@@ -218,7 +218,7 @@ def _numbered(ref: RunRef, folder: Folder) -> dict[str, Rows]:
         decoder, parts = Decoder(ref), []
         for file in files:
             with opened(file.path, file.stop) as data:
-                parts += [decoder.calls(data, window) for window in frames.scan(data)]
+                parts += [decoder.calls(data, window) for window in scanning.scan(data)]
         rows = np.concatenate([np.zeros(0, np.int64), *(row for row, _ in parts)])
         times = np.concatenate([np.zeros(0, np.int64), *(time for _, time in parts)])
         own, first = np.unique(rows[rows != frames.NONE], return_index=True)

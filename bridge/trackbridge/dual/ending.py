@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trackbridge.dual import standing
+from trackbridge.dual import place
 
 ANSWERING = 10.0
 """Seconds within which a back end has to have answered to be waited for."""
@@ -36,10 +37,20 @@ def wait(folder: Path, stores: Sequence[str], seconds: float) -> None:
     Back ends that have not answered lately are not waited for: a training ends when it ends.
     """
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        left = [
-            at for at in (standing.load(folder, store) for store in stores) if at.state != "done"
-        ]
-        if not any(at.contact > time.time() - ANSWERING and not at.error for at in left):
-            return
+    while time.monotonic() < end and any(_answers(folder, store) for store in stores):
         time.sleep(POLL)
+
+
+def _answers(folder: Path, store: str) -> bool:
+    """Whether a back end, which has not everything yet, has answered lately.
+
+    Read here, since a program that ends must load no more modules: one that evaluates a text, as
+    data classes do, makes Python forget that it was interrupted, and the exit code another one.
+    """
+    try:
+        at = json.loads(place.standing(folder, store).read_text())
+        return bool(
+            at["state"] != "done" and not at["error"] and at["contact"] > time.time() - ANSWERING
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

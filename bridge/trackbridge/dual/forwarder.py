@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -63,7 +62,7 @@ class Forwarder:
         run.look()
         files = place.files(folder)
         told = place.header(files[-1]) if files else {}
-        is_ours = told.get("by") == self._name and told.get("host") == socket.gethostname()
+        is_ours = told.get("by") == self._name and told.get("host") == place.host()
         for shown in told["to"] if is_ours else ():
             store = self._stores.get(shown, shown)
             if store in run.deliveries:

@@ -8,7 +8,6 @@ is possible again.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -59,7 +58,7 @@ class Journal:
         self.lost = self._unsaid = 0
         """How many records could not be written; and how many of them the journal does not say."""
         self._file: _File | None = None
-        self._name = f"{now():016d}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._name = f"{now():016d}-{os.getpid()}-{os.urandom(3).hex()}"
         self._segments = count()
 
     @property

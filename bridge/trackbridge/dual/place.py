@@ -6,14 +6,11 @@ import errno
 import hashlib
 import os
 import re
-import secrets
-import tempfile
 import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from trackbridge.dual.frames import call_of, scan
 from trackbridge.dual.journal import SUFFIX
 from trackbridge.dual.records import leads_out
 from trackbridge.dual.values import Kept
@@ -40,7 +37,19 @@ def here() -> Path:
     try:
         return Path.cwd()
     except OSError:
-        return Path(tempfile.gettempdir())
+        return temporary()
+
+
+def host() -> str:
+    """The name of this machine."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    return os.environ.get("COMPUTERNAME", "")
+
+
+def temporary() -> Path:
+    """A folder on a disk of this machine, the same for every process of a user."""
+    return Path("/tmp") if os.name == "posix" else Path(os.environ["TEMP"])
 
 
 def make_root(folder: Path) -> None:
@@ -53,7 +62,8 @@ def make_root(folder: Path) -> None:
 def new_id() -> str:
     """An id of a run as W&B makes them: eight characters of 36."""
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    return "".join(secrets.choice(digits) for _ in range(8))
+    number = int.from_bytes(os.urandom(16), "little")
+    return "".join(digits[number // 36**at % 36] for at in range(8))
 
 
 def folder_of(root: Path, run_id: str) -> Path:
@@ -86,7 +96,7 @@ def keep(folder: Path, path: str, source: bytes | Path) -> Kept:
         raise ValueError(f"{path!r} is no path below the folder of a run")
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(errno.ENOENT, "no such file", str(source))
-    aside = folder / FILES / f".{secrets.token_hex(8)}"
+    aside = folder / FILES / f".{os.urandom(8).hex()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     state, size = hashlib.sha256(), 0
     try:
@@ -122,8 +132,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
+def standing(folder: Path, store: str) -> Path:
+    """Where is said how far a back end is with a run; `store` is an address without secrets."""
+    return folder / DELIVERY / f"{hashlib.sha256(store.encode()).hexdigest()[:16]}.json"
+
+
 def header(path: Path) -> dict[str, Any]:
     """What the first record of a journal file says; nothing where that is not whole."""
+    from trackbridge.dual.scanning import scan  # here, since most runs begin without it
+
     with path.open("rb") as file:
         window = next(scan(file.read(_HEADER), most=1), None)
     return window.records[0] if window and window.records else {}
@@ -131,6 +148,8 @@ def header(path: Path) -> dict[str, Any]:
 
 def next_call(folder: Path) -> tuple[int, int]:
     """Row and step of the call that comes after all that are in the journal of a run."""
+    from trackbridge.dual.scanning import call_of, scan
+
     row, step = -1, -1
     for path in files(folder):
         data = path.read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ def read(found: Mapping[str, Any], row: int, keeper: Keeper, lose: Lose) -> Poin
         try:
             number = values.number(value)
             if number is None:
-                name = f"{place.safe(key)}_{row}_{secrets.token_hex(4)}"  # keys may look alike
+                name = f"{place.safe(key)}_{row}_{os.urandom(4).hex()}"  # keys may look alike
                 items.append(values.item(key, value, name, keeper))
             else:
                 numbers[key] = number

@@ -7,7 +7,6 @@ cannot be kept is counted, and said when the run ends.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -32,7 +31,6 @@ _FLOATS = {float}
 TENDED = 30 * 10**9
 """Nanoseconds after which is looked whether a forwarder is at work."""
 WAIT_SECONDS = 5.0
-LOGGER = logging.getLogger("trackbridge")
 LATE_SECONDS = 10.0
 """How long the end of a run waits for values of an accelerator."""
 SAMPLED = 8
@@ -348,8 +346,12 @@ class Run:
         """Warn once of a kind."""
         if what not in self._warned:
             self._warned.add(what)
+            import logging  # here, since many a training never needs it
+
             with suppress(Exception):  # of whoever has it told
-                LOGGER.warning("trackbridge: %s: %s; it is not kept", what, why)
+                logging.getLogger("trackbridge").warning(
+                    "trackbridge: %s: %s; it is not kept", what, why
+                )
 
     def _end(self, journal: Journal, status: str, exit_code: int | None) -> None:
         journal.record(

@@ -12,7 +12,7 @@ import numpy as np
 
 from trackbridge.adapter import Batch, Growing, RunRef
 from trackbridge.columns import codes
-from trackbridge.dual import frames, place
+from trackbridge.dual import place, scanning
 
 STREAMS = ("metrics", "series")
 Counts = Counter[tuple[str, str]]
@@ -86,7 +86,7 @@ def life(folder: Path) -> Life:
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     data = path.read_bytes()
-    for window in frames.scan(data):
+    for window in scanning.scan(data):
         yield from (record for record in window.records if record["t"] in ("begin", "end", "lost"))
 
 

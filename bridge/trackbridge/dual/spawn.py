@@ -8,13 +8,12 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from trackbridge.dual.place import here
+from trackbridge.dual import place
 
 try:
     import fcntl
@@ -35,7 +34,7 @@ def key(root: Path, stores: Sequence[str]) -> str:
     """What tells forwarders apart: the folder of journals, and from where and with whose rights
     it delivers."""
     rights = sorted((name, text) for name, text in os.environ.items() if _CREDENTIAL.search(name))
-    told = json.dumps([str(root), str(here()), sys.executable, sorted(set(stores)), rights])
+    told = json.dumps([str(root), str(place.here()), sys.executable, sorted(set(stores)), rights])
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -47,7 +46,7 @@ def is_disabled() -> bool:
 def lock_path(name: str) -> Path:
     """The file that a forwarder holds locked while it runs, on a disk of this machine."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    return Path(tempfile.gettempdir()) / f"trackbridge-{user}" / f"{name}.lock"
+    return place.temporary() / f"trackbridge-{user}" / f"{name}.lock"
 
 
 def forwarder(root: Path, stores: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trackbridge.dual.place import DELIVERY
+from trackbridge.dual import place
 
 LAGS = 2048
 """Lags that are kept; then every other one goes."""
@@ -69,15 +68,10 @@ class Standing:
             self.lags = self.lags[::2]
 
 
-def file_of(folder: Path, store: str) -> Path:
-    """Where the standing of a back end with a run lies; `store` is an address without secrets."""
-    return folder / DELIVERY / f"{hashlib.sha256(store.encode()).hexdigest()[:16]}.json"
-
-
 def load(folder: Path, store: str) -> Standing:
     """The standing as it was saved; a new one where there is none that can be read."""
     try:
-        told = json.loads(file_of(folder, store).read_text())
+        told = json.loads(place.standing(folder, store).read_text())
         return Standing(**told)
     except (OSError, ValueError, TypeError):
         return Standing(store)
@@ -85,7 +79,7 @@ def load(folder: Path, store: str) -> Standing:
 
 def every(folder: Path) -> Iterator[Standing]:
     """The standings of all back ends that have begun with a run."""
-    for path in sorted((folder / DELIVERY).glob("*.json")):
+    for path in sorted((folder / place.DELIVERY).glob("*.json")):
         try:
             yield Standing(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
@@ -95,7 +89,7 @@ def every(folder: Path) -> Iterator[Standing]:
 def save(folder: Path, standing: Standing) -> None:
     """Put the standing in its place; raises `OSError`."""
     standing.updated = time.time()
-    path = file_of(folder, standing.store)
+    path = place.standing(folder, standing.store)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}")
     aside.write_text(json.dumps(asdict(standing)))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import socket
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +82,7 @@ def begin(
         place.make_root(root)
         found = place.find(root, project, run_id)
         row, step = place.next_call(found) if found else (0, 0)
-    header = {"run": [project, run_id], "host": socket.gethostname(), "by": spawn.key(root, stores)}
+    header = {"run": [project, run_id], "host": place.host(), "by": spawn.key(root, stores)}
     header |= {"to": [without_secrets(store) for store in stores], "cwd": str(place.here())}
     if key is not None:
         header["key"] = list(key)
@@ -116,5 +114,5 @@ def process_fields() -> dict[str, Any]:
     remote, commit = repository(place.here())
     program = next(iter(getattr(sys, "argv", ())), None)
     told = {"git_remote": remote, "git_commit": commit, "program": program or None}
-    told |= {"user": user, "host": socket.gethostname(), "python": platform.python_version()}
+    told |= {"user": user, "host": place.host(), "python": sys.version.partition(" ")[0]}
     return {"status": "running", **told}

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 EXACT = 2**53
@@ -220,16 +216,16 @@ def dumps(value: Any) -> str:
 
 def members(value: Any) -> dict[str, Any] | None:
     """The fields of a data class or of a namespace, as `argparse` makes them; none of others."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in fields(value)}
-    if isinstance(value, (Namespace, SimpleNamespace)):
-        return vars(value)
-    return None
+    if isinstance(value, type):
+        return None
+    if (declared := getattr(value, "__dataclass_fields__", None)) is not None:
+        return {name: getattr(value, name) for name in declared}
+    return vars(value) if type(value).__name__.endswith("Namespace") else None
 
 
 def field(value: Any) -> Any:
     """A value of a column of `runs`: times in microseconds since 1970."""
-    return int(value.timestamp() * 1e6) if isinstance(value, datetime) else plain(value)
+    return int(value.timestamp() * 1e6) if hasattr(value, "timestamp") else plain(value)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -10,7 +10,7 @@ from zlib import crc32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackbridge.dual import frames, records
+from trackbridge.dual import frames, records, scanning
 
 
 class Point(NamedTuple):
@@ -50,11 +50,11 @@ def read(data: bytes, start: int = 0, most: int = 20) -> tuple[list[bytes], list
     found: list[tuple[int, int]] = []
     gaps: list[tuple[int, int]] = []
     edge = start
-    for window in frames.scan(data, start, most=most):
+    for window in scanning.scan(data, start, most=most):
         assert window.start == edge
         edge = window.stop
         for values, starts in window.points.items():
-            found += [(at, at + frames.size(values)) for at in starts]
+            found += [(at, at + scanning.size(values)) for at in starts]
         for record, at in zip(window.records, window.places):
             assert records.parse(payload(data, at)) == record
             found.append((at, at + 12 + len(payload(data, at))))
@@ -83,7 +83,7 @@ def test_a_file_that_grows_reads_the_same_in_pieces(said: Said, data: st.DataObj
     found: list[bytes] = []
     stop = 0
     for end in [*sorted(data.draw(st.lists(st.integers(0, len(content))))), len(content)]:
-        for window in frames.scan(content[:end], stop, keys, most=7):
+        for window in scanning.scan(content[:end], stop, keys, most=7):
             found.append(content[window.start : window.stop])
             assert not window.gaps
             stop = window.stop

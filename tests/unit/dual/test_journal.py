@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 from unit.dual.looking import extra, points, read
 
-from trackbridge.dual.frames import scan
 from trackbridge.dual.journal import Journal
 from trackbridge.dual.run import Run
+from trackbridge.dual.scanning import scan
 from trackbridge.dual.starting import start
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="has no fork, no such signals")

@@ -11,7 +11,7 @@ import pytest
 from unit.dual.test_frames import HOSTILE
 
 from trackbridge.adapter import Query, Reader, RunInfo
-from trackbridge.dual import frames
+from trackbridge.dual import frames, scanning
 from trackbridge.dual.starting import start
 from trackbridge.errors import UnsupportedError
 from trackbridge.registry import open_reader
@@ -94,11 +94,11 @@ def test_what_fits_no_column_costs_nothing_else(tmp_path: Path, odd: dict[str, A
 def test_damage_in_the_middle_is_named_and_the_rest_read(tmp_path: Path) -> None:
     path = logged(tmp_path)
     data = bytearray(path.read_bytes())
-    at = data.index(b"P\x02\x00\x00") - 12 + frames.size(1)
+    at = data.index(b"P\x02\x00\x00") - 12 + scanning.size(1)
     data[at + 40] ^= 1
     path.write_bytes(data)
     _, _, tables = read(tmp_path)
-    assert damage(tables) == [f"{path.name}: {frames.size(1)} bytes at {at} are no record"]
+    assert damage(tables) == [f"{path.name}: {scanning.size(1)} bytes at {at} are no record"]
     assert losses(tables) == [0.0, *(float(n) for n in range(2, 10))]
 
 

@@ -118,7 +118,7 @@ def test_pieces_are_the_whole(whole_rows: bool, deeds: list[tuple[Any, ...]], ro
 
 def test_a_long_run_is_given_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 1000)
-    monkeypatch.setattr("trackbridge.dual.frames.scan.__defaults__", (0, None, 100))
+    monkeypatch.setattr("trackbridge.dual.scanning.scan.__defaults__", (0, None, 100))
     with start(*REF[:1], run_id=REF[1], folder=tmp_path) as run:
         for call in range(2000):
             run.log({"a": float(call), "b": 1.0, "text": "words"})
