@@ -55,12 +55,14 @@ class Facts:
 
     def tables(self) -> dict[str, list[Row]]:
         """Rows of every small table."""
-        status = self.ended["status"] if self.ended else self.run.get("status")
-        ended = when(self.ended.get("ended", self.ended["at"])) if self.ended else None
+        status, ended, end = self.run.get("status"), self.run.get("ended"), self.ended
+        if end and end["status"]:  # else another tracker says how the run is
+            status, ended = end["status"], when(end.get("ended", end["at"]))
         extra = {**self.extra, **({"damage": self.damage} if self.damage else {})}
         if self.ended and self.ended.get("exit_code") is not None:
             extra["exit_code"] = self.ended["exit_code"]
-        row = {**self.run, "status": status, "ended": ended, "deleted": False}
+        deleted = self.run.get("deleted") is True
+        row = {**self.run, "status": status, "ended": ended, "deleted": deleted}
         row["extra"] = _json(extra) if extra else None
         return {
             "runs": [row],
@@ -115,6 +117,8 @@ class Facts:
         for row in record["rows"]:
             typed = _typed(table, row)
             name = tuple(typed.get(column) for column in names) if names else len(rows)
+            if table == "tags" and typed.get("value") is not None:  # no label: it has one value
+                name = (typed.get("key"),)
             rows[name] = typed
 
     def _tell_drop(self, record: Record) -> None:

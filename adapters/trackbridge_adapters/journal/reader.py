@@ -184,6 +184,7 @@ def _info(ref: RunRef, folder: Folder) -> RunInfo:
         points=sum(file.points for file in folder.files),
         files=len(tables["files"]),
         size=sum(file.get("size") or 0 for file in tables["files"]),
+        deleted=row["deleted"],
     )
 
 

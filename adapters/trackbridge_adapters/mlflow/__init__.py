@@ -11,6 +11,7 @@ from trackbridge.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Reader, Writer
+    from trackbridge.dual.mirroring import Mirror
 
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql")
@@ -100,6 +101,11 @@ class MlflowAdapter:
             return FileWriter(path)
         head.check_place(path)
         return SqlWriter(Database(path, owned=True), root)
+
+    def mirror(self, mirror: Mirror) -> None:
+        from trackbridge_adapters.mlflow.mirror import install
+
+        install(mirror)
 
 
 ADAPTER = MlflowAdapter()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trackbridge.adapter import Mirroring
 from trackbridge.dual import spawn
+from trackbridge.dual.followed import Followed
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import begin, rank_of_process
 from trackbridge.errors import ConfigError
@@ -24,6 +25,10 @@ class Mirror:
         Nothing is said of the run yet: its fields are the library's to know.
         """
         return begin(project, run_id, self._to, self._folder, key=key)[0]
+
+    def follow(self, project: str, run_id: str, key: Sequence[str]) -> Followed:
+        """The same for a library that says itself how its runs are, whichever process ends."""
+        return begin(project, run_id, self._to, self._folder, key=key, kind=Followed)[0]
 
 
 def mirror(

@@ -311,13 +311,15 @@ class Run:
         step: int,
         at: int,
         closed: bool = False,
+        flags: int = 0,
     ) -> None:
         """Write points that are what they are to be: numbers, and others; else like `write`."""
         journal = self._journal
         if journal is None:
             return
         if numbers:
-            journal.points(keys, numbers, row, step, at, CLOSED if closed and not items else 0)
+            flags |= CLOSED if closed and not items else 0
+            journal.points(keys, numbers, row, step, at, flags)
         if items:
             place_at = {"row": row, "step": step, "at": at, "closed": closed}
             journal.record({"t": "series", **place_at, "items": items})
@@ -353,7 +355,7 @@ class Run:
                     "trackbridge: %s: %s; it is not kept", what, why
                 )
 
-    def _end(self, journal: Journal, status: str, exit_code: int | None) -> None:
+    def _end(self, journal: Journal, status: str | None, exit_code: int | None) -> None:
         journal.record(
             {"t": "end", "at": now(), "status": status, "exit_code": exit_code}
             | {"cost": self.costs.summary(), "lost": journal.lost}

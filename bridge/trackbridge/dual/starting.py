@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from getpass import getuser
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trackbridge.dual import place, spawn
 from trackbridge.dual.git import repository
@@ -18,6 +18,7 @@ from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.run import Run
 from trackbridge.errors import without_secrets
 
+AnyRun = TypeVar("AnyRun", bound=Run)
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 """Where launchers say which process of a group this is."""
 
@@ -69,7 +70,8 @@ def begin(
     folder: str | Path | None = None,
     *,
     key: Sequence[str] | None = None,
-) -> tuple[Run, bool]:
+    kind: type[AnyRun] = Run,  # type: ignore[assignment]
+) -> tuple[AnyRun, bool]:
     """A run with its journal, and whether it is new; nothing is said of the run itself yet.
 
     `key` are the parts of the `RunKey` that it was born with in another store, which is mirrored.
@@ -88,7 +90,7 @@ def begin(
         header["key"] = list(key)
     journal = Journal(found or place.folder_of(root, run_id), header)
     tend = partial(spawn.forwarder, root, stores) if stores else bool  # nobody is needed
-    run = Run(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
+    run = kind(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
     with suppress(OSError):  # another look will be taken
         tend()
     return run, found is None

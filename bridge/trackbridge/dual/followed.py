@@ -1,0 +1,28 @@
+"""A run of another tracker, which says how the run is: no process of ours ends it."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Any
+
+from trackbridge.dual.run import TENDED, Run
+
+
+class Followed(Run):
+    """What is logged of a run elsewhere; its state is what `set` was last given."""
+
+    def append(self, *args: Any, **options: Any) -> None:
+        """See `Run.append`."""
+        super().append(*args, **options)
+        if perf_counter_ns() - self._tended > TENDED:
+            self._look()
+
+    def leave(self) -> None:
+        """Nothing more comes from this process, as far as it knows; if it does, it is kept too."""
+        journal = self._journal
+        if journal is not None and (journal.lost or not journal.is_closed):
+            self._end(journal, None, None)
+            self._look()
+
+    def _at_exit(self) -> None:
+        self.leave()
