@@ -26,7 +26,7 @@ CAPABILITIES = Capabilities(
         "runs": (
             *("name", "status", "started", "ended", "user", "parent_run_id", "group", "job_type"),
             *("sweep_id", "notes", "host", "program", "git_remote", "git_commit", "python"),
-            *("source", "extra"),
+            *("deleted", "source", "extra"),
         ),
         **{
             table: tuple(name for name in TABLES[table].names if name not in ("project", "run_id"))
@@ -61,6 +61,8 @@ class Journals:
             if query.run_ids and ref.run_id not in query.run_ids:
                 continue
             info = _info(ref, folder)
+            if info.deleted and not query.include_deleted:
+                continue
             if not query.since or (info.started and info.started >= query.since):
                 yield info
 

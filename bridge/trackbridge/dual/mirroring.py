@@ -24,7 +24,7 @@ class Mirror:
 
         Nothing is said of the run yet: its fields are the library's to know.
         """
-        return begin(project, run_id, self._to, self._folder, key=key)[0]
+        return begin(project, run_id, self._to, self._folder, key=key, kind=Run)[0]
 
     def follow(self, project: str, run_id: str, key: Sequence[str]) -> Followed:
         """The same for a library that says itself how its runs are, whichever process ends."""

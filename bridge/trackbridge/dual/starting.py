@@ -53,7 +53,7 @@ def start(
         group, run_id = group or run_id, f"{run_id}-{rank}"
     given = {"name": name, "group": group, "job_type": job_type, "notes": notes}
     fields = {**process_fields(), **{key: text for key, text in given.items() if text is not None}}
-    run, is_new = begin(project, run_id, to, folder)
+    run, is_new = begin(project, run_id, to, folder, kind=Run)
     if not (is_new or resume):
         warnings.warn(f"trackbridge: the run {run_id} is there already, and goes on", stacklevel=2)
     run.set(**fields, **({"started": now()} if is_new else {}))
@@ -70,7 +70,7 @@ def begin(
     folder: str | Path | None = None,
     *,
     key: Sequence[str] | None = None,
-    kind: type[AnyRun] = Run,  # type: ignore[assignment]
+    kind: type[AnyRun],
 ) -> tuple[AnyRun, bool]:
     """A run with its journal, and whether it is new; nothing is said of the run itself yet.
 

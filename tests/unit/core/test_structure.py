@@ -219,6 +219,7 @@ def test_errors_are_not_caught_wholesale() -> None:
     found = {
         path.name
         for path in ALL
+        if "mirror" not in path.parts
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))

@@ -7,9 +7,9 @@ answers to, is kept. For others the store is asked once, after a call that it ha
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from trackbridge_adapters.mlflow.mirror.runs import MirroredRun, Runs
 if TYPE_CHECKING:
     from trackbridge.dual.mirroring import Mirror
 
+LOGGER = logging.getLogger("trackbridge")
 Given = dict[str, Any]
 Tell = Callable[[Any, MirroredRun, Given], None]
 After = Callable[[Any, Given, Any], None]
@@ -36,7 +37,7 @@ class Calls:
         self._runs = Runs(mirror)
         self._models = Models(self._runs)
         self._inside = threading.local()
-        self._warned = False
+        self._warned: set[str] = set()
 
     def patch(self, client: Any) -> None:
         """Replace methods of the class by those that tell and then do the same."""
@@ -172,15 +173,12 @@ class Calls:
 
     def _lose(self, what: str, error: Exception, run: MirroredRun | None = None) -> None:
         """Count what could not be told, in the run's journal where there is one; never raises."""
-        try:
-            if run is not None:
-                run.run.lose(what, error)
-            elif not self._warned:
-                self._warned = True
-                text = f"trackbridge: {what}: {type(error).__name__}: {error}; it is not mirrored"
-                warnings.warn(text, stacklevel=4)
-        except Exception:  # where warnings are errors
-            return
+        if run is not None:
+            run.run.lose(what, error)
+        elif what not in self._warned:
+            self._warned.add(what)
+            reason = f"{type(error).__name__}: {error}"
+            LOGGER.warning("trackbridge: %s: %s; it is not mirrored", what, reason)
 
 
 def _complete_metric(given: Given) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+LOGGER = logging.getLogger("trackbridge")
 Then = Callable[[ModuleType], None]
 
 
@@ -49,12 +51,7 @@ class _Finder(MetaPathFinder):
 
 
 def _try(then: Then, module: ModuleType) -> None:
-    import warnings
-
     try:
         then(module)
     except Exception as error:
-        try:
-            warnings.warn(f"trackbridge: {module.__name__} is not mirrored: {error}", stacklevel=3)
-        except Warning:  # where warnings are errors
-            return
+        LOGGER.warning("trackbridge: %s is not mirrored: %s", module.__name__, error)
