@@ -18,6 +18,7 @@ from unit.mirror_mlflow.programs import (
     rows,
 )
 
+from trackbridge import migrate
 from trackbridge.adapter import Query
 from trackbridge.registry import open_reader
 
@@ -251,6 +252,23 @@ def test_what_a_call_returned_from_survives_a_kill(database: str, tmp_path: Path
     process.kill()
     process.wait()
     assert len(rows(mirrored(tmp_path), "metrics")) == 1000
+
+
+def test_a_migration_finds_the_run_that_its_journal_has_brought(
+    database: str, tmp_path: Path
+) -> None:
+    program = """
+        with mlflow.start_run(run_name="r"):
+            mlflow.log_metrics({"a": 1, "b": 0.5})
+            mlflow.log_text("text", "text.txt")
+    """
+    done(program, database, tmp_path)
+    target = f"mlflow:sqlite:///{tmp_path / 'copy.db'}"
+    brought = migrate(f"journal:{tmp_path / 'trackbridge'}", target)
+    assert (brought.copied, brought.verified) == (1, True)
+    again = migrate(f"mlflow:{database}", target)
+    assert (again.copied, again.failures) == (0, [])
+    assert len(list(open_reader(target).list_runs(Query(projects=[tmp_path.name])))) == 1
 
 
 def test_the_mirror_may_come_after_the_import(database: str, tmp_path: Path) -> None:
