@@ -62,6 +62,11 @@ def _are_doubles(found: Iterable[Any], kinds: Collection[type]) -> bool:
     return all(-EXACT <= number <= EXACT for number in found if type(number) is int)
 
 
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # nobody is there to be told
+        sys.stderr.write(f"trackbridge: {text}\n")
+
+
 class Run:
     """One run; without a journal, every method does nothing."""
 
@@ -256,9 +261,12 @@ class Run:
         if os.getpid() != self._pid:  # a child of the process that began it, which goes on with it
             journal.close()
             return
-        self._end(journal, ending.status(status, exit_code), exit_code)
+        status = ending.status(status, exit_code)
+        self._end(journal, status, exit_code)
         self._look()
-        ending.wait(journal.folder, self._stores, wait)
+        if status != "killed":  # whoever did that waits for the prompt
+            ending.wait(journal.folder, self._stores, wait)
+            self._report(journal.folder)
 
     def __enter__(self) -> Run:
         return self
@@ -362,9 +370,15 @@ class Run:
         )
         journal.close()
         if journal.lost:
-            with suppress(OSError, ValueError, AttributeError):  # nobody is there to be told
-                told = f"trackbridge: {journal.lost} calls could not be kept ({journal.reason})"
-                sys.stderr.write(told + "\n")
+            _say(f"{journal.lost} calls could not be kept ({journal.reason})")
+
+    def _report(self, folder: Path) -> None:
+        """Say how far each back end is."""
+        if self._stores:
+            from trackbridge.dual.brief import short  # here: see `ending`
+
+            for text in short(folder):
+                _say(text)
 
     def _look(self) -> None:
         self._tended = perf_counter_ns()
