@@ -46,6 +46,8 @@ class File:
     points: int = 0
     rows: tuple[int, int] | None = None
     """First and last row."""
+    whole: set[int] = field(default_factory=set)
+    """Rows that a record `whole` tells anew: what else is of them counts no more."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -80,6 +82,9 @@ class File:
             if record["t"] == "series":
                 self.points += len(record["items"])
                 rows.append(record["row"])
+            elif record["t"] == "whole":
+                self.points += len(record["values"]) + len(record["items"]) - record["again"]
+                self.whole.add(record["row"])
             elif record["t"] != "keys":
                 self.records.append(record)
         rows = [row for row in rows if row != frames.NONE]
@@ -156,6 +161,10 @@ class Folder:
         for file in self.files:
             found.setdefault(file.session, []).append(file)
         return list(found.values())
+
+    def whole(self, session: str) -> frozenset[int]:
+        """Rows of a process that are told anew as a whole."""
+        return frozenset().union(*(file.whole for file in self.files if file.session == session))
 
     @property
     def is_mixed(self) -> bool:

@@ -31,14 +31,24 @@ def same(rows: Ints) -> Ints:
 
 
 class Decoder:
-    """Decodes the windows of one file."""
+    """Decodes the windows of one file.
+
+    `whole` are the rows that are told anew as a whole, by records of that kind; without it, such
+    records are passed over.
+    """
 
     def __init__(
-        self, ref: RunRef, rows: Rows = same, keys: Mapping[int, list[str]] | None = None
+        self,
+        ref: RunRef,
+        rows: Rows = same,
+        keys: Mapping[int, list[str]] | None = None,
+        whole: frozenset[int] | None = None,
     ) -> None:
         self.keys = dict(keys or {})
         """Lists of keys by their numbers: those that `scan` knows."""
         self._ref, self._rows = ref, rows
+        self._told = whole is not None
+        self._void = np.array(sorted(whole or ()), np.int64)
         self._codes: dict[str, int] = {}
 
     def batches(self, data: bytes | mmap.mmap, window: Window) -> Iterator[Batch]:
@@ -46,9 +56,17 @@ class Decoder:
         for values, starts in window.points.items():
             if values:
                 found = self._frames(whole, values, starts)
-                yield from sliced("metrics", self._metrics(found, values))
+                if len(self._void):
+                    found = found[~np.isin(found["row"], self._void)]
+                if len(found):
+                    yield from sliced("metrics", self._metrics(found, values))
         del whole  # else the file could not be closed
-        series = [record for record in window.records if record["t"] == "series"]
+        void = set(self._void.tolist())
+        series = [r for r in window.records if r["t"] == "series" and r["row"] not in void]
+        if self._told:
+            told = [record for record in window.records if record["t"] == "whole"]
+            yield from self._whole(told)
+            series += told
         yield from self._series(series)
 
     def calls(self, data: bytes | mmap.mmap, window: Window) -> tuple[Ints, Ints]:
@@ -120,6 +138,19 @@ class Decoder:
     def _coded(self, number: int) -> list[int]:
         """The keys of a list, as codes of a dictionary that grows."""
         return [self._codes.setdefault(key, len(self._codes)) for key in self.keys[number]]
+
+    def _whole(self, records: list[dict[str, Any]]) -> Iterator[Batch]:
+        """The numbers of rows that are told anew."""
+        rows = self._rows(np.array([record["row"] for record in records], np.int64)).tolist()
+        yield from batches(
+            "metrics",
+            (
+                {**self._ref._asdict(), "key": key, "value": value, "system": False}
+                | {"step": _known(record["step"]), "row": _known(row), "time": when(record["at"])}
+                for record, row in zip(records, rows)
+                for key, value in zip(record["keys"], record["values"])
+            ),
+        )
 
     def _series(self, records: list[dict[str, Any]]) -> Iterator[Batch]:
         rows = self._rows(np.array([record["row"] for record in records], np.int64)).tolist()

@@ -208,7 +208,7 @@ def _points(ref: RunRef, folder: Folder) -> Iterator[Batch]:
     """Metrics and series of a run, file by file."""
     numbered = _numbered(ref, folder) if folder.is_mixed else {}
     for file in folder.files:
-        decoder = Decoder(ref, numbered.get(file.session, same))
+        decoder = Decoder(ref, numbered.get(file.session, same), whole=folder.whole(file.session))
         with opened(file.path, file.stop) as data:
             for window in scanning.scan(data, keys=decoder.keys):
                 yield from decoder.batches(data, window)

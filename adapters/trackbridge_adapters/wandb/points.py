@@ -6,10 +6,8 @@ Arrow parses numbers many times faster than a JSON parser that is called per ite
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +18,8 @@ from trackbridge.adapter import Batch, RunRef
 from trackbridge.schema import BATCH_ROWS, CODE, TABLES, TIME
 from trackbridge_adapters.wandb import jsontext, names
 from trackbridge_adapters.wandb.facts import FIRST_SECOND, LAST_SECOND
-from trackbridge_adapters.wandb.jsontext import Node, Path, Tree
+from trackbridge_adapters.wandb.jsontext import Path, Tree
+from trackbridge_adapters.wandb.kinds import is_double, kind_of, parts
 
 FLUSH_BYTES = 16 * 1024**2
 EXACT = 2.0**53
@@ -32,28 +31,6 @@ microsecond. From 2**32 s on, many a time reads back as its neighbour.
 """
 NUMERIC = np.zeros(256, np.bool_)
 NUMERIC[[ord(c) for c in "-0123456789NI"]] = True
-
-KINDS = {
-    "histogram": "histogram",
-    "image-file": "image",
-    "images": "image",
-    "images/separated": "image",
-    "audio": "audio",
-    "audio-file": "audio",
-    "video": "video",
-    "video-file": "video",
-    "videos": "video",
-    "table": "table",
-    "table-file": "table",
-    "partitioned-table": "table",
-    "joined-table": "table",
-    "html": "html",
-    "html-file": "html",
-    "plotly": "plot",
-    "plotly-file": "plot",
-    "bokeh-file": "plot",
-}
-"""`_type` of a value -> kind of `series`; of any other type it is 'json' (wandb 0.10 to 0.31)."""
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -251,56 +228,9 @@ class PointDecoder:
                 rows.append((item, kind, path))
             else:
                 tree = jsontext.parse(item.text)
-                found = _spread(tree, names.unpack(item.key))
+                found = parts(tree, names.unpack(item.key))
                 spread += (Item(names.pack(key), text, item.call) for key, text in found)
         return rows, spread
-
-
-def kind_of(text: str) -> tuple[str | None, str | None]:
-    """Kind of a JSON text as a point of `series`, and its file; no kind where it is no such point.
-
-    Plain numbers are points of `metrics`; plain objects are taken apart. Raises `ValueError`
-    where it is not JSON.
-    """
-    value = jsontext.load(text)
-    if isinstance(value, dict):
-        kind = value.get("_type")
-        if value and not isinstance(kind, str):
-            return None, None
-        path = value.get("path")
-        return KINDS.get(kind or "", "json"), path if isinstance(path, str) else None
-    if isinstance(value, (bool, str, list)) or value is None:
-        return PLAIN_KINDS[type(value)], None
-    exact = isinstance(value, float) or is_double(text, float(text))
-    return (None if exact else "integer"), None
-
-
-PLAIN_KINDS = {bool: "boolean", str: "text", list: "json", type(None): "null"}
-
-
-def is_double(digits: str, number: float) -> bool:
-    """Whether a double stands for an integer: it has that value, or is spelled just like that.
-
-    Go and JavaScript spell whole doubles up to 1e21 like integers, with the fewest digits that
-    are not zero.
-    """
-    if not math.isfinite(number):
-        return False
-    return int(number) == int(digits) or Decimal(repr(number)) == Decimal(digits)
-
-
-def _spread(node: Node, path: Path) -> Iterator[tuple[Path, str]]:
-    """Parts of a plain object; objects with a type, or without content, stay whole."""
-    if isinstance(node, str) or not node or _is_typed(node):
-        yield path, jsontext.dump(node)
-    else:
-        for key, part in node.items():
-            yield from _spread(part, (*path, key))
-
-
-def _is_typed(tree: Tree) -> bool:
-    kind = tree.get("_type")
-    return isinstance(kind, str) and kind.startswith('"')
 
 
 def _regroup(items: Items) -> list[Item]:

@@ -8,11 +8,12 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from trackbridge.adapter import Batch, RunRef
-from trackbridge_adapters.wandb import jsontext, names
+from trackbridge_adapters.wandb import names
 from trackbridge_adapters.wandb.console import NO_STREAM, LogDecoder
 from trackbridge_adapters.wandb.facts import Facts, timestamp_us
 from trackbridge_adapters.wandb.folders import Run
 from trackbridge_adapters.wandb.framing import Damage, read_records
+from trackbridge_adapters.wandb.kinds import typed
 from trackbridge_adapters.wandb.points import PointDecoder
 from trackbridge_adapters.wandb.records import Record, peek
 
@@ -103,7 +104,7 @@ class Scan:
         keys = [item.key or names.pack(item.nested_key) for item in items]
         texts = [item.value_json for item in items]
         if not all(texts):
-            texts = [item.value_json or _typed(item) for item in items]
+            texts = [item.value_json or typed(item) for item in items]
         step = history.step.num if history.HasField("step") else None
         if self._history.add(keys, texts, step, None, size):
             yield from self._history.flush()
@@ -113,18 +114,3 @@ class Scan:
         texts = [item.value_json for item in stats.item]
         if self._stats.add(keys, texts, None, timestamp_us(stats, "timestamp"), size):
             yield from self._stats.flush()
-
-
-def _typed(item: Any) -> str:
-    """The value as JSON text where it is in a field of its own type (in wandb 0.31's protocol)."""
-    field = item.WhichOneof("value")
-    if field in (None, "none"):
-        return "null"
-    value = getattr(item, field)
-    if field == "boolean":
-        return "true" if value else "false"
-    if field == "text":
-        return jsontext.quote(value)
-    if field == "number":
-        return jsontext.number(value)
-    return str(value)

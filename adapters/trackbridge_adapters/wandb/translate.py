@@ -16,7 +16,7 @@ from trackbridge.adapter import ORIGIN, Names, Presentation, Row, RunKey, RunRef
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb import artifacts, encode, jsontext, tables
 from trackbridge_adapters.wandb.facts import INTERNAL, Facts
-from trackbridge_adapters.wandb.points import kind_of
+from trackbridge_adapters.wandb.kinds import kind_of
 from trackbridge_adapters.wandb.secondary import METADATA
 
 NAME = Names(length=128, alphabet=r"A-Za-z0-9_.\-")

@@ -73,6 +73,14 @@ def _is_series(record: Record) -> bool:
     return places and isinstance(record["items"], list) and all(map(_is_item, record["items"]))
 
 
+def _is_whole(record: Record) -> bool:
+    """A row that is told anew: it has a number for each key, and `again` points were there."""
+    keys, values = record["keys"], record["values"]
+    numbers = _is_texts(keys) and isinstance(values, list) and len(values) == len(keys)
+    are_numbers = numbers and all(type(value) in (int, float) for value in values)
+    return are_numbers and is_int(record["again"]) and _is_series(record)
+
+
 def _is_item(item: Any) -> bool:
     key, kind, value, path = item
     named = path is None or (isinstance(path, str) and not leads_out(path))
@@ -121,6 +129,7 @@ _CHECKS: dict[str, Callable[[Record], bool]] = {
     "begin": _is_begin,
     "keys": _is_keys,
     "series": _is_series,
+    "whole": _is_whole,
     "file": lambda record: _is_file(record["file"]),
     "artifact": _is_artifact,
     "config": _is_change,

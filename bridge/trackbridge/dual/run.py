@@ -268,6 +268,10 @@ class Run:
             ending.wait(journal.folder, self._stores, wait)
             self._report(journal.folder)
 
+    def outlast(self) -> None:
+        """It does not end with the program: someone else says when it does."""
+        atexit.unregister(self._at_exit)
+
     def __enter__(self) -> Run:
         return self
 

@@ -12,6 +12,7 @@ from trackbridge.fit_text import fit_name
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Writer
+    from trackbridge.dual.mirroring import Mirror
     from trackbridge_adapters.wandb.service.reader import Service
     from trackbridge_adapters.wandb.service.wire import Wire
 
@@ -97,6 +98,11 @@ class ServiceAdapter:
             )
         wire = _wire(where, location, options)
         return WritableService(wire, where.entity, where.project)
+
+    def mirror(self, mirror: Mirror) -> None:
+        from trackbridge_adapters.wandb.mirror.patching import install
+
+        install(mirror)
 
 
 def _is_configured(location: str) -> bool:

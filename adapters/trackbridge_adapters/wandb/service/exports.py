@@ -21,7 +21,8 @@ from trackbridge.adapter import Batch, RunRef
 from trackbridge.errors import IntegrityError
 from trackbridge.schema import BATCH_ROWS, TABLES, TEXT, TIME
 from trackbridge_adapters.wandb import jsontext, names
-from trackbridge_adapters.wandb.points import EXACT, kind_of
+from trackbridge_adapters.wandb.kinds import kind_of
+from trackbridge_adapters.wandb.points import EXACT
 from trackbridge_adapters.wandb.service.canonical import UNSPELLED, dumped
 
 Path = tuple[str, ...]

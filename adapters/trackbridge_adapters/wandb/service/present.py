@@ -13,7 +13,7 @@ from trackbridge.adapter import Presentation, Row, RunKey, RunRef
 from trackbridge.losses import Loss
 from trackbridge_adapters.wandb import jsontext, tables, translate
 from trackbridge_adapters.wandb.encode import extra_of
-from trackbridge_adapters.wandb.points import kind_of
+from trackbridge_adapters.wandb.kinds import kind_of
 from trackbridge_adapters.wandb.service.canonical import UNSPELLED, canonical
 from trackbridge_adapters.wandb.service.node import REWRITTEN, UNPLACED
 from trackbridge_adapters.wandb.unseen import unseen
