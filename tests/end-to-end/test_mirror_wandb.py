@@ -18,13 +18,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_databases")]
 
 CODE = """
     import numpy as np
-    run = wandb.init(project="p", name="n", config={"lr": 0.1}, tags=["a"])
+    run = wandb.init(entity="team", project="p", name="n", config={"lr": 0.1}, tags=["a"])
+    run.define_metric("a", summary="max")
     for i in range(5):
         run.log({"loss": 1 / (i + 1)})
     run.log({"a": 1}, step=7)
     run.log({"b": 2}, step=7)
     run.log({"img": wandb.Image(np.zeros((4, 4, 3), np.uint8))})
-    run.define_metric("a", summary="max")
     open("f.txt", "w").write("hi")
     made = wandb.Artifact("ds", "dataset", metadata={"m": 1})
     made.add_file("f.txt")
@@ -55,6 +55,15 @@ def online(server: Server, tmp_path: Path) -> Path:
 def test_an_online_run_has_the_key_that_the_server_and_the_folder_give_it(online: Path) -> None:
     ours = programs.keys(f"journal:{online / 'trackbridge'}")
     assert ours == programs.keys("wandb:team/p") == programs.keys(f"wandb-files:{online / 'wandb'}")
+
+
+def test_a_run_whose_entity_the_server_says_has_the_key_that_the_server_gives_it(
+    server: Server, tmp_path: Path
+) -> None:
+    code = "with wandb.init(project='q') as run:\n    run.log({'a': 1})\n"
+    programs.run(tmp_path / "work", code, **server.environment())
+    ours = programs.keys(f"journal:{tmp_path / 'work' / 'trackbridge'}")
+    assert ours == programs.keys("wandb:team/q")
 
 
 def test_an_online_run_is_mirrored_as_its_folder_has_it(online: Path) -> None:
