@@ -94,6 +94,19 @@ def test_a_later_migration_finds_the_run_that_was_mirrored(
     assert (after.ref, after.key) == (before.ref, before.key)
 
 
+def test_an_artifact_that_is_used_is_an_input(online: Path, server: Server, tmp_path: Path) -> None:
+    code = """
+    with wandb.init(entity="team", project="p") as run:
+        run.use_artifact("ds:best")
+    """
+    folder = tmp_path / "using"
+    done = programs.run(folder, code, **{**server.environment(), "WANDB_DIR": str(folder)})
+    assert done.returncode == 0, done.stderr
+    theirs, ours = programs.both(folder)
+    assert [row["name"] for row in ours["inputs"]] == ["ds:best"]
+    assert ours["inputs"] == theirs["inputs"]
+
+
 def test_an_offline_run_is_found_again_by_a_migration_of_its_folder(tmp_path: Path) -> None:
     code = "with wandb.init(project='p') as run:\n    run.log({'a': 1})\n"
     programs.run(tmp_path / "work", code)

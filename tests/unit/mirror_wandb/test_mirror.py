@@ -225,6 +225,27 @@ def test_threads_and_children_log_too(tmp_path: Path) -> None:
     assert ours["runs"] == theirs["runs"]
 
 
+def test_a_process_that_is_given_the_run_logs_to_it(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+        import multiprocessing
+        def work(run):
+            run.log({"child": 1}, step=5)
+        if __name__ == "__main__":
+            run = wandb.init(project="p")
+            run.log({"a": 1})
+            process = multiprocessing.get_context("spawn").Process(target=work, args=(run,))
+            process.start()
+            process.join()
+            run.log({"b": 1}, step=6)
+            run.finish()
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(tmp_path)
+
+
 def test_what_was_logged_survives_the_kill_of_the_program(tmp_path: Path) -> None:
     run(
         tmp_path,
