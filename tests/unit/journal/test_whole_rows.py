@@ -14,7 +14,7 @@ from trackbridge_adapters.journal.reader import Journals
 
 def logged(folder: Path) -> Run:
     """Two calls of a row, the row as a whole, and a row after it."""
-    run, _ = begin("p", "r", (), folder)
+    run, _ = begin("p", "r", (), folder, kind=Run)
     run.append(("a", "b"), (1.0, 2.0), [], 0, 5, 100)
     run.append(("a",), (3.0,), [Item("t", "text", '"x"')], 0, 5, 200)
     items = [Item("t", "text", '"x"')]
