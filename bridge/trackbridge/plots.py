@@ -161,15 +161,16 @@ class Steps:
         parts.append(_polyline("arrived", points))
         taken = 0.0
         for name, value in self.named:
-            at = x(value)
+            at, wide = x(value), 6.5 * len(name)
             parts.append(
                 f'<path class="tick" stroke-dasharray="2 2" d="M{at:.1f} {top}V{bottom}"/>'
             )
-            anchor = "end" if at > right - 40 else "start"
-            if at >= taken:
-                shift = -3 if anchor == "end" else 3
+            is_last = at + wide > right
+            begun = at - 3 - wide if is_last else at + 3
+            if begun >= taken:
+                anchor, shift = ("end", -3) if is_last else ("start", 3)
                 parts.append(_text(at + shift, top - 6, name, anchor, "strong"))
-                taken = at + 7 * len(name)
+                taken = begun + wide
         return _svg(self.title, self.width, self.height, parts)
 
 

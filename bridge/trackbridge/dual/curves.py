@@ -61,12 +61,20 @@ def curves(each: Parity) -> list[Curve]:
     with working_in(each.ran_in):
         source = open_reader(f"journal:{each.folder}")
         sent = _lines(source.read_runs([each.info.ref], ["metrics"]), keys)
-        try:
-            arrived = _lines(_arrived(each), keys) if each.verdict != "unknown" else {}
-        except BridgeError:
-            arrived = {}  # the comparison has said why
-    nothing = None if each.verdict == "unknown" else Line([], 0, 0)
-    return [Curve(key, sent[key], arrived.get(key, nothing)) for key in keys if key in sent]
+        arrived = _arrived_lines(each, keys)
+    nothing = None if arrived is None else Line([], 0, 0)
+    there = arrived or {}
+    return [Curve(key, sent[key], there.get(key, nothing)) for key in keys if key in sent]
+
+
+def _arrived_lines(each: Parity, keys: Sequence[str]) -> dict[str, Line] | None:
+    """None where they cannot be read; of what is wrong with a store, the comparison has told."""
+    if each.verdict == "unknown":
+        return None
+    try:
+        return persist(lambda: _lines(_arrived(each), keys))
+    except BridgeError:
+        return None
 
 
 def _keys(each: Parity) -> list[str]:
@@ -78,7 +86,7 @@ def _keys(each: Parity) -> list[str]:
 def _arrived(each: Parity) -> Iterator[Batch]:
     """Points of the run in its back end: as they were logged, once it was written whole."""
     reader = open_reader(each.address)
-    partners = partners_of(persist(lambda: list(reader.list_runs(EVERY_RUN))))
+    partners = partners_of(reader.list_runs(EVERY_RUN))
     there = partners.get(each.info.key) or partners.get(each.info.ref)
     return Overlay(reader, [there]).read(["metrics"]) if there else iter(())
 

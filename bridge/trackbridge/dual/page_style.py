@@ -67,6 +67,7 @@ thead th.store{font-family:var(--mono);white-space:normal;overflow-wrap:anywhere
 .cell small{margin-top:4px}
 .remarks{margin:16px 0 0;padding:12px 16px 12px 34px;background:var(--warn-bg);border-radius:8px;
 font-size:14px;overflow-wrap:anywhere}
+.remarks.calm,.remarks.good{background:var(--calm-bg)}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(310px,1fr));gap:20px 24px;
 margin-top:20px}
 figure{margin:0;min-width:0}

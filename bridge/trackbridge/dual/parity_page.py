@@ -144,7 +144,7 @@ def _section(number: int, each: Parity, drawn: list[Curve] | None) -> str:
         f'<p class="sub">{escape(each.run)} · {escape(each.status)} · began '
         f"{_moment(each.life.began)}</p>"
         f"{_tiles(_numbers(each))}"
-        + (f'<ul class="remarks">{remarks}</ul>' if remarks else "")
+        + (f'<ul class="remarks {tone}">{remarks}</ul>' if remarks else "")
         + f'<div class="plots">{_lag(each)}{_life(each)}{_cost(each)}</div>'
         + _series_table(each)
         + _difference_table(each)
@@ -242,10 +242,12 @@ def _series_table(each: Parity) -> str:
         "example: sent",
         "arrived",
     )
+    wrong = any(series.wrong for series in some)
+    title = "Not as they were sent" if wrong else "Still to come"
     shown = "".join(map(_series_row, some[: words.MOST_SERIES]))
     more = len(some) - words.MOST_SERIES
     note = f'<p class="note">and {more:,} more series</p>' if more > 0 else ""
-    return _table("Not as they were sent", titles, shown, numeric=range(1, 6)) + note
+    return _table(title, titles, shown, numeric=range(1, 6)) + note
 
 
 def _series_row(series: Series) -> str:
