@@ -100,3 +100,39 @@ def test_a_run_is_seen_in_both_while_it_goes_on_and_keeps_its_ids(
     for store in to:
         result = trackbridge.verify(f"journal:{trained.journals}", store)
         assert (result.total, result.missing, result.differences) == (1, 0, [])
+
+
+RESUME = """
+import sys, trackbridge
+run = trackbridge.start("live", "a run", run_id="again", resume=True, to=sys.argv[1:])
+for i in range(30):
+    run.log({"loss": 1.0 / (run.step + 1)})
+print(run.step, flush=True)
+input()
+run.finish()
+"""
+
+
+def test_a_run_that_is_resumed_stays_the_same_run_in_both(
+    trained: Training, mlflow: str, wandb: Server
+) -> None:
+    to = [f"mlflow:{mlflow}", f"wandb:{wandb.user.name}/live"]
+    client, found = MlflowClient(mlflow), []
+    for part in (1, 2, 3):
+        process = trained.begin(RESUME, *to)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{30 * part}\n"
+        process.communicate("\n")
+        assert {each.state for each in trained.wait("done")} == {"done"}
+        experiment = client.get_experiment_by_name("live")
+        assert experiment is not None
+        [run] = client.search_runs([experiment.experiment_id])
+        history = client.get_metric_history(run.info.run_id, "loss")
+        assert [point.step for point in history] == list(range(30 * part))
+        found.append((run.info.run_id, run.info.status))
+    assert found == [(found[0][0], "FINISHED")] * 3
+    [uploaded] = wandb.state.projects[wandb.user.name, "live"].runs.values()
+    assert (uploaded.state, len(uploaded.history)) == ("finished", 90)
+    for store in to:
+        result = trackbridge.verify(f"journal:{trained.journals}", store)
+        assert (result.total, result.missing, result.differences) == (1, 0, [])

@@ -61,6 +61,8 @@ class Delivery:
     def close(self) -> None:
         """Write the run whole and prove it; what rounds have sent is gone on with."""
         at, info = self.standing, self.info()
+        if at.proven:  # it had ended once, and would be written anew if it did not go on first
+            self.round(open_writer(self.store))
         at.state = "closing"
         self.save()
         report = migrate(self._reader.address, self.store)
@@ -140,8 +142,8 @@ class Lane:
                 if delivery.has_ended:
                     continue
                 try:
-                    self._writer = self._writer or open_writer(self.store)
-                    delivery.round(self._writer)
+                    writer = self._writer = self._writer or open_writer(self.store)
+                    delivery.round(writer)
                 except (IntegrityError, UnsupportedError) as error:
                     self._writer = None  # it may remember what is no longer true
                     delivery.hold(error)
@@ -161,6 +163,7 @@ class Lane:
                 try:
                     if not delivery.is_done(delivery.info().fingerprint):
                         delivery.close()
+                        self._writer = None  # so that a run that goes on later begins anew there
                 except Exception as error:
                     delivery.fail(error)
                     failed = True

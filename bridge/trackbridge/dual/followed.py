@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from time import perf_counter_ns
-from typing import Any
-
-from trackbridge.dual.run import TENDED, Run
+from trackbridge.dual.run import Run
 
 
 class Followed(Run):
     """What is logged of a run elsewhere; its state is what `set` was last given."""
-
-    def append(self, *args: Any, **options: Any) -> None:
-        """See `Run.append`."""
-        super().append(*args, **options)
-        if perf_counter_ns() - self._tended > TENDED:
-            self._look()
 
     def leave(self) -> None:
         """Nothing more comes from this process, as far as it knows; if it does, it is kept too."""

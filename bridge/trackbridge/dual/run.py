@@ -248,8 +248,8 @@ class Run:
     ) -> None:
         """End the run: finished, failed, killed or crashed. Called again, it does nothing.
 
-        Back ends that answer are waited for, at most for `wait` seconds; the others get what is
-        left later, without the training.
+        Back ends that answer are waited for, at most for `wait` seconds, and a line is said of
+        each; the others get what is left later, without the training. With 0, nothing is said.
         """
         journal = self._journal
         if journal is None:
@@ -264,7 +264,7 @@ class Run:
         status = ending.status(status, exit_code)
         self._end(journal, status, exit_code)
         self._look()
-        if status != "killed":  # whoever did that waits for the prompt
+        if wait and status != "killed":  # whoever did that waits for the prompt
             ending.wait(journal.folder, self._stores, wait)
             self._report(journal.folder)
 
@@ -335,6 +335,8 @@ class Run:
         if items:
             place_at = {"row": row, "step": step, "at": at, "closed": closed}
             journal.record({"t": "series", **place_at, "items": items})
+        if perf_counter_ns() - self._tended > TENDED:
+            self._look()
 
     def _keep(self, path: str, content: bytes | Path) -> Kept:
         if self._journal is None:

@@ -62,4 +62,4 @@ def _state(at: Standing, fingerprint: str, tended: bool) -> str:
         return "done"
     if not tended:
         return "stopped"
-    return "live" if at.state == "done" else at.state
+    return "new" if at.state == "done" else at.state  # it goes on, and nothing was tried yet

@@ -79,7 +79,7 @@ class Mirrored:
         if exit_code is None:
             failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
             exit_code = int(failed is not None)
-        self.run.finish(exit_code=exit_code)
+        self.run.finish(exit_code=exit_code, wait=0)
 
     def after_fork(self) -> None:
         """In a child: a lock may be held by a thread that is not there."""

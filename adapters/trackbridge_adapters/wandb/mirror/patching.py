@@ -65,7 +65,7 @@ class Mirroring:
         if mirrored is not None and mirrored.exit_code is not None:
             del self._runs[stream]
             self.guard(mirrored, mirrored.close, run._final_summary)
-            mirrored.run.finish(exit_code=mirrored.exit_code)
+            mirrored.run.finish(exit_code=mirrored.exit_code, wait=0)
 
     def end_all(self, exit_code: int | None) -> None:
         """The program ends, and with it the runs that it has not finished."""
