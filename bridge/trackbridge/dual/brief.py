@@ -12,15 +12,20 @@ LONGEST = 160
 """Characters of a reason that are shown."""
 
 
-def short(folder: Path, sent: int | None = None) -> list[str]:
+def short(folder: Path, sent: int | None = None, since: float = 0.0) -> list[str]:
     """A line for each back end of a run: what has arrived there, and what is left.
 
-    `sent` is how many values were logged, where that is known. No back end is asked and no journal
+    `sent` is how many values were logged, where that is known; what a back end had of the run
+    before second `since` says nothing. No back end is asked and no journal
     is read, so that a training that ends does not wait for it.
     """
     files = place.files(folder)
     told = place.header(files[-1]) if files else {}
-    return [f"{store}: {_line(standing.load(folder, store), sent)}" for store in told.get("to", ())]
+    found = (standing.load(folder, store) for store in told.get("to", ()))
+    return [
+        f"{at.store}: {_line(at if at.updated >= since else Standing(at.store), sent)}"
+        for at in found
+    ]
 
 
 def spread(values: list[float]) -> tuple[float, float, float] | None:

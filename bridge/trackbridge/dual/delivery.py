@@ -70,7 +70,8 @@ class Delivery:
             raise BridgeError(report.failures[0].error)
         at.reached()
         at.state, at.proven, at.points = "done", info.fingerprint, info.points
-        at.losses = [asdict(loss) for loss in report.losses]
+        if not report.skipped:  # else nothing was translated, and the losses are those of before
+            at.losses = [asdict(loss) for loss in report.losses]
         self.save()
 
     def fail(self, error: Exception) -> None:

@@ -31,17 +31,18 @@ def status(told: str | None, exit_code: int | None) -> str:
     return named if named in STATUSES else by_code
 
 
-def wait(folder: Path, stores: Sequence[str], seconds: float) -> None:
+def wait(folder: Path, stores: Sequence[str], seconds: float, since: float) -> None:
     """Wait until everything is delivered, but no longer than for so many seconds.
 
-    Back ends that have not answered lately are not waited for: a training ends when it ends.
+    Back ends that have not answered lately, and since second `since`, are not waited for: a
+    training ends when it ends.
     """
     end = time.monotonic() + seconds
-    while time.monotonic() < end and any(_answers(folder, store) for store in stores):
+    while time.monotonic() < end and any(_answers(folder, store, since) for store in stores):
         time.sleep(POLL)
 
 
-def _answers(folder: Path, store: str) -> bool:
+def _answers(folder: Path, store: str, since: float) -> bool:
     """Whether a back end, which has not everything yet, has answered lately.
 
     Read here, since a program that ends must load no more modules: one that evaluates a text, as
@@ -49,8 +50,7 @@ def _answers(folder: Path, store: str) -> bool:
     """
     try:
         at = json.loads(place.standing(folder, store).read_text())
-        return bool(
-            at["state"] != "done" and not at["error"] and at["contact"] > time.time() - ANSWERING
-        )
+        latest = max(since, time.time() - ANSWERING)
+        return bool(at["state"] != "done" and not at["error"] and at["contact"] > latest)
     except (OSError, ValueError, KeyError, TypeError):
         return False

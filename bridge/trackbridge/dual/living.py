@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from trackbridge.dual import place
 from trackbridge.dual.journal import Journal, now
 from trackbridge.registry import open_reader
 
+QUIET = 3600.0
+"""Seconds without a word after which a process of another machine is taken to be gone."""
 TOLERATED = 5.0
 """Seconds by which a process may seem to be younger than its journal: clocks are set."""
 
@@ -30,13 +33,34 @@ def is_alive(pid: int, began: float) -> bool:
 
 
 def anybody(folder: Path) -> bool:
-    """Whether any process that logs to a run lives; they are all on this machine."""
-    headers = (place.header(path) for path in place.files(folder))
+    """Whether any process of this machine that logs to a run lives."""
     return any(
         is_alive(told["pid"], told["at"] / 1e6)
-        for told in headers
-        if told and not told.get("marks")
+        for told in _headers(folder)
+        if told.get("host") == place.host()
     )
+
+
+def going(folder: Path, status: str | None) -> str:
+    """Why more may come to a run that has this status; empty where nothing will."""
+    if status != "running":
+        return ""
+    if anybody(folder):
+        return "it goes on"
+    others = {told.get("host") for told in _headers(folder)} - {place.host()}
+    written = max(path.stat().st_mtime for path in place.files(folder))
+    if others and time.time() - written < QUIET:
+        return (
+            f"it may go on, on {', '.join(sorted(map(str, others)))}; it does not once nothing"
+            f" was written for {QUIET / 60:.0f} minutes"
+        )
+    return ""
+
+
+def _headers(folder: Path) -> list[dict[str, Any]]:
+    """What the processes of a run said when they began to log."""
+    headers = (place.header(path) for path in place.files(folder))
+    return [told for told in headers if told and not told.get("marks")]
 
 
 def mark_crashed(folder: Path) -> None:

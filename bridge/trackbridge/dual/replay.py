@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trackbridge.adapter import Query, RunInfo
 from trackbridge.dual import living, place, spawn
 from trackbridge.dual.delivery import Delivery
 from trackbridge.errors import BridgeError, NotFoundError
+from trackbridge.registry import open_reader
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,25 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
     """
     for folder in folders(journals):
         told = place.header(place.files(folder)[-1])
-        run = "/".join(told["run"])
-        stores = to or told["to"]
-        if living.anybody(folder):
-            yield from (Delivered(run, store, "waiting", why="it goes on") for store in stores)
-        elif told["by"] and spawn.is_running(told["by"]):
+        info = run_of(folder)
+        run = "/".join(info.ref)
+        stores = to or told.get("to", ())
+        if why := living.going(folder, info.status):
+            yield from (Delivered(run, store, "waiting", why=why) for store in stores)
+        elif told.get("by") and spawn.is_running(told["by"]):
             why = "a forwarder is at work; `trackbridge status` shows how far it is"
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
         else:
             living.mark_crashed(folder)
             for store in stores:
-                with working_in(told["cwd"] if not to else "."):
+                with working_in("." if to else told.get("cwd", ".")):
                     found = _deliver(folder, run, store)
                 yield found
+
+
+def run_of(folder: Path) -> RunInfo:
+    """What the journal in a folder says of its run."""
+    return next(iter(open_reader(f"journal:{folder}").list_runs(Query())))
 
 
 @contextmanager

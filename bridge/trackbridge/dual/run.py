@@ -95,7 +95,7 @@ class Run:
         self._stores, self._tend, self._tended = stores, tend, perf_counter_ns()
         self._late = Late(self._write_late)
         self._warned: set[str] = set()
-        self._is_over, self._pid = False, os.getpid()
+        self._is_over, self._pid, self._begun = False, os.getpid(), time()
         if journal is not None:
             atexit.register(self._at_exit)
 
@@ -265,7 +265,7 @@ class Run:
         self._end(journal, status, exit_code)
         self._look()
         if wait and status != "killed":  # whoever did that waits for the prompt
-            ending.wait(journal.folder, self._stores, wait)
+            ending.wait(journal.folder, self._stores, wait, self._begun)
             self._report(journal.folder)
 
     def outlast(self) -> None:
@@ -383,7 +383,7 @@ class Run:
         if self._stores:
             from trackbridge.dual.brief import short  # here: see `ending`
 
-            for text in short(folder):
+            for text in short(folder, since=self._begun):
                 _say(text)
 
     def _look(self) -> None:

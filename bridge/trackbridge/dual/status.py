@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trackbridge.adapter import Query
 from trackbridge.dual import living, place, spawn, standing
-from trackbridge.dual.replay import folders
+from trackbridge.dual.replay import folders, run_of
 from trackbridge.dual.standing import Standing
-from trackbridge.registry import open_reader
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
     """The status of every run and back end; back ends are not asked."""
     for folder in folders(journals):
         told = place.header(place.files(folder)[-1])
-        info = next(iter(open_reader(f"journal:{folder}").list_runs(Query())))
-        gone_on = info.status == "running" and not living.anybody(folder)
-        tended = bool(told["by"]) and spawn.is_running(told["by"])
-        for store in told["to"]:
+        info = run_of(folder)
+        has_stopped = info.status == "running" and not living.going(folder, info.status)
+        tended = bool(told.get("by")) and spawn.is_running(told["by"])
+        for store in told.get("to", ()):
             at = standing.load(folder, store)
             state = _state(at, info.fingerprint, tended)
             lags = sorted(at.lags)
@@ -47,7 +45,7 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
             yield Status(
                 "/".join(info.ref),
                 info.name or "",
-                "crashed" if gone_on else info.status or "",
+                "crashed" if has_stopped else info.status or "",
                 info.points,
                 store,
                 state,
