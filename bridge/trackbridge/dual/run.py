@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns, time, time_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
