@@ -171,6 +171,18 @@ class RunInfo:
     """Marked as deleted, itself or the project that it is in: `include_deleted` lists it."""
 
 
+class Twin(NamedTuple):
+    """Where a run is that is in several stores, in the words of the people who look for it there.
+
+    `store` is an address without secrets, `url` a page that shows the run, if there is one.
+    """
+
+    store: str
+    project: str
+    run_id: str
+    url: str | None = None
+
+
 @dataclass(frozen=True)
 class ItemInfo:
     """What a listing says of an item, cheaply.
@@ -514,6 +526,39 @@ class Extending(Writer, Protocol):
         Such a run is in the list with its key, as one that is running, and has no sidecar. `open`
         writes it whole in the end: it goes on with what is there where that is part of the run.
         Raises `IntegrityError` if a run is there that has another key.
+        """
+        ...
+
+
+@runtime_checkable
+class Alerting(Protocol):
+    """A writer of a store that tells people when something is up with a run."""
+
+    def alert(self, key: RunKey, title: str, text: str, level: str) -> None:
+        """Raise an alert of a run; `level` is INFO, WARN or ERROR, anything else means INFO.
+
+        Raises `NotFoundError` where the run is not there, or not yet.
+        """
+        ...
+
+
+@runtime_checkable
+class Linking(Protocol):
+    """A writer of a store in which a run can name the same run in other stores, for people."""
+
+    def place(self, key: RunKey) -> Twin:
+        """Where the run is in this store; `NotFoundError` where it is not there, or not yet.
+
+        Its id is the one that people see, which may be another one than in `target`.
+        """
+        ...
+
+    def link(self, key: RunKey, twins: Sequence[Twin]) -> None:
+        """Have the run name these, instead of those that it named before.
+
+        What it names is no part of the run: it is read back by nobody, and neither changes the
+        run's fingerprint nor what `open` and `extend` find; where they can, they leave it there.
+        Nothing is said of a run that has another key. Raises `NotFoundError` like `place`.
         """
         ...
 

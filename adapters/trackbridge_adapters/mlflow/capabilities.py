@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from trackbridge.adapter import Capabilities, Names
 from trackbridge_adapters.mlflow.artifacts import WINDOWS
-from trackbridge_adapters.mlflow.entities import KEY_TAG, SYSTEM
+from trackbridge_adapters.mlflow.entities import KEY_TAG, SYSTEM, TWINS_TAG
 from trackbridge_adapters.mlflow.folders import STRAY
 
 LARGEST = 1.7976931348623157e308
@@ -63,7 +63,7 @@ SQL = Capabilities(
     names={
         "metrics": replace(_NAME, reserved=(SYSTEM,), before_system=len(SYSTEM)),
         "params": _NAME,
-        "tags": replace(_NAME, reserved=(KEY_TAG,)),
+        "tags": replace(_NAME, reserved=(KEY_TAG, TWINS_TAG)),
     },
     # MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH (mlflow/utils/validation.py, 3.17)
     lengths={"params": {"value": 6000}, "tags": {"value": 8000}},
@@ -130,7 +130,7 @@ FILES = replace(
     names={
         "metrics": replace(_PATH, reserved=(SYSTEM, *_STRAY), before_system=len(SYSTEM)),
         "params": replace(_PATH, reserved=_STRAY),
-        "tags": replace(_PATH, reserved=(KEY_TAG, *_STRAY)),
+        "tags": replace(_PATH, reserved=(KEY_TAG, TWINS_TAG, *_STRAY)),
     },
     lengths={},
     parallel_writers=True,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from trackbridge.adapter import ORIGIN, RunKey, RunRef
+from trackbridge.adapter import ORIGIN, RunKey, RunRef, Twin
 from trackbridge.errors import IntegrityError
 
 KIND = "mlflow"
@@ -24,6 +24,8 @@ ABANDONED_TAG = f"{KEY_TAG}.abandoned"
 """Tag of what is left on a server of a run that was not finished, or replaced."""
 STORE_TAG = f"{KEY_TAG}.store"
 """Tag of the experiment, and of the run in it, that keep a server's files of no run."""
+TWINS_TAG = f"{ORIGIN}.twins"
+"""Tag of a run that was brought: the same run in other stores, for people (decision 0034)."""
 LOCK_MODEL = f"{ORIGIN}-lock"
 """The registered model that is the lock of a server (decision 0017)."""
 LONGEST_TAG = 5000
@@ -212,6 +214,24 @@ def key_text(key: RunKey) -> str:
     if len(text) <= LONGEST_TAG:
         return text
     return PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+def is_own_tag(tag: str, *, carried: bool) -> bool:
+    """Whether a tag of a run, which was brought or not, is ours and none of the run's."""
+    return tag == KEY_TAG or (carried and tag == TWINS_TAG)
+
+
+def without_twins(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags of a run as its fingerprint has them: without what we tell of its twins."""
+    return {name: v for name, v in tags.items() if name != TWINS_TAG or KEY_TAG not in tags}
+
+
+def twins_text(twins: Sequence[Twin]) -> str:
+    """Twins as the tag names them: as many as there is room for; empty where there are none."""
+    told = [each._asdict() for each in twins]
+    while told and len(json.dumps(told)) > LONGEST_TAG:
+        told.pop()
+    return json.dumps(told) if told else ""
 
 
 def is_lock(name: str | None) -> bool:

@@ -16,6 +16,7 @@ from trackbridge_adapters.mlflow.entities import (
     SOURCES,
     derive,
     extra,
+    is_own_tag,
     micros,
     packed,
     status,
@@ -78,7 +79,7 @@ class Reading:
         values = {row["key"]: row["value"] for row in tags}
         rows = {
             "params": [{**row, "type": "string"} for row in self._pairs("params")],
-            "tags": [row for row in tags if row["key"] != KEY_TAG],
+            "tags": [row for row in tags if not is_own_tag(row["key"], carried=KEY_TAG in values)],
             "inputs": list(self._inputs()),
             "artifacts": list(files_models.rows(self.run, self.models, self.label, self.damage)),
             "files": [*self._files(carried=KEY_TAG in values), *self._model_files()],

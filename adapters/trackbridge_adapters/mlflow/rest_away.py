@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from trackbridge.errors import BridgeError, IntegrityError
-from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, KEY_TAG, PENDING_TAG
+from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, KEY_TAG, PENDING_TAG, TWINS_TAG
 from trackbridge_adapters.mlflow.rest_files import Place
 from trackbridge_adapters.mlflow.rest_ids import ID_TAG, REPLACES_TAG, Run
 from trackbridge_adapters.mlflow.rest_list import made
@@ -19,7 +19,7 @@ def put_away(server: Server, run: Run) -> None:
         server.post("mlflow/runs/restore", {"run_id": native_id})
     tag = {"run_id": native_id, "key": ABANDONED_TAG, "value": run.id}
     server.post("mlflow/runs/set-tag", tag)
-    for name in (KEY_TAG, ID_TAG, REPLACES_TAG, PENDING_TAG):
+    for name in (KEY_TAG, ID_TAG, REPLACES_TAG, PENDING_TAG, TWINS_TAG):
         if name in run.tags:
             with suppress(IntegrityError):  # it was gone before
                 server.post("mlflow/runs/delete-tag", {"run_id": native_id, "key": name})

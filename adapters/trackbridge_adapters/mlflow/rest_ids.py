@@ -18,6 +18,7 @@ from trackbridge_adapters.mlflow.entities import (
     PARENT,
     PENDING_TAG,
     STORE_TAG,
+    TWINS_TAG,
     labels,
     unpacked,
 )
@@ -27,8 +28,8 @@ ID_TAG = f"{KEY_TAG}.id"
 """Tag of a run that was brought: the id that it has among us."""
 REPLACES_TAG = f"{KEY_TAG}.replaces"
 """Tag of a run that stands for others: their ids on the server."""
-OWN_TAGS = frozenset({KEY_TAG, ID_TAG, REPLACES_TAG})
-"""Tags of runs that are shown which are no tags of the run's."""
+OWN_TAGS = frozenset({KEY_TAG, ID_TAG, REPLACES_TAG, TWINS_TAG})
+"""Tags of runs that were brought and are shown which are no tags of the run's."""
 ROW_TAG = f"{ORIGIN}.row"
 """Tag of experiments and models: a JSON object of what the server would set by itself."""
 

@@ -8,7 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from trackbridge.adapter import Query, RunInfo, RunRef
-from trackbridge_adapters.mlflow.entities import KEY_TAG, RUN_NAME, moment, run_key, status
+from trackbridge_adapters.mlflow.entities import (
+    KEY_TAG,
+    RUN_NAME,
+    moment,
+    run_key,
+    status,
+    without_twins,
+)
 from trackbridge_adapters.mlflow.rest_files import Place, is_own, sizes
 from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids, Run, counting
 from trackbridge_adapters.mlflow.rest_points import length
@@ -80,7 +87,12 @@ def _info(server: Server, run: Run, experiments: Experiments, models: Sequence[J
         info = model["info"]
         place = Place(server, info.get("artifact_uri"), run.native_id, info["model_id"])
         own += place.walk([])
-    state = [run.native, sorted(models, key=lambda m: str(m["info"]["model_id"])), files, own]
+    state = [
+        _without_twins(run),
+        sorted(models, key=lambda m: str(m["info"]["model_id"])),
+        files,
+        own,
+    ]
     return RunInfo(
         ref,
         run_key(run.tags.get(KEY_TAG), ref),
@@ -95,3 +107,11 @@ def _info(server: Server, run: Run, experiments: Experiments, models: Sequence[J
         estimated=bool(run.metrics),
         deleted=run.is_deleted or run.info["experiment_id"] in experiments.deleted,
     )
+
+
+def _without_twins(run: Run) -> Json:
+    """What the server tells of a run, but for what we tell of its twins."""
+    if not run.carried:
+        return run.native
+    tags = without_twins(run.tags)
+    return {**run.native, "data": {**run.native["data"], "tags": sorted(tags.items())}}

@@ -12,6 +12,7 @@ from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     PARENT,
+    TWINS_TAG,
     derive,
     extra,
     micros,
@@ -94,7 +95,9 @@ class _Reading:
             self._pair("params", *pair, type="string") for pair in run.params.items()
         ]
         found["tags"] = [
-            self._pair("tags", *pair) for pair in tags.items() if pair[0] not in OWN_TAGS
+            self._pair("tags", name, value)
+            for name, value in tags.items()
+            if name not in OWN_TAGS or (name == TWINS_TAG and not run.carried)
         ]
         found["inputs"] = list(self._inputs())
         found["artifacts"] = list(self._artifacts())

@@ -20,6 +20,7 @@ from trackbridge_adapters.mlflow.entities import (
     PARENT,
     PENDING_TAG,
     RUN_NAME,
+    TWINS_TAG,
     milliseconds,
     unpacked,
 )
@@ -84,7 +85,7 @@ class Writing:
                 self._rests[ref], self._runs[ref] = rest, rest.run
                 self._natives[ref.run_id] = rest.run.native_id
         create = (
-            (ref, row, numbers[ref.project], [run.native_id for run in old[ref]])
+            (ref, row, numbers[ref.project], old[ref])
             for ref, row in rows.items()
             if ref not in self._rests
         )
@@ -155,13 +156,16 @@ class Writing:
         for ref, data in self._spool.points():
             yield ref, self._rests[ref].missing(data) if ref in self._rests else data
 
-    def _create(self, ref: RunRef, row: Row, number: str, old: Sequence[str]) -> Run:
+    def _create(self, ref: RunRef, row: Row, number: str, old: Sequence[Run]) -> Run:
         key = str(self._keys[ref])
         tags = {KEY_TAG: key, ID_TAG: ref.run_id, PENDING_TAG: key}
         if old:
-            tags[REPLACES_TAG] = " ".join(old)
-        run = self._runs[ref] = create(self._server, number, row, tags)
-        return run
+            tags[REPLACES_TAG] = " ".join(run.native_id for run in old)
+        for run in old:
+            if TWINS_TAG in run.tags and run.carried:
+                tags[TWINS_TAG] = run.tags[TWINS_TAG]
+        made = self._runs[ref] = create(self._server, number, row, tags)
+        return made
 
     def _params(self, ref: RunRef) -> dict[str, str]:
         return {row["key"]: row["value"] or "" for row in self._by_run["params"].get(ref, ())}

@@ -18,6 +18,7 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
+    Twin,
 )
 from trackbridge.errors import BridgeError, TransientError
 from trackbridge_adapters.mlflow import chunk, rest_present, rest_store, translate
@@ -76,6 +77,16 @@ class RestWriter(RestReader):
         from trackbridge_adapters.mlflow.rest_extend import RestExtension
 
         return RestExtension(self, {self.target(key): key for key in keys})
+
+    def place(self, key: RunKey) -> Twin:
+        from trackbridge_adapters.mlflow import rest_link
+
+        return rest_link.place(self.server, self.ids, self.target(key), key)
+
+    def link(self, key: RunKey, twins: Sequence[Twin]) -> None:
+        from trackbridge_adapters.mlflow import rest_link
+
+        rest_link.link(self.server, self.ids, self.target(key), key, twins)
 
     @cached_property
     def live(self) -> dict[RunRef, Live]:

@@ -20,6 +20,7 @@ from trackbridge_adapters.mlflow.entities import (
     run_key,
     status,
     text,
+    without_twins,
 )
 from trackbridge_adapters.mlflow.session import IN, Session
 
@@ -116,6 +117,7 @@ def _info(
     carried = KEY_TAG in tags
     files = [entry for listing in listed for entry in listing.entries]
     sidecar = next((listing.sidecar for listing in listed), None)
+    state[2] = state[2] and without_twins(state[2])
     content = json.dumps([native, state, files, sidecar], default=str, sort_keys=True)
     return RunInfo(
         ref,

@@ -17,6 +17,7 @@ from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     derive,
     extra,
+    is_own_tag,
     micros,
     packed,
     status,
@@ -72,7 +73,7 @@ class Chunk:
         """The rows of one of the small tables."""
         make = {
             "params": lambda: self._pairs("params", type="string"),
-            "tags": lambda: (row for row in self.tags if row["key"] != KEY_TAG),
+            "tags": self._own_tags,
             "inputs": self._inputs,
             "artifacts": lambda: sql_models.read(self.session, self.ids, self._label),
             "files": self._files,
@@ -107,6 +108,16 @@ class Chunk:
                 "source": words["source"],
                 "extra": extra(native, damage),
             }
+
+    def _own_tags(self) -> Iterator[Row]:
+        carried = self._carried()
+        for row in self.tags:
+            if not is_own_tag(row["key"], carried=row["run_id"] in carried):
+                yield row
+
+    def _carried(self) -> set[str]:
+        """Runs that were brought here."""
+        return {row["run_id"] for row in self.tags if row["key"] == KEY_TAG}
 
     def _pairs(self, table: str, **constant: str) -> Iterator[Row]:
         columns = ("run_uuid", "key", "value")
@@ -149,7 +160,7 @@ class Chunk:
             }
 
     def _files(self) -> Iterator[Row]:
-        carried = {row["run_id"] for row in self.tags if row["key"] == KEY_TAG}
+        carried = self._carried()
         made = list(sql_models.made_by(self.session, self.ids))
         logged = {row["run_id"] for row in self.tags if row["key"] in LOGGED}
         logged -= {model["run_id"] for model in made}

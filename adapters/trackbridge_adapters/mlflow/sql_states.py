@@ -13,6 +13,7 @@ from trackbridge_adapters.mlflow.entities import (
     PENDING_TAG,
     RUN_NAME,
     STORE_TAG,
+    TWINS_TAG,
 )
 from trackbridge_adapters.mlflow.session import Session
 
@@ -37,7 +38,7 @@ MODEL = (
 )
 POINTS = "count(*), sum(metric_value), sum(metric_step), max(metric_timestamp_ms)"
 
-SHOWN = frozenset({KEY_TAG, RUN_NAME, PENDING_TAG, ABANDONED_TAG, STORE_TAG})
+SHOWN = frozenset({KEY_TAG, RUN_NAME, PENDING_TAG, ABANDONED_TAG, STORE_TAG, TWINS_TAG})
 """Tags that a listing needs."""
 
 States = dict[str, list[Any]]
@@ -56,12 +57,13 @@ def runs(session: Session, where: str, values: Sequence[str]) -> States:
 
 
 def tags(session: Session, where: str, values: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Of each run: the tags that a listing needs, and a sum over all of them."""
+    """Of each run: the tags that a listing needs, and a sum over all but that of its twins."""
     found: dict[str, dict[str, Any]] = defaultdict(lambda: {"": 0})
     columns = ("run_uuid", "key", "value")
     for run, key, value in session.select("tags", columns, _rest("run_uuid", where), values):
         own = found[run]
-        own[""] += _mark(key, value)
+        if key != TWINS_TAG:
+            own[""] += _mark(key, value)
         if key in SHOWN:
             own[key] = value
     return found

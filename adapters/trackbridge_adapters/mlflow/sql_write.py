@@ -26,7 +26,9 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
+    Twin,
 )
+from trackbridge.errors import NotFoundError
 from trackbridge.schema import ITEM_TABLES
 from trackbridge_adapters.mlflow import (
     artifacts,
@@ -34,6 +36,7 @@ from trackbridge_adapters.mlflow import (
     head,
     roots,
     sql_items,
+    sql_link,
     sql_models,
     sql_registry,
     sql_rows,
@@ -101,6 +104,17 @@ class SqlWriter(SqlReader):
     def present(self, key: RunKey, tables: Mapping[str, list[Row]]) -> Presentation:
         parent = translate.parent_of(key, tables)
         return translate.present(key, tables, parent, has_models=head.has_models())
+
+    def place(self, key: RunKey) -> Twin:
+        ref = self.target(key)
+        if not self.database.exists():
+            raise NotFoundError(f"{self.database.name}: no such database")
+        with self.database.session() as session:
+            sql_link.check(session, ref, key)
+        return Twin(self.address, ref.project, ref.run_id)
+
+    def link(self, key: RunKey, twins: Sequence[Twin]) -> None:
+        sql_link.link(self.database, self.target(key), key, twins)
 
     def open(self, keys: Sequence[RunKey]) -> SqlSink:
         return self._sink(SqlSink, keys)
@@ -199,6 +213,7 @@ class SqlSink:
         folders = sql_rows.write_runs(
             self._transaction, self._experiments, self._keys, self._rows, self._staging
         )
+        self._transaction.insert("tags", self._twins)
         self._insert("metrics", self._points.rest())
         self._insert("latest_metrics", self._points.latest())
         if self._items is not None:
@@ -244,6 +259,9 @@ class SqlSink:
             chunk.check_origin(self._name, run_id, key, keys[run_id])
 
     def _begin(self) -> None:
+        self._twins = sql_link.kept(
+            self._transaction, json.dumps([ref.run_id for ref in self._keys])
+        )
         self._old = self._clear()
         self._transaction.reserve([ref.run_id for ref in self._keys])
 

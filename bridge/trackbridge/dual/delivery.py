@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from trackbridge.adapter import Query, RunInfo, Writer
-from trackbridge.dual import spawn, standing
+from trackbridge.adapter import Linking, Query, RunInfo, RunKey, Twin, Writer
+from trackbridge.dual import spawn, standing, twins
 from trackbridge.dual.rounds import grow
 from trackbridge.engine import migrate
 from trackbridge.errors import BridgeError, IntegrityError, UnsupportedError, without_secrets
@@ -45,8 +45,11 @@ class Delivery:
         return next(iter(self._reader.list_runs(Query())))
 
     def is_done(self, fingerprint: str) -> bool:
-        """Whether all that is in the journal, which has this fingerprint now, was proven."""
-        return self.standing.state == "done" and self.standing.proven == fingerprint
+        """Whether all that is in the journal, which has this fingerprint now, was proven.
+
+        And whether the run names its twins, as far as it is known where they are.
+        """
+        return self._is_proven(fingerprint) and self.standing.linked == self._twins()
 
     def round(self, writer: Writer) -> None:
         """Add what was logged since the last round, where the back end can show that."""
@@ -54,16 +57,28 @@ class Delivery:
         if not hasattr(writer, "extend") or at.state == "held":
             return
         at.state = "live"
-        if grow(cast("Growing", self._reader), cast("Extending", writer), self.info(), at):
+        info = self.info()
+        if grow(cast("Growing", self._reader), cast("Extending", writer), info, at):
             at.reached()
+            at.place = at.place or list(twins.found(writer, info.key))
+            self.link(writer, info.key)
             self.save()
 
     def close(self) -> None:
         """Write the run whole and prove it; what rounds have sent is gone on with."""
-        at, info = self.standing, self.info()
+        info = self.info()
+        if not self._is_proven(info.fingerprint):
+            self._write(info)
+        writer = open_writer(self.store)
+        self.standing.place = list(twins.found(writer, info.key))
+        self.link(writer, info.key)
+        self.save()
+
+    def _write(self, info: RunInfo) -> None:
+        at = self.standing
         if at.proven:  # it had ended once, and would be written anew if it did not go on first
             self.round(open_writer(self.store))
-        at.state = "closing"
+        at.state, at.linked = "closing", None
         self.save()
         report = migrate(self._reader.address, self.store)
         if report.failures:
@@ -73,6 +88,20 @@ class Delivery:
         if not report.skipped:  # else nothing was translated, and the losses are those of before
             at.losses = [asdict(loss) for loss in report.losses]
         self.save()
+
+    def link(self, writer: Writer, key: RunKey) -> None:
+        """Have the run name its twins, as far as it is known where they are."""
+        told = self._twins()
+        if self.standing.linked != told and isinstance(writer, Linking):
+            writer.link(key, [Twin(*each) for each in told])
+            self.standing.reached()
+        self.standing.linked = told
+
+    def _twins(self) -> list[list[Any]]:
+        return twins.others(self.folder, self.standing.store)
+
+    def _is_proven(self, fingerprint: str) -> bool:
+        return self.standing.state == "done" and self.standing.proven == fingerprint
 
     def fail(self, error: Exception) -> None:
         """Write down what stands in the way; a mistake of ours goes into the log as well."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from trackbridge.adapter import Query, RunInfo
 from trackbridge.dual import living, place, spawn
+from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.delivery import Delivery, Lane
 from trackbridge.errors import BridgeError, without_secrets
 from trackbridge.registry import open_reader
@@ -39,6 +40,7 @@ class Forwarder:
         self._root, self._name, self._stores = root, name, stores
         self._lanes: dict[str, Lane] = {}
         self._runs: dict[Path, _Run] = {}
+        self.alerts = Alerts()
 
     def look(self) -> tuple[int, int]:
         """Take up new runs and see which have ended; how many go on, and deliveries are left."""
@@ -53,6 +55,7 @@ class Forwarder:
             going += run.goes_on()
             for delivery in run.delivered():
                 self._lanes[delivery.store].drop(delivery)
+                self.alerts.leave(delivery.folder)
             left += len(run.deliveries)
         return going, left
 
@@ -63,8 +66,10 @@ class Forwarder:
         files = place.files(folder)
         told = place.header(files[-1]) if files else {}
         is_ours = told.get("by") == self._name and told.get("host") == place.host()
-        for shown in told["to"] if is_ours else ():
-            store = self._stores.get(shown, shown)
+        stores = [self._stores.get(shown, shown) for shown in told["to"]] if is_ours else []
+        if stores:
+            self.alerts.watch(folder, stores)
+        for store in stores:
             if store in run.deliveries:
                 continue
             run.deliveries[store] = Delivery(folder, store)
@@ -104,12 +109,16 @@ class _Run:
         return False
 
     def delivered(self) -> list[Delivery]:
-        """Deliveries that are done, and are left alone from now on."""
+        """Deliveries that are done, all of them, and are left alone from now on.
+
+        One that is done before the others has then to name twins that were not reached yet.
+        """
         if not self.deliveries or not self._has_ended:
             return []
         now = self._info().fingerprint
-        found = {store: each for store, each in self.deliveries.items() if each.is_done(now)}
-        self.deliveries = {s: each for s, each in self.deliveries.items() if s not in found}
+        if not all(each.is_done(now) for each in self.deliveries.values()):
+            return []
+        found, self.deliveries = self.deliveries, {}
         return list(found.values())
 
     def _info(self) -> RunInfo:
@@ -129,12 +138,14 @@ def watch(forwarder: Forwarder, patience: float) -> None:
         moment = time.monotonic()
         if going:
             last = moment
-        if going or left:
+        if going or left or forwarder.alerts.waiting:
             idle = moment
         if moment - idle > LINGER_SECONDS:
             return
         if moment - last > patience:
-            LOGGER.warning("%d deliveries are given up; `trackbridge replay` takes them up", left)
+            if left:
+                told = "%d deliveries are given up; `trackbridge replay` takes them up"
+                LOGGER.warning(told, left)
             return
         time.sleep(LOOK_SECONDS)
 

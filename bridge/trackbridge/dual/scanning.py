@@ -97,6 +97,12 @@ def scan(
         yield window
 
 
+def record_at(data: bytes | mmap, at: int) -> Record | None:
+    """The record whose frame begins at a place; none where no whole one does, or one of points."""
+    found = _read(data, at, {}) if at >= 0 else None
+    return found[1] if found else None
+
+
 def dtype(values: int) -> list[Any]:
     """Of a frame of points, for numpy."""
     return [

@@ -27,7 +27,9 @@ DISABLED = "TRACKBRIDGE_DISABLED"
 LOG = "forwarder.log"
 HELD = 2.0
 """Seconds for which a forwarder tries to get its lock."""
-_CREDENTIAL = re.compile(r"KEY|TOKEN|SECRET|PASS|CRED|USER|PROFILE|UR[IL]$|ENTITY|PROXY|CERT")
+_CREDENTIAL = re.compile(
+    r"KEY|TOKEN|SECRET|PASS|CRED|USER|PROFILE|UR[IL]$|ENTITY|PROXY|CERT|TRACKBRIDGE_(ALERTS|SMTP)"
+)
 
 
 def key(root: Path, stores: Sequence[str]) -> str:

@@ -48,6 +48,10 @@ class Standing:
     """Fingerprint of the journal that was written whole and proven."""
     losses: list[dict[str, Any]] = field(default_factory=list)
     """What the back end does not show, or shows as something else."""
+    place: list[Any] = field(default_factory=list)
+    """Where the run is in the back end: the parts of a `Twin`; empty before it was reached."""
+    linked: list[list[Any]] | None = None
+    """The twins that it names there, as it was told last; none where that may be gone."""
     updated: float = 0.0
 
     def reached(self) -> None:

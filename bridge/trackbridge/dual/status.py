@@ -28,6 +28,10 @@ class Status:
     lag: float | None
     """Seconds, the median."""
     error: str
+    run_id: str = ""
+    """Its id there, as people see it; empty before it was reached."""
+    url: str | None = None
+    """The page that shows it there, if there is one."""
 
 
 def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
@@ -52,6 +56,7 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
                 at.points,
                 lag,
                 at.error,
+                *at.place[2:4],
             )
 
 

@@ -50,6 +50,21 @@ mutation TrackbridgeDeleteFiles($files: [ID!]!) {
   deleteFiles(input: { files: $files }) { success }
 }"""
 
+ALERT = """
+mutation NotifyScriptableRunAlert(
+  $entityName: String!, $projectName: String!, $runName: String!, $title: String!, $text: String!,
+  $severity: AlertSeverity = INFO, $waitDuration: Duration
+) {
+  notifyScriptableRunAlert(input: {
+    entityName: $entityName, projectName: $projectName, runName: $runName, title: $title,
+    text: $text, severity: $severity, waitDuration: $waitDuration
+  }) { success }
+}"""
+
+SEVERITIES = ("INFO", "WARN", "ERROR")
+WAIT = 60_000
+"""For so long (ms) a server tells nobody of another alert of the same title: the client's own."""
+
 DESCRIBE = """
 mutation TrackbridgeDescribe($input: UpsertModelInput!) {
   upsertModel(input: $input) { inserted }
@@ -88,6 +103,14 @@ def change_run(wire: Wire, place: Place, run: str, **fields: Any) -> None:
     """Sets fields of a run, which is made where it is not there."""
     where = {"entityName": place.entity, "modelName": place.project, "name": run}
     _make(wire, place, CHANGE_RUN, {**where, **fields})
+
+
+def alert(wire: Wire, place: Place, run: str, title: str, text: str, level: str) -> None:
+    """Has the server tell people that something is up with a run, as the client does."""
+    where = {"entityName": place.entity, "projectName": place.project, "runName": run}
+    severity = level if level in SEVERITIES else SEVERITIES[0]
+    told = {"title": title, "text": text, "severity": severity, "waitDuration": WAIT}
+    wire.ask(ALERT, {**where, **told})
 
 
 def describe(wire: Wire, place: Place, text: str) -> None:

@@ -20,7 +20,7 @@ from trackbridge_adapters.wandb.service import console
 from trackbridge_adapters.wandb.service.capabilities import CONSOLE
 from trackbridge_adapters.wandb.service.claims import Began, Claimed, began
 from trackbridge_adapters.wandb.service.identity import Alias, Version, others
-from trackbridge_adapters.wandb.service.node import SETTLING, TEXTS, TIMES, RunNode
+from trackbridge_adapters.wandb.service.node import SETTLING, TEXTS, TIMES, TWINS, RunNode
 from trackbridge_adapters.wandb.service.pages import Place
 
 STDOUT = 1
@@ -46,6 +46,8 @@ class Draft(draft.Draft):
         """What the run had before."""
         self.settling = False
         """Whether there will be something to settle."""
+        self.twins: list[Any] = []
+        """What the run said before of the same run in other stores."""
         self.inputs: list[Version] = []
         """Versions that the run used, where they would be in the target."""
         self.given: set[Alias] = set()
@@ -178,6 +180,8 @@ class Draft(draft.Draft):
             told["artifacts"] = self._entries
         if self.inputs:
             told["inputs"] = [version.entry(self._place) for version in self.inputs]
+        if self.twins:
+            told[TWINS] = self.twins
         if self.settling:
             told[SETTLING] = list(_entries(self.before, self._place))
         if self.key.kind != "wandb":  # the client is told last values too, which are not its own

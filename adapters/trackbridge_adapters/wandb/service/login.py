@@ -34,6 +34,8 @@ _ALIASES = {
 }
 """Hosts of one service: a key that was stored for one is good for the other."""
 
+FORGE = "forge.coreweave.com"
+APP_URL = "WANDB_APP_URL"
 KEY, BASE_URL, TOKEN = "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE"
 HEADERS = "WANDB_X_EXTRA_HTTP_HEADERS"
 LENGTH = 40
@@ -59,6 +61,25 @@ def find_login(base_url: str | None = None) -> Login:
     """
     place = normal(base_url) if base_url else configured()
     return Login(place, _key(place), _headers())
+
+
+def pages(base_url: str) -> str:
+    """Where people see what is on a server of that address, as wandb 0.31 says (`app_url`).
+
+    The cloud's is called as every release knows it.
+    """
+    told = os.environ.get(APP_URL) or settings().get("app_url_override")
+    if told:
+        return told.rstrip("/")
+    host = urlsplit(base_url).hostname or ""
+    if base_url == CLOUD:
+        return "https://wandb.ai"
+    if host.endswith(FORGE):
+        return f"https://{host.removeprefix('api.')}/wandb"
+    for api, app in (("://api.wandb.test", "://app.wandb.test"), ("://api.wandb.", "://wandb.")):
+        if api in base_url:
+            return base_url.replace(api, app)
+    return base_url.replace("://api.", "://app.")
 
 
 def normal(base_url: str) -> str:

@@ -42,6 +42,8 @@ BROKEN_OFF = ("crashed", "killed", "preempted")
 """States of a run whose program did not get to its end."""
 SETTLING = "settling"
 """In our entry of a run whose artifacts are not settled yet: what it had of them before."""
+TWINS = "twins"
+"""In our entry of a run: the same run in other stores, for people (decision 0034)."""
 TIMES = ("started", "ended")
 TEXTS = ("user", "program", "host", "git_remote", "git_commit", "python")
 UNPLACED = TIMES + TEXTS
@@ -196,7 +198,10 @@ class RunNode:
         )
 
     def _fingerprint(self) -> str:
-        """Of all that a page tells but addresses, which are signed anew each time."""
+        """Of all that a page tells but addresses, which are signed anew each time.
+
+        And but for what we tell of a run's twins, which may count as a sign of life to the server.
+        """
         node = {
             **self.node,
             "parquetHistory": None,
@@ -204,6 +209,11 @@ class RunNode:
         }
         for name in ("outputArtifacts", "inputArtifacts"):
             node[name] = [{**each, "currentManifest": None} for each in self.node[name]]
+        if self.carried:
+            entries = {name: entry for name, entry in self.config.items() if name != ORIGIN}
+            told = {name: entry for name, entry in self.origin.items() if name != TWINS}
+            node["config"] = [jsontext.dump(entries), told]
+            node["heartbeatAt"] = node["heartbeatAt"] if self.went_on else None
         return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()
 
     def run_row(self, source: str) -> Row:

@@ -16,7 +16,7 @@ from trackbridge_adapters.wandb.service.definitions import packed
 from trackbridge_adapters.wandb.service.draft import fields, own_and_last, path_of, told_of
 from trackbridge_adapters.wandb.service.entries import plain
 from trackbridge_adapters.wandb.service.live import micros
-from trackbridge_adapters.wandb.service.node import UNPLACED, RunNode
+from trackbridge_adapters.wandb.service.node import TWINS, UNPLACED, RunNode
 from trackbridge_adapters.wandb.service.pages import generations
 
 TABLES = ("runs", "params", "tags", "metric_defs", "summary")
@@ -101,6 +101,12 @@ class Running:
             name = _name(table, row)
             known.pop(name, None)  # the latest one comes last
             known[name] = row
+
+    def tell_twins(self, twins: list[Any]) -> None:
+        """Have our entry name the same run in other stores."""
+        self._entry.pop(TWINS, None)
+        if twins:
+            self._entry[TWINS] = twins
 
     def passed(self, step: int | None, last: Iterable[tuple[str, str]]) -> None:
         """Notes last values of metrics, by names, and the step that they are of."""

@@ -24,13 +24,14 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
+    Twin,
 )
 from trackbridge.columns import split
 from trackbridge.digest import Digests
 from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
 from trackbridge.losses import Loss
-from trackbridge_adapters.wandb.service import changes
+from trackbridge_adapters.wandb.service import changes, telling
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
 from trackbridge_adapters.wandb.service.claims import Claims
 from trackbridge_adapters.wandb.service.draft import Draft
@@ -38,7 +39,7 @@ from trackbridge_adapters.wandb.service.extend import Extension
 from trackbridge_adapters.wandb.service.identity import Version
 from trackbridge_adapters.wandb.service.ledger import HIDDEN
 from trackbridge_adapters.wandb.service.lineage import used
-from trackbridge_adapters.wandb.service.node import RunNode
+from trackbridge_adapters.wandb.service.node import TWINS, RunNode
 from trackbridge_adapters.wandb.service.pages import (
     PAGE,
     Place,
@@ -81,7 +82,7 @@ class WritableService(Service):
         """What this writer has deleted, should a list still have it."""
         self.inputs: dict[RunKey, list[Version]] = {}
         """Versions that runs used which are about to be written."""
-        self._running: dict[RunRef, Running] = {}
+        self.running: dict[RunRef, Running] = {}
         """Runs that this writer has extended last."""
         self._homes: dict[tuple[str, ...], Counter[str]] = {}
         """Projects of runs, by those they were born in, as far as a list or a new name tells."""
@@ -137,7 +138,7 @@ class WritableService(Service):
         runs = {key: self.target(key) for key in keys}
         for ref in runs.values():
             self._files.forget_sidecar(ref)
-            self._running.pop(ref, None)
+            self.running.pop(ref, None)
         there = list(self.runs(list(runs.values())))
         self._check_ours(there, runs)
         return Sink(self, runs, there)
@@ -145,7 +146,7 @@ class WritableService(Service):
     def extend(self, keys: Sequence[RunKey]) -> Extension:
         """What is there of a run is asked for once, and again after an error: see `Extension`."""
         runs = {key: self.target(key) for key in keys}
-        unknown = {key: ref for key, ref in runs.items() if ref not in self._running}
+        unknown = {key: ref for key, ref in runs.items() if ref not in self.running}
         there = list(self.runs(list(unknown.values())))
         self._check_ours(there, unknown)
         latest = {run.ref: run for run in there}
@@ -154,11 +155,20 @@ class WritableService(Service):
             if ref in latest:
                 run = latest[ref]
                 event = self._pages.last_event(run.place, run.name) if run.samples else None
-                self._running[ref] = Running.of(key, run, event)
+                self.running[ref] = Running.of(key, run, event)
             else:
                 taken = {run.name for run in there if str(run.place) == ref.project}
-                self._running[ref] = Running.new(key, ref, taken)
-        return Extension(self.wire, self._running, runs.values())
+                self.running[ref] = Running.new(key, ref, taken)
+        return Extension(self.wire, self.running, runs.values())
+
+    def alert(self, key: RunKey, title: str, text: str, level: str) -> None:
+        telling.alert(self, key, title, text, level)
+
+    def place(self, key: RunKey) -> Twin:
+        return telling.place(self, key)
+
+    def link(self, key: RunKey, twins: Sequence[Twin]) -> None:
+        telling.link(self, key, twins)
 
     def runs(self, refs: Sequence[RunRef]) -> Iterator[RunNode]:
         """Those of some runs that are there, in all of their generations, the latest last."""
@@ -324,6 +334,8 @@ class Sink:
         last = None
         if there := list(self._there[ref].values()):
             latest = there[-1]
+            if latest.carried:
+                draft.twins = latest.origin.get(TWINS, [])
             if self._begins(latest, draft):
                 draft.go_on(latest)
                 fields = draft.fields()
