@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trackbridge.adapter import Mirroring
-from trackbridge.dual import spawn
+from trackbridge.dual import place, spawn
 from trackbridge.dual.followed import Followed
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import begin, rank_of_process
@@ -14,21 +14,30 @@ from trackbridge.errors import ConfigError
 
 
 class Mirror:
-    """Begins the journals of mirrored runs, for the adapter that has its library in hand."""
+    """Begins the journals of mirrored runs, for the adapter that has its library in hand.
 
-    def __init__(self, to: str | Iterable[str], folder: str | Path | None) -> None:
-        self._to, self._folder = ([to] if isinstance(to, str) else list(to)), folder
+    Relative paths begin at `cwd`, wherever the program has gone by then.
+    """
+
+    def __init__(
+        self, to: str | Iterable[str], folder: str | Path | None, cwd: str | Path | None = None
+    ) -> None:
+        self._cwd = place.here() / (cwd or "")
+        self._root = place.root(self._cwd) if folder is None else self._cwd / folder
+        self._to = [to] if isinstance(to, str) else list(to)
 
     def begin(self, project: str, run_id: str, key: Sequence[str]) -> Run:
         """The journal of a run, which goes on if it is there; `key` is the run's own `RunKey`.
 
         Nothing is said of the run yet: its fields are the library's to know.
         """
-        return begin(project, run_id, self._to, self._folder, key=key, kind=Run)[0]
+        return begin(project, run_id, self._to, self._root, key=key, kind=Run, cwd=self._cwd)[0]
 
     def follow(self, project: str, run_id: str, key: Sequence[str]) -> Followed:
         """The same for a library that says itself how its runs are, whichever process ends."""
-        return begin(project, run_id, self._to, self._folder, key=key, kind=Followed)[0]
+        return begin(project, run_id, self._to, self._root, key=key, kind=Followed, cwd=self._cwd)[
+            0
+        ]
 
 
 def mirror(
@@ -37,16 +46,18 @@ def mirror(
     *,
     ranks: str = "first",
     folder: str | Path | None = None,
+    cwd: str | Path | None = None,
 ) -> None:
     """Have everything that is logged with a tracker's library go to the stores `to` as well.
 
     `library` is the name of its adapter. What the library does and returns stays as it is.
     Called before or after the library is imported, and before its first run. Of the processes of
-    a distributed training the first alone is mirrored, or `all`.
+    a distributed training the first alone is mirrored, or `all`. Relative paths begin at `cwd`, or
+    else where the program is now.
     """
     if spawn.is_disabled() or (rank_of_process() and ranks == "first"):
         return
-    mirroring(library).mirror(Mirror(to, folder))
+    mirroring(library).mirror(Mirror(to, folder, cwd))
 
 
 def mirroring(library: str) -> Mirroring:

@@ -27,9 +27,9 @@ _HEADER = 1 << 16
 """No header is longer."""
 
 
-def root() -> Path:
+def root(cwd: Path | None = None) -> Path:
     """The folder of all journals: `TRACKBRIDGE_DIR`, or `trackbridge` in the working directory."""
-    return here() / (os.environ.get(DIR) or DEFAULT)
+    return (cwd or here()) / (os.environ.get(DIR) or DEFAULT)
 
 
 def here() -> Path:

@@ -32,11 +32,11 @@ _CREDENTIAL = re.compile(
 )
 
 
-def key(root: Path, stores: Sequence[str]) -> str:
+def key(root: Path, stores: Sequence[str], cwd: Path) -> str:
     """What tells forwarders apart: the folder of journals, and from where and with whose rights
     it delivers."""
     rights = sorted((name, text) for name, text in os.environ.items() if _CREDENTIAL.search(name))
-    told = json.dumps([str(root), str(place.here()), sys.executable, sorted(set(stores)), rights])
+    told = json.dumps([str(root), str(cwd), sys.executable, sorted(set(stores)), rights])
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -51,11 +51,13 @@ def lock_path(name: str) -> Path:
     return place.temporary() / f"trackbridge-{user}" / f"{name}.lock"
 
 
-def forwarder(root: Path, stores: Sequence[str]) -> None:
-    """Start a forwarder for the folder of journals, unless one runs; nothing is waited for."""
-    name = key(root, stores)
+def forwarder(root: Path, name: str, stores: Sequence[str], cwd: Path) -> None:
+    """Start a forwarder for the folder of journals, unless one runs; nothing is waited for.
+
+    `cwd` is where stores lie that are named by a relative path: the program may go elsewhere.
+    """
     if not is_running(name):
-        start(root, name, stores)
+        start(root, name, stores, cwd)
 
 
 def is_running(name: str) -> bool:
@@ -79,13 +81,13 @@ def try_lock(file: int) -> bool:
     return True
 
 
-def start(root: Path, name: str, stores: Sequence[str]) -> None:
+def start(root: Path, name: str, stores: Sequence[str], cwd: Path) -> None:
     """Start a forwarder; it is no child of ours, so nobody who waits for children meets it."""
     command = [sys.executable, "-m", "trackbridge.dual.forwarder", str(root), name]
     told = {STORES: json.dumps(list(stores)), DISABLED: "1"}
     with (root / LOG).open("ab") as log:
         options: dict[str, Any] = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL}
-        options["env"] = {**os.environ, **told}
+        options |= {"env": {**os.environ, **told}, "cwd": cwd}
         if sys.platform == "win32":
             flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
             subprocess.Popen(command, creationflags=flags, **options)

@@ -21,6 +21,9 @@ from trackbridge.errors import without_secrets
 AnyRun = TypeVar("AnyRun", bound=Run)
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 """Where launchers say which process of a group this is."""
+GROUPS = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "PMIX_NAMESPACE", "MASTER_PORT")
+"""Where they say which group it is, though some say the same of the next one."""
+MOST_OF_A_NODE = 1000
 
 
 def start(
@@ -71,25 +74,29 @@ def begin(
     *,
     key: Sequence[str] | None = None,
     kind: type[AnyRun],
+    cwd: Path | None = None,
 ) -> tuple[AnyRun, bool]:
     """A run with its journal, and whether it is new; nothing is said of the run itself yet.
 
     `key` are the parts of the `RunKey` that it was born with in another store, which is mirrored.
+    Relative paths begin at `cwd`, or else in the working directory.
     """
     project, run_id = str(project), str(run_id)
-    root = place.root() if folder is None else place.here() / folder
+    cwd = cwd or place.here()
+    root = place.root(cwd) if folder is None else cwd / folder
     stores = [to] if isinstance(to, str) else list(to)
     found, row, step = None, 0, 0
     with suppress(OSError):  # what cannot be written is counted by the journal
         place.make_root(root)
         found = place.find(root, project, run_id)
         row, step = place.next_call(found) if found else (0, 0)
-    header = {"run": [project, run_id], "host": place.host(), "by": spawn.key(root, stores)}
-    header |= {"to": [without_secrets(store) for store in stores], "cwd": str(place.here())}
+    name = spawn.key(root, stores, cwd)
+    header = {"run": [project, run_id], "host": place.host(), "by": name, "cwd": str(cwd)}
+    header |= {"to": [without_secrets(store) for store in stores]}
     if key is not None:
         header["key"] = list(key)
     journal = Journal(found or place.folder_of(root, run_id), header)
-    tend = partial(spawn.forwarder, root, stores) if stores else bool  # nobody is needed
+    tend = partial(spawn.forwarder, root, name, stores, cwd) if stores else bool
     run = kind(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
     with suppress(OSError):  # another look will be taken
         tend()
@@ -99,12 +106,19 @@ def begin(
 def rank_of_process() -> int | None:
     """Which process of a group this is, if it is one of a group."""
     told = (os.environ.get(name, "") for name in RANKS)
-    return next((int(rank) for rank in told if rank.isdecimal()), None)
+    found = next((int(rank) for rank in told if rank.isdecimal()), None)
+    local, node = (os.environ.get(name, "") for name in ("LOCAL_RANK", "NODE_RANK"))
+    if found is None and local.isdecimal():  # Lightning begins processes so, but not the first
+        return int(local) + MOST_OF_A_NODE * int(node if node.isdecimal() else 0)
+    return found
 
 
 def _common_id() -> str:
-    """An id that all processes of a group come to."""
-    told = (os.environ.get(name) for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "MASTER_PORT"))
+    """An id that all processes of a group come to, and no group that is begun later."""
+    logs = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if logs and os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun's: ID_RANDOM/attempt_0/RANK/
+        return place.safe(Path(logs).parents[2].name.removeprefix("none_"))
+    told = (os.environ.get(name) for name in GROUPS)
     return place.safe(next((text for text in told if text and text != "none"), place.new_id()))
 
 

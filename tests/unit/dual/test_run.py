@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from unit.dual.looking import extra, leaves, points, read, read_all, series, status
 
+from trackbridge.dual import place, spawn
 from trackbridge.dual.git import repository
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import start
@@ -401,6 +402,52 @@ def test_every_process_of_a_group_may_log_a_run_of_its_own(
     logged = {ref.run_id: points(tables)[0][2] for ref, tables in found.items()}
     assert logged == {f"77-{rank}": float(rank) for rank in range(3)}
     assert {tables["runs"][0]["group"] for tables in found.values()} == {"77"}
+
+
+def test_a_group_of_torchrun_is_not_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the same id and port unless they are told others."""
+    told = {"TORCHELASTIC_RUN_ID": "none", "MASTER_PORT": "29500", "GROUP_WORLD_SIZE": "1"}
+    for name, text in told.items():
+        monkeypatch.setenv(name, text)
+    for group in ("none_abc", "none_def"):
+        for rank in range(2):
+            logs = tmp_path / "logs" / group / "attempt_0" / str(rank) / "error.json"
+            monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(logs))
+            monkeypatch.setenv("RANK", str(rank))
+            start("p", ranks="all", folder=tmp_path / "root").finish()
+    found = {
+        ref.run_id: run["runs"][0]["group"] for ref, run in read_all(tmp_path / "root").items()
+    }
+    assert found == {"abc-0": "abc", "abc-1": "abc", "def-0": "def", "def-1": "def"}
+
+
+@pytest.mark.parametrize(("node", "local"), [("0", "1"), ("1", "0"), ("", "3")])
+def test_processes_that_know_their_place_in_a_node_alone_do_not_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: str, local: str
+) -> None:
+    monkeypatch.setenv("NODE_RANK", node)
+    monkeypatch.setenv("LOCAL_RANK", local)
+    assert start("p", folder=tmp_path).folder is None
+    monkeypatch.setenv("RANK", "0")
+    assert begin(tmp_path).folder is not None
+
+
+def test_a_program_may_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its forwarder is the same one, in the place where it was begun."""
+    asked = []
+    monkeypatch.setattr(spawn, "is_running", lambda name: asked.append(name) or True)
+    monkeypatch.chdir(tmp_path)
+    with begin(tmp_path / "root", to="archive:./out") as run:
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        monkeypatch.setenv("SOME_TOKEN", "new")
+        folder = run.folder
+    assert folder is not None
+    told = place.header(place.files(folder)[0])
+    assert (told["cwd"], {told["by"]}) == (str(tmp_path), set(asked))
+    assert len(asked) == 2
 
 
 def test_logging_is_switched_off_by_a_variable(
