@@ -34,12 +34,13 @@ class Training:
         return self.folder / "trackbridge"
 
     def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        paths = os.pathsep.join([str(ROOT / "bridge"), str(ROOT / "adapters")])
+        ours = [str(ROOT / "bridge"), str(ROOT / "adapters")]
+        told = {**os.environ, "TRACKBRIDGE_PATIENCE": "300", **self.environment}
+        told["PYTHONPATH"] = os.pathsep.join([*filter(None, [told.get("PYTHONPATH")]), *ours])
         return subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": paths, "TRACKBRIDGE_PATIENCE": "300"}
-            | self.environment,
+            env=told,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
