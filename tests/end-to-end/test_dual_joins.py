@@ -26,6 +26,8 @@ TRAIN = """
 import sys, time, trackbridge
 for seed in range(3):
     with trackbridge.start("joins", f"run {seed}", {"seed": seed}, to=sys.argv[1:]) as run:
+        if seed == 0:
+            run.alert("title", "text", "WARN")
         for i in range(50):
             run.log({"loss": 1.0 / (i + 1), "text": f"call {i}"})
             time.sleep(0.1 if seed == 0 else 0)
@@ -83,6 +85,9 @@ def test_dual_written_runs_name_each_other_and_are_found_by_bulk_migrations(
     trained.wait("done")
     wait_for_links(trained)
     native, other = in_mlflow(mlflow), in_wandb(wandb)
+    slow = wandb.run(f"{wandb.user.name}/{PROJECT}/{other['run 0'][0]}")
+    own = {"title": "title", "text": "text", "severity": "WARN", "waitDuration": 60000}
+    assert [dict(alert, **own) for alert in slow.alerts] == slow.alerts and len(slow.alerts) == 1
     experiment = MlflowClient(mlflow).get_experiment_by_name(PROJECT).experiment_id
     for name, (run_id, twins) in native.items():
         assert twins == [

@@ -207,8 +207,8 @@ class _Post:
                 LOGGER.warning("alert %r: %s: is given up", alert.title, self.sink.name)
                 raised.done(alert.id, self.sink, "given up")
                 return True
-            self.sink.raise_alert(alert)
-            raised.done(alert.id, self.sink, "raised")
+            is_told = self.sink.raise_alert(alert)
+            raised.done(alert.id, self.sink, "raised" if is_told else "not here")
             return True
         except (SinkError, BridgeError) as error:
             self._say(alert, str(error))

@@ -30,7 +30,7 @@ SMTP = "TRACKBRIDGE_SMTP"
 SECONDS = 10.0
 """How long a server of a webhook or of e-mail may be silent."""
 SHOWN = 1900
-"""Most characters of a line for people; Discord takes 2,000."""
+"""Most characters of what people read; Discord takes 2,000."""
 LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR"}
 LOGGER = logging.getLogger("trackbridge")
 
@@ -54,11 +54,15 @@ class Alert:
         return datetime.fromtimestamp(self.time / 1e6, timezone.utc).isoformat()
 
     @property
-    def line(self) -> str:
+    def head(self) -> str:
+        """The run and the title, in one line."""
+        told = f"[{self.level}] {self.key.label}/{self.name or self.key.run_id}: {self.title}"
+        return " ".join("".join(c if c.isprintable() else " " for c in told).split())
+
+    @property
+    def content(self) -> str:
         """All of it, for people."""
-        run = f"{self.key.label}/{self.name or self.key.run_id}"
-        told = f"[{self.level}] {run}: {self.title}"
-        return (told + (f"\n{self.text}" if self.text else ""))[:SHOWN]
+        return (self.head + (f"\n{self.text}" if self.text else ""))[:SHOWN]
 
 
 class SinkError(Exception):
@@ -73,8 +77,8 @@ class Sink(Protocol):
     id: str
     """The same for each way to begin the program, and for no other sink."""
 
-    def raise_alert(self, alert: Alert) -> None:
-        """Raises `SinkError` or a `BridgeError` where that fails."""
+    def raise_alert(self, alert: Alert) -> bool:
+        """Whether people are told here; raises `SinkError` or a `BridgeError` where that fails."""
         ...
 
 
@@ -86,10 +90,12 @@ class Native:
         self.id = _id(self.name)
         self._store = store
 
-    def raise_alert(self, alert: Alert) -> None:
+    def raise_alert(self, alert: Alert) -> bool:
         writer = open_writer(self._store)
-        if isinstance(writer, Alerting):
-            writer.alert(alert.key, alert.title, alert.text, alert.level)
+        if not isinstance(writer, Alerting):
+            return False
+        writer.alert(alert.key, alert.title, alert.text, alert.level)
+        return True
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -103,19 +109,21 @@ class Webhook:
     """An address that takes JSON by POST; Slack reads `text` of it, Discord `content`."""
 
     def __init__(self, url: str) -> None:
+        """Raises `ValueError` where that is no URL."""
         split = urlsplit(url)
-        self.name = f"{split.scheme}://{split.netloc.rpartition('@')[2]}"
+        port = "" if split.port is None else f":{split.port}"
+        self.name = f"{split.scheme}://{split.hostname}{port}"
         self.id = _id(url)
         self._url = url
 
-    def raise_alert(self, alert: Alert) -> None:
+    def raise_alert(self, alert: Alert) -> bool:
         headers = {"Content-Type": "application/json", "User-Agent": "trackbridge"}
         content = json.dumps(_document(alert)).encode()
         try:
             request = urllib.request.Request(self._url, content, headers)
             opener = urllib.request.build_opener(_NoRedirects())
             with opener.open(request, timeout=SECONDS):
-                return
+                return True
         except urllib.error.HTTPError as error:
             why = f"answers {error.code}"
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -132,7 +140,7 @@ class Mail:
         self.id = _id(self.name)
         self._server = urlsplit(server)
 
-    def raise_alert(self, alert: Alert) -> None:
+    def raise_alert(self, alert: Alert) -> bool:
         try:
             self._send(self._message(alert))
         except smtplib.SMTPResponseException as error:
@@ -140,13 +148,12 @@ class Mail:
         except (OSError, ValueError) as error:  # smtplib's other errors are such
             why = f"the e-mail server: {_reason(error)}"
         else:
-            return
+            return True
         raise SinkError(f"{self.name}: {why}")
 
     def _message(self, alert: Alert) -> EmailMessage:
         message = EmailMessage()
-        told, _, _ = alert.line.partition("\n")
-        message["Subject"] = " ".join("".join(c if c.isprintable() else " " for c in told).split())
+        message["Subject"] = alert.head[:SHOWN]
         user = unquote(self._server.username or "")
         message["From"] = user if "@" in user else f"trackbridge@{socket.gethostname()}"
         message["To"] = self._to
@@ -201,11 +208,11 @@ def level(told: str) -> str:
 
 
 def _document(alert: Alert) -> dict[str, Any]:
-    line = alert.line
-    escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    content = alert.content
+    escaped = content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {
         "text": escaped,  # as Slack wants it: else a text may call a whole channel
-        "content": line,
+        "content": content,
         "allowed_mentions": {"parse": []},  # the same for Discord
         "title": alert.title,
         "message": alert.text,
