@@ -39,6 +39,7 @@ class Delivery:
         self.lock = threading.Lock()
         """Held by the thread that writes the run."""
         self._reader = open_reader(f"journal:{folder}")
+        self._original = twins.original(folder)
 
     def info(self) -> RunInfo:
         """What the journal says of the run now; the lock is held."""
@@ -98,7 +99,7 @@ class Delivery:
         self.standing.linked = told
 
     def _twins(self) -> list[list[Any]]:
-        return twins.others(self.folder, self.standing.store)
+        return [*self._original, *twins.reached(self.folder, self.standing.store)]
 
     def _is_proven(self, fingerprint: str) -> bool:
         return self.standing.state == "done" and self.standing.proven == fingerprint

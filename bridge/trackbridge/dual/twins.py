@@ -16,18 +16,14 @@ def found(writer: Writer, key: RunKey) -> Twin:
     return Twin(writer.address, *writer.target(key))
 
 
-def others(folder: Path, store: str) -> list[list[Any]]:
-    """The run in the world, but for one of its back ends: as `Twin`s, in JSON."""
-    return [*_original(folder), *_reached(folder, store)]
-
-
-def _original(folder: Path) -> list[list[Any]]:
-    """The run that is mirrored, as far as its key tells where that is."""
+def original(folder: Path) -> list[list[Any]]:
+    """The run that is mirrored, as far as its key tells where that is: `Twin`s, as in JSON."""
     told = next(iter(place.files(folder)), None)
     parts = place.header(told).get("key") if told else None
     key = RunKey(*parts) if parts else None
     return [[key.kind, key.project, key.run_id, None]] if key else []
 
 
-def _reached(folder: Path, store: str) -> list[list[Any]]:
+def reached(folder: Path, store: str) -> list[list[Any]]:
+    """The run in all of its back ends where it was reached, but for one of them; the same."""
     return [at.place for at in standing.every(folder) if at.place and at.store != store]
