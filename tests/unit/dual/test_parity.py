@@ -15,6 +15,7 @@ from trackbridge.dual.brief import short
 from trackbridge.dual.parity import parity
 from trackbridge.errors import ConfigError
 
+pytest.importorskip("mlflow")  # a database of its is delivered to
 VALUES = 40 * 3 + 2
 
 

@@ -17,6 +17,7 @@ from trackbridge.dual.curves import BUCKETS, curves
 from trackbridge.dual.parity import parity
 from trackbridge.dual.parity_page import page
 
+pytest.importorskip("mlflow")  # a database of its is delivered to
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 
