@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from trackbridge.dual import standing
 from trackbridge.dual.delivery import Delivery
@@ -22,6 +21,8 @@ from trackbridge_adapters.mlflow.sql_write import SqlWriter
 KEY = ("wandb", "", "team/p", "abc")
 BORN = {"store": "wandb", "project": "team/p", "run_id": "abc", "url": None}
 
+tracking = pytest.importorskip("mlflow.tracking")
+
 
 def logged(folder: Path) -> Path:
     """A mirrored run that has ended; nobody delivers it."""
@@ -34,7 +35,7 @@ def logged(folder: Path) -> Path:
 
 
 def told(uri: str) -> list[dict[str, Any]]:
-    client = MlflowClient(uri)
+    client = tracking.MlflowClient(uri)
     (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
     twins: list[dict[str, Any]] = json.loads(run.data.tags.get(TWINS_TAG, "[]"))
     return twins
@@ -45,7 +46,7 @@ def test_a_replay_has_each_store_name_the_others_and_the_original(tmp_path: Path
     archive = f"archive:{tmp_path}/out"
     to = [f"mlflow:{uri}", archive]
     assert [each.what for each in replay([folder], to)] == ["delivered", "delivered"]
-    run_id = MlflowClient(uri).search_runs(["1"])[0].info.run_id
+    run_id = tracking.MlflowClient(uri).search_runs(["1"])[0].info.run_id
     target = open_writer(archive).target(Delivery(folder, archive).info().key)
     there = {"store": archive, "project": target.project, "run_id": target.run_id, "url": None}
     assert told(uri) == [BORN, there]
