@@ -24,7 +24,6 @@ from unit.dual.looking import extra, points, read
 
 from trackbridge.dual.journal import Journal
 from trackbridge.dual.run import Run
-from trackbridge.dual.scanning import scan
 from trackbridge.dual.starting import start
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="has no fork, no such signals")
@@ -393,6 +392,3 @@ def test_every_call_that_returned_survives_kill_nine(tmp_path: Path) -> None:
         assert len(found) - returned in (0, 1)
         assert found == [*map(float, range(len(found)))]
         assert "damage" not in extra(tables)
-        [path] = (path for path in root.glob("*/*.journal"))
-        data = path.read_bytes()
-        assert [window.stop for window in scan(data)][-1] == len(data)
