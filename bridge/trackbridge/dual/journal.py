@@ -47,7 +47,7 @@ class Journal:
         self.folder = folder
         self.reason = ""
         """Why the last record that is lost could not be written."""
-        self._header, self._rotated = header, rotated
+        self.header, self._rotated = header, rotated
         self._begin()
         _JOURNALS.add(self)
 
@@ -152,7 +152,7 @@ class Journal:
         path = self.folder / f"{self._name}.{segment:04d}{SUFFIX}"
         file = _File(os.open(path, _FLAGS, 0o644))
         process = {"pid": os.getpid(), "at": now(), "segment": segment}
-        header = {"t": "begin", "version": VERSION, **self._header, **process}
+        header = {"t": "begin", "version": VERSION, **self.header, **process}
         try:
             file.write(frames.record(header))
         except OSError:

@@ -17,7 +17,7 @@ from time import perf_counter_ns, time, time_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from trackbridge.dual import ending, place, reading, values
+from trackbridge.dual import ending, pickled, place, reading, values
 from trackbridge.dual.costs import Costs
 from trackbridge.dual.frames import CLOSED
 from trackbridge.dual.journal import Journal, now
@@ -271,6 +271,8 @@ class Run:
     def outlast(self) -> None:
         """It does not end with the program: someone else says when it does."""
         atexit.unregister(self._at_exit)
+
+    __reduce__ = pickled.reduced
 
     def __enter__(self) -> Run:
         return self

@@ -6,6 +6,7 @@ import argparse
 import copy
 import getpass
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -402,6 +403,20 @@ def test_every_process_of_a_group_may_log_a_run_of_its_own(
     logged = {ref.run_id: points(tables)[0][2] for ref, tables in found.items()}
     assert logged == {f"77-{rank}": float(rank) for rank in range(3)}
     assert {tables["runs"][0]["group"] for tables in found.values()} == {"77"}
+
+
+def test_a_run_that_is_sent_to_another_process_is_the_same_and_goes_on(tmp_path: Path) -> None:
+    with begin(tmp_path, config={"lr": 0.1}) as run:
+        run.log({"loss": 0.0})
+        for sent in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
+            assert (sent.id, sent.step, sent.config.lr) == ("r", 1, 0.1)
+            sent.log({"loss": 1.0})
+            sent.finish("failed")
+        run.log({"loss": 2.0})
+    tables = read(tmp_path)
+    assert sorted(value for *_, value in points(tables)) == [0.0, 1.0, 1.0, 2.0]
+    assert (leaves(tables), status(tables)) == ({"lr": 0.1}, ("finished", 0))
+    assert pickle.loads(pickle.dumps(run)).folder is None
 
 
 def test_a_group_of_torchrun_is_not_the_one_before_it(
