@@ -33,18 +33,14 @@ class Training:
     def journals(self) -> Path:
         return self.folder / "trackbridge"
 
-    def told(self) -> dict[str, str]:
-        """The environment of a program."""
+    def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
         ours = [str(ROOT / "bridge"), str(ROOT / "adapters")]
         told = {**os.environ, "TRACKBRIDGE_PATIENCE": "300", **self.environment}
         told["PYTHONPATH"] = os.pathsep.join([*filter(None, [told.get("PYTHONPATH")]), *ours])
-        return told
-
-    def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
-            env=self.told(),
+            env=told,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

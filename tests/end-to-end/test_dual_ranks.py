@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from dual_logging import Training, training
+from launched import told
 from unit.dual.looking import leaves, points, read, read_all, status
 
 from trackbridge.adapter import Query
@@ -85,7 +86,7 @@ def trained(tmp_path: Path) -> Iterator[Training]:
         yield found
 
 
-def launched(
+def trained_by(
     trained: Training, launcher: list[str], program: str, word: str, mirror: str = ""
 ) -> Result:
     """What a training of two processes says and ends with, perhaps under `trackbridge run`."""
@@ -94,7 +95,7 @@ def launched(
     return subprocess.run(
         [*(ours if mirror else ()), *launcher, "train.py", word],
         cwd=trained.folder,
-        env=trained.told(),
+        env=told(trained),
         capture_output=True,
         text=True,
         timeout=300,
@@ -107,7 +108,7 @@ def arrived(trained: Training) -> int:
 
 
 def test_the_first_process_alone_logs(trained: Training) -> None:
-    found = launched(trained, TORCHRUN, OWN, "first")
+    found = trained_by(trained, TORCHRUN, OWN, "first")
     assert found.returncode == 0, found.stderr
     assert sorted(found.stdout.splitlines()) == ["rank 0 logs", "rank 1 is silent"]
     tables = read(trained.journals)
@@ -118,7 +119,7 @@ def test_the_first_process_alone_logs(trained: Training) -> None:
 
 def test_each_process_has_a_run_in_a_group_of_the_training(trained: Training) -> None:
     for _ in range(2):
-        found = launched(trained, TORCHRUN, OWN, "all")
+        found = trained_by(trained, TORCHRUN, OWN, "all")
         assert found.returncode == 0, found.stderr
         assert "goes on" not in found.stderr
     runs = read_all(trained.journals)
@@ -136,9 +137,9 @@ def test_each_process_has_a_run_in_a_group_of_the_training(trained: Training) ->
 def test_a_launched_training_that_logs_with_mlflow_is_mirrored_once(
     trained: Training, word: str
 ) -> None:
-    plain = launched(trained, TORCHRUN, MLFLOW, word)
+    plain = trained_by(trained, TORCHRUN, MLFLOW, word)
     (trained.folder / "mlflow.db").unlink()
-    found = launched(trained, TORCHRUN, MLFLOW, word, mirror="mlflow")
+    found = trained_by(trained, TORCHRUN, MLFLOW, word, mirror="mlflow")
     assert found.returncode == plain.returncode == int(word != "ends"), found.stderr
     assert sorted(found.stdout.splitlines()) == sorted(plain.stdout.splitlines())
     tables = read(trained.journals)
@@ -154,7 +155,7 @@ def test_a_training_with_accelerate_is_mirrored_once(
     trained: Training, launcher: list[str]
 ) -> None:
     pytest.importorskip("accelerate")
-    found = launched(trained, launcher, OF_ACCELERATE, "ends", mirror="mlflow")
+    found = trained_by(trained, launcher, OF_ACCELERATE, "ends", mirror="mlflow")
     assert found.returncode == 0, found.stderr
     tables = read(trained.journals)
     assert [step for _, step, _ in points(tables)] == list(range(5))
@@ -164,7 +165,7 @@ def test_a_training_with_accelerate_is_mirrored_once(
 
 def test_a_launched_training_that_logs_with_wandb_is_mirrored_once(trained: Training) -> None:
     pytest.importorskip("wandb")
-    found = launched(trained, TORCHRUN, WANDB, "ends", mirror="wandb")
+    found = trained_by(trained, TORCHRUN, WANDB, "ends", mirror="wandb")
     assert found.returncode == 0, found.stderr
     assert [value for *_, value in points(read(trained.journals))] == LOSSES
     assert arrived(trained) == 1
@@ -180,7 +181,7 @@ def test_a_launcher_that_is_ended_by_a_signal_ends_so(trained: Training) -> None
         process = subprocess.Popen(
             [*begin, *TORCHRUN, "train.py", "x"],
             cwd=trained.folder,
-            env=trained.told(),
+            env=told(trained),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -200,6 +201,6 @@ def test_processes_that_lightning_starts_itself_log_once(trained: Training) -> N
     program = EXAMPLES["Lightning"].replace(
         'accelerator="cpu"', 'accelerator="cpu", devices=2, strategy="ddp"'
     )
-    found = launched(trained, [sys.executable], program, "")
+    found = trained_by(trained, [sys.executable], program, "")
     assert found.returncode == 0, found.stderr
     assert [step for _, step, _ in points(read(trained.journals))] == list(range(8))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from dual_logging import ROOT, Training, training
+from launched import told
 from unit.dual.looking import Tables, leaves, points, read, series, status
 
 PAGE = (ROOT / "docs" / "frameworks.md").read_text(encoding="utf-8")
@@ -125,7 +126,7 @@ def mirrored(trained: Training, library: str, program: str) -> Tables:
     found = subprocess.run(
         [*command, "--to", "archive:./runs", "--", sys.executable, "train.py"],
         cwd=trained.folder,
-        env=trained.told(),
+        env=told(trained),
         capture_output=True,
         text=True,
         timeout=300,
