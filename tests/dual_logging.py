@@ -17,7 +17,7 @@ from trackbridge.dual import place, spawn
 from trackbridge.dual.status import Status, status
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 120
+PATIENCE = 300
 """Seconds until everything has to be delivered."""
 BEGUN = re.compile(r"begins \(process (\d+)\)")
 

@@ -93,6 +93,9 @@ class Ids:
         self._native: dict[str, str] = {}
         self._ours: dict[str, str] = {}
         self._models: dict[str, str] = {}
+        self.gone_on: set[str] = set()
+        """Ids on the server of runs that were gone on with: they may be once more, for whoever
+        finds that what was written is not yet what was meant."""
 
     def learn(self, run: Run) -> Run:
         """Remember the ids of a run that counts."""

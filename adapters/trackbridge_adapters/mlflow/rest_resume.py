@@ -48,12 +48,13 @@ class Wanted(NamedTuple):
     points: Hashes
 
 
-def goes_on(old: Sequence[Run]) -> Run | None:
-    """The one of the runs of an id that counts, if it is alone and still running."""
+def goes_on(old: Sequence[Run], gone_on: Collection[str]) -> Run | None:
+    """The one of the runs of an id that counts, if it is alone and running, or was till now."""
     shown = [run for run in old if not run.is_hidden]
-    if len(shown) != 1 or shown[0].info.get("status") != RUNNING or shown[0].is_deleted:
+    if len(shown) != 1 or shown[0].is_deleted or not shown[0].carried:
         return None
-    return shown[0] if shown[0].carried else None
+    [run] = shown
+    return run if run.info.get("status") == RUNNING or run.native_id in gone_on else None
 
 
 def rest(server: Server, ref: RunRef, run: Run, wanted: Wanted) -> Rest | None:

@@ -77,7 +77,7 @@ class Writing:
         """
         rows = chunk.by_run(self._server.name, self._spool.rows["runs"], self._keys)
         going_on = (
-            (ref, rest_resume.goes_on(old[ref]), row, numbers[ref.project])
+            (ref, rest_resume.goes_on(old[ref], self._ids.gone_on), row, numbers[ref.project])
             for ref, row in rows.items()
         )
         for ref, rest in done(lambda one: (one[0], self._resume(*one)), going_on):
@@ -144,13 +144,16 @@ class Writing:
 
     def _resume(self, ref: RunRef, old: Run | None, row: Row, number: str) -> Rest | None:
         now = None if old is None else self._ids.get(old.native_id)
-        if now is None or rest_resume.goes_on([now]) is None:
+        if now is None or rest_resume.goes_on([now], self._ids.gone_on) is None:
             return None
         files = (waiting.file for waiting in self._spool.files)
         paths = {path for run, owner, path in files if run == ref and not owner}
         params = self._params(ref)
         wanted = rest_resume.Wanted(row, number, params, paths, self._spool.hashes(ref))
-        return rest_resume.rest(self._server, ref, now, wanted)
+        found = rest_resume.rest(self._server, ref, now, wanted)
+        if found is not None:
+            self._ids.gone_on.add(now.native_id)
+        return found
 
     def _missing(self) -> Iterator[tuple[RunRef, pa.RecordBatch]]:
         for ref, data in self._spool.points():
