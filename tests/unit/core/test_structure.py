@@ -214,7 +214,8 @@ def test_errors_are_not_caught_wholesale() -> None:
     """What is caught so is raised again, or handed over to who waits for the thread.
 
     But for logging, which counts what fails, and what `trackbridge run` puts into programs, which
-    says it: nothing may be raised into a training. And for a forwarder, which writes it down and goes on with other runs.
+    says it: nothing may be raised into a training. And for a forwarder, which writes it down and
+    goes on with other runs.
     """
     found = {
         path.name
