@@ -523,9 +523,16 @@ class Extending(Writer, Protocol):
         What is written adds to what is there: points and rows (by their number) that are there
         already count once, so it may be written again after a failure. Rows of other tables
         replace those of the same key, and take none away; files replace those of the same path.
-        Such a run is in the list with its key, as one that is running, and has no sidecar. `open`
-        writes it whole in the end: it goes on with what is there where that is part of the run.
-        Raises `IntegrityError` if a run is there that has another key.
+        Such a run is in the list with its key, as one that is running whatever its row in `runs`
+        says, and has no sidecar: one that it had is gone. `open` writes it whole in the end: it
+        goes on with what is there where that is part of the run.
+
+        A writer is kept from round to round, so it may remember what is there; after an error it
+        is not asked again. Runs that have ended are written by another writer at the same time,
+        whatever `parallel_writers` says. Raises `IntegrityError` if a run is there that has
+        another key, or if what is given does not follow what is there: the run is then left alone
+        until it has ended, as after `UnsupportedError`. After any other error the round is
+        repeated.
         """
         ...
 

@@ -8,7 +8,7 @@ from typing import final
 
 import pytest
 
-from trackbridge.adapter import Batch, Extending, Sink
+from trackbridge.adapter import Batch, Extending, FileRef, Sink
 from trackbridge.columns import split
 from trackbridge.errors import IntegrityError
 from trackbridge.testing import samples
@@ -43,6 +43,37 @@ class ExtendingContract(RoundTripContract):
             for _ in "ab":
                 extend(writer, [run], first, last)
         self.check_points(place, run, 5)
+
+    @final
+    def test_what_is_not_given_again_stays(self, tmp_path: Path) -> None:
+        place, run, later = self.location(tmp_path), samples.simple("a"), samples.simple("a")
+        later.tables["params"] = [{"key": "later", "value": "1", "type": "string"}]
+        later.tables["files"], later.contents = [], {}
+        later.add_file("", "later.txt", b"later")
+        writer = self.write(place)
+        if not isinstance(writer, Extending):
+            return
+        extend(writer, [run], 0, 2)
+        shown = self.contents(place, run)
+        extend(writer, [later], 2, 5)
+        params = {row["key"] for row in self.rows(place, run, "params")}
+        if "params" in writer.capabilities.holds:
+            assert params >= {"note", "later"}
+        assert self.contents(place, run) >= shown
+        self.check_points(place, run, 5)
+
+    @final
+    def test_a_run_that_was_not_written_whole_has_not_ended(self, tmp_path: Path) -> None:
+        place, run = self.location(tmp_path), samples.simple("a")
+        writer = self.write(place)
+        if not isinstance(writer, Extending):
+            return
+        with writer.extend([run.key]) as sink:
+            for batch in fitted(writer, sink, [run]):
+                sink.write(batch)
+            sink.commit()
+        (info,) = self.visible(place)
+        assert info.status in ("running", None)
 
     @final
     def test_several_runs_grow_in_one_chunk(self, tmp_path: Path) -> None:
@@ -127,6 +158,15 @@ class ExtendingContract(RoundTripContract):
         self.check_rows(place, written, first)
 
     # Aids
+
+    def contents(self, location: str, run: MadeRun) -> set[bytes]:
+        """The bytes of each file of a run, whatever it is called in the store."""
+        reader, found = self.read(location), set()
+        ref = self.write(location).target(run.key)
+        for row in self.rows(location, run, "files"):
+            with reader.open_file(FileRef(ref, row["owner"], row["path"])) as data:
+                found.add(data.read())
+        return found
 
     def check_points(self, location: str, run: MadeRun, count: int) -> None:
         """The first points of a run are there, each once."""
