@@ -27,3 +27,14 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_layout_in_the_design_names_every_module_of_the_core_and_no_other() -> None:
+    page = (DOCS / "design.md").read_text(encoding="utf-8")
+    core = page.partition("\nbridge/trackbridge/")[2].partition("\nadapters/")[0]
+    outer, _, rest = core.partition("\n  dual/")
+    dual, _, after = rest.partition("\n  audit/")
+    source = DOCS.parent / "bridge" / "trackbridge"
+    for text, folder in ((outer + after, source), (dual, source / "dual")):
+        there = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
+        assert set(re.findall(r"\b[a-z]\w*\.py", text)) == there
