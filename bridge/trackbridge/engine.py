@@ -30,6 +30,7 @@ from trackbridge.schema import SHARED
 from trackbridge.sorting import Sorting
 from trackbridge.transfer import Moved, move
 
+UNDONE = "edits of runs in the target undone"
 EARLY = {"projects"}
 """Shared tables that are moved before the runs, which lie in them; the others are moved after."""
 
@@ -272,9 +273,7 @@ class _Job:
             except (NotFoundError, IntegrityError):  # nothing that could be anybody's work
                 continue
             if model.totals(there.key.born) != self._known[str(there.key)].digests:
-                self.losses.add(
-                    "edits of runs in the target undone", "/".join(there.ref), kept=False
-                )
+                self.losses.add(UNDONE, "/".join(there.ref), kept=False)
 
     def examine(self, reader: Reader, doubtful: Iterable[RunInfo]) -> Iterator[RunInfo]:
         """Prove runs whose receipts are lost, or that were touched in the target since.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +25,8 @@ def targets() -> dict[str, str]:
 
     Two adapters of one name are a `ConfigError` that names both.
     """
+    from importlib.metadata import entry_points
+
     from trackbridge_adapters import BUILTIN
 
     found = dict(BUILTIN)
@@ -42,6 +43,8 @@ def targets() -> dict[str, str]:
 @cache
 def load(name: str) -> Adapter:
     """The adapter of that scheme."""
+    from importlib.metadata import EntryPoint
+
     known = targets()
     if name not in known:
         raise ConfigError(f"no adapter is called {name!r}; {_known()}")
@@ -97,6 +100,20 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
     fitting = [adapter.name for adapter in suggested] or _schemes()
     names = ", ".join(f"{name}:{address}" for name in fitting)
     raise ConfigError(f"{address}: nothing is there yet; say what to make of it: {names}")
+
+
+def check_store(address: str) -> None:
+    """`ConfigError` for an address of a target that no adapter knows; quick where one does.
+
+    Trainings begin with it: nothing is loaded for an address with a scheme of ours.
+    """
+    from trackbridge_adapters import BUILTIN
+
+    if not isinstance(address, str) or not address.strip():
+        raise ConfigError(f"{address!r}: no address of a store; name one, like archive:./out")
+    scheme, colon, location = address.partition(":")
+    if not (colon and location and scheme in BUILTIN and scheme != IN_PROCESS):
+        resolve_target(address)
 
 
 def taking(option: str, value: str, address: str) -> dict[str, str]:

@@ -90,7 +90,7 @@ class Sorting:
                     f"is in the target already, in project {elsewhere!r}; rename that one there, "
                     "or take an empty target"
                 )
-            if _starts_alike(info, there) is not False:
+            if starts_alike(info, there) is not False:
                 return None
             return (
                 f"another run of this project and id, started {there.started}, is in the target "
@@ -104,7 +104,7 @@ class Sorting:
                 "another project for this one (--rename-project)"
             )
         there = self._born.get((info.key.kind, info.key.instance, info.key.run_id))
-        if there is None or str(there.key) in here or not _starts_alike(info, there):
+        if there is None or str(there.key) in here or not starts_alike(info, there):
             return None
         return (
             f"is in the target already, in project {there.ref.project!r}: its project was renamed "
@@ -123,7 +123,7 @@ def _doubled(info: RunInfo, copies: Iterable[RunInfo]) -> str | None:
     return None
 
 
-def _starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
+def starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
     """Whether two runs began in the same second, as any store keeps it; None if one is silent."""
     if one.started is None or other.started is None:
         return None

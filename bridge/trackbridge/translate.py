@@ -305,7 +305,9 @@ class Translation:
             whole, dropped = (np.concatenate([mask, ~added]) for mask in (whole, dropped))
         native = self._set_metrics_apart(native)
         if self._careful:
+            before = int(dropped.sum())
             whole, dropped = _set_repeated_apart(native, extra, whole, dropped)
+            self.losses.add("equal points shown once", run.key.run_id, int(dropped.sum()) - before)
         self._keep_names(points.filter(pa.array(~extra)), native.filter(pa.array(~extra)))
         run.residual.add(
             points.filter(pa.array(~extra)),

@@ -183,9 +183,18 @@ class Folder:
         return next((each for each in places if each.exists()), None)
 
     def records(self) -> list[Record]:
-        """Everything but points and series, in the order of time."""
-        every = [record for file in self.files for record in file.records if "at" in record]
-        return sorted(every, key=lambda record: record["at"])
+        """Everything but points and series: of a process in its order, of several by their time.
+
+        A clock may be set back meanwhile: what a process said later counts as later.
+        """
+        every: list[tuple[int, Record]] = []
+        for files in self.sessions:
+            latest = 0
+            for record in (record for file in files for record in file.records):
+                if "at" in record:
+                    latest = max(latest, record["at"])
+                    every.append((latest, record))
+        return [record for _, record in sorted(every, key=lambda pair: pair[0])]
 
 
 @contextmanager

@@ -12,20 +12,15 @@ LONGEST = 160
 """Characters of a reason that are shown."""
 
 
-def short(folder: Path, sent: int | None = None, since: float = 0.0) -> list[str]:
+def short(folder: Path) -> list[str]:
     """A line for each back end of a run: what has arrived there, and what is left.
 
-    `sent` is how many values were logged, where that is known; what a back end had of the run
-    before second `since` says nothing. No back end is asked and no journal
-    is read, so that a training that ends does not wait for it.
+    No back end is asked and no journal is read, so that a training that ends does not wait for it.
     """
-    files = place.files(folder)
-    told = place.header(files[-1]) if files else {}
-    found = (standing.load(folder, store) for store in told.get("to", ()))
-    return [
-        f"{at.store}: {_line(at if at.updated >= since else Standing(at.store), sent)}"
-        for at in found
-    ]
+    told = place.latest_header(folder)
+    now = place.fingerprint(folder)
+    standings = (standing.load(folder, store) for store in told.get("to", ()))
+    return [f"{at.store}: {_line(at, is_whole=at.proven == now)}" for at in standings]
 
 
 def spread(values: list[float]) -> tuple[float, float, float] | None:
@@ -37,18 +32,21 @@ def spread(values: list[float]) -> tuple[float, float, float] | None:
     return median, high, ordered[-1]
 
 
-def _line(at: Standing, sent: int | None) -> str:
-    if at.state == "done" and (sent is None or sent <= at.points):
+def _line(at: Standing, *, is_whole: bool) -> str:
+    arrived = f"{at.points:,} values arrived"
+    if at.state == "done" and is_whole:
         lags = spread(at.lags)
         lag = f"; lag {lags[0]:.1f} s" if lags else ""
-        return f"{at.points:,} of {at.points:,} values arrived and are equal{lag}"
-    arrived = f"{at.points:,} values" if sent is None else f"{at.points:,} of {sent:,} values"
+        damage = f"; the journal is damaged: {at.damage[0]}" if at.damage else ""
+        return f"all {at.points:,} values arrived and are equal{lag}{damage}"
     if at.error:
         why = at.error if len(at.error) <= LONGEST else f"{at.error[: LONGEST - 3]}..."
-        return f"{arrived} arrived; {_since(at)}{why} (`trackbridge replay` delivers what is left)"
+        return f"{arrived}; {_since(at)}{why} (`trackbridge status` has more)"
     if at.state == "held":
-        return f"{arrived} arrived; the run is shown once it is written whole"
-    return f"{arrived} arrived; the rest is on its way (`trackbridge status`)"
+        return f"{arrived}; the run is shown once it is written whole"
+    if at.state == "closing":
+        return f"{arrived}; the run is being written whole and proven (`trackbridge status`)"
+    return f"{arrived}; the rest is on its way (`trackbridge status`)"
 
 
 def _since(at: Standing) -> str:

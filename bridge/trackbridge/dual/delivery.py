@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -10,21 +11,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+import pyarrow as pa
+
 from trackbridge.adapter import Linking, Query, RunInfo, RunKey, Twin, Writer
 from trackbridge.dual import spawn, standing, twins
 from trackbridge.dual.rounds import grow
-from trackbridge.engine import migrate
-from trackbridge.errors import BridgeError, IntegrityError, UnsupportedError, without_secrets
+from trackbridge.engine import UNDONE, migrate
+from trackbridge.errors import (
+    BridgeError,
+    IntegrityError,
+    TransientError,
+    UnsupportedError,
+    without_secrets,
+)
 from trackbridge.registry import open_reader, open_writer
+from trackbridge.sorting import starts_alike
 
 if TYPE_CHECKING:
-    from trackbridge.adapter import Extending, Growing
+    import numpy as np
+
+from trackbridge.adapter import Extending, Growing
 
 ROUND_SECONDS = 2.0
 """From the end of a round to the next one, at least."""
 SHARE = 4
 """A round that took long is followed by so many times as long without one."""
 LOGGER = logging.getLogger("trackbridge")
+SAMPLE = 64
+"""Lags that are noted of what came with the end."""
 PAUSES = (1.0, 60.0)
 """First and longest pause after a back end has failed; each is twice the one before."""
 
@@ -36,6 +51,8 @@ class Delivery:
         self.folder, self.store = folder, store
         self.standing = standing.load(folder, without_secrets(store))
         self.has_ended = False
+        self._is_ours = False
+        """Whether what the back end has of the run is known to be this run's."""
         self.lock = threading.Lock()
         """Held by the thread that writes the run."""
         self._reader = open_reader(f"journal:{folder}")
@@ -59,6 +76,9 @@ class Delivery:
             return
         at.state = "live"
         info = self.info()
+        if not self._is_ours:
+            check_same(writer, info)
+            self._is_ours = True
         if grow(cast("Growing", self._reader), cast("Extending", writer), info, at):
             at.reached()
             at.place = at.place or list(twins.found(writer, info.key))
@@ -66,7 +86,17 @@ class Delivery:
             self.save()
 
     def close(self) -> None:
-        """Write the run whole and prove it; what rounds have sent is gone on with."""
+        """Write the run whole and prove it; what rounds have sent is gone on with.
+
+        One process at a time does so: `TransientError` for others.
+        """
+        at_work = hashlib.sha256(f"{self.folder}\n{self.standing.store}".encode()).hexdigest()[:16]
+        if (lock := spawn.hold(at_work, 0)) is None:
+            raise TransientError("another process is at work with this run")
+        with lock:
+            self._close()
+
+    def _close(self) -> None:
         info = self.info()
         if not self._is_proven(info.fingerprint):
             self._write(info)
@@ -81,14 +111,29 @@ class Delivery:
             self.round(open_writer(self.store))
         at.state, at.linked = "closing", None
         self.save()
+        left = self._times_left(info)
         report = migrate(self._reader.address, self.store)
         if report.failures:
             raise BridgeError(report.failures[0].error)
         at.reached()
+        at.add_lags([time.time() - logged for logged in left])
         at.state, at.proven, at.points = "done", info.fingerprint, info.points
         if not report.skipped:  # else nothing was translated, and the losses are those of before
-            at.losses = [asdict(loss) for loss in report.losses]
+            losses = (loss for loss in report.losses if loss.kind != UNDONE)  # by rounds of ours
+            at.losses = [asdict(loss) for loss in losses]
+        at.damage = report.damage
         self.save()
+
+    def _times_left(self, info: RunInfo) -> list[float]:
+        """When some of the values were logged that no round has sent."""
+        found, _ = cast("Growing", self._reader).read_added(info.ref, self.standing.position)
+        times = [
+            batch.data.column("time").drop_null().cast(pa.int64()).to_numpy() / 1e6
+            for batch in found
+            if batch.table in ("metrics", "series")
+        ]
+        every = np.concatenate([np.zeros(0), *times])
+        return list(map(float, every[:: max(1, len(every) // SAMPLE)]))
 
     def link(self, writer: Writer, key: RunKey) -> None:
         """Have the run name its twins, as far as it is known where they are."""
@@ -123,6 +168,20 @@ class Delivery:
             standing.save(self.folder, self.standing)
         except OSError as error:  # it says how far we are, and is not needed to go on
             LOGGER.warning("%s: %s", self.folder, error)
+
+
+def check_same(writer: Writer, info: RunInfo) -> None:
+    """`IntegrityError` where the back end has another run of this project and id.
+
+    So `migrate` would refuse it in the end, and rounds would have mixed both by then.
+    """
+    ref = writer.target(info.key)
+    for there in writer.list_runs(Query(projects=[ref.project], run_ids=[ref.run_id])):
+        if there.key == info.key and starts_alike(info, there) is False:
+            raise IntegrityError(
+                f"another run of this project and id, started {there.started}, is there already;"
+                " give this one a run_id of its own, or log where that one's journal lies"
+            )
 
 
 class Lane:

@@ -11,6 +11,7 @@ from trackbridge.dual import place
 
 ANSWERING = 10.0
 """Seconds within which a back end has to have answered to be waited for."""
+WAIT_SECONDS = 5.0
 POLL = 0.1
 
 
@@ -31,26 +32,30 @@ def status(told: str | None, exit_code: int | None) -> str:
     return named if named in STATUSES else by_code
 
 
-def wait(folder: Path, stores: Sequence[str], seconds: float, since: float) -> None:
+def wait(folder: Path, stores: Sequence[str], seconds: float | None, since: float) -> None:
     """Wait until everything is delivered, but no longer than for so many seconds.
 
-    Back ends that have not answered lately, and since second `since`, are not waited for: a
-    training ends when it ends.
+    Where nobody has said how long, back ends that have not answered lately, and since second
+    `since`, are not waited for: a training ends when it ends.
     """
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and any(_answers(folder, store, since) for store in stores):
+    end = time.monotonic() + (WAIT_SECONDS if seconds is None else seconds)
+    latest = since if seconds is None else None
+    while time.monotonic() < end and any(_is_awaited(folder, store, latest) for store in stores):
         time.sleep(POLL)
 
 
-def _answers(folder: Path, store: str, since: float) -> bool:
-    """Whether a back end, which has not everything yet, has answered lately.
+def _is_awaited(folder: Path, store: str, since: float | None) -> bool:
+    """Whether a back end has not everything yet, and has answered lately if that counts.
 
     Read here, since a program that ends must load no more modules: one that evaluates a text, as
     data classes do, makes Python forget that it was interrupted, and the exit code another one.
     """
     try:
         at = json.loads(place.standing(folder, store).read_text())
-        latest = max(since, time.time() - ANSWERING)
-        return bool(at["state"] != "done" and not at["error"] and at["contact"] > latest)
+        if at["state"] == "done" and at["proven"] == place.fingerprint(folder):
+            return False
+        if since is None:
+            return True
+        return bool(not at["error"] and at["contact"] > max(since, time.time() - ANSWERING))
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return since is None

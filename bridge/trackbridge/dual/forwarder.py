@@ -11,14 +11,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trackbridge.adapter import Query, RunInfo
 from trackbridge.dual import living, place, spawn
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.delivery import Delivery, Lane
-from trackbridge.errors import BridgeError, without_secrets
+from trackbridge.errors import BridgeError, NotFoundError, without_secrets
 from trackbridge.registry import open_reader
 
 LOOK_SECONDS = 0.5
@@ -40,31 +40,44 @@ class Forwarder:
         self._root, self._name, self._stores = root, name, stores
         self._lanes: dict[str, Lane] = {}
         self._runs: dict[Path, _Run] = {}
+        self._odd: set[Path] = set()
+        """Folders that cannot be read; it was said."""
         self.alerts = Alerts()
 
     def look(self) -> tuple[int, int]:
         """Take up new runs and see which have ended; how many go on, and deliveries are left."""
-        for folder in place.runs(self._root):
-            run = self._runs.get(folder)
-            if run is None or run.has_changed():
-                self._take(folder)
         for lane in self._lanes.values():
             lane.check()
         going = left = 0
-        for run in self._runs.values():
-            going += run.goes_on()
-            for delivery in run.delivered():
-                self._lanes[delivery.store].drop(delivery)
-                self.alerts.leave(delivery.folder)
-            left += len(run.deliveries)
+        for folder in place.runs(self._root):
+            try:
+                run = self._runs.get(folder)
+                if run is None or run.has_changed():
+                    run = self._take(folder)
+                going += run.goes_on()
+                self._drop(run.delivered())
+                left += len(run.deliveries)
+            except (BridgeError, OSError) as error:  # the others are not to wait for it
+                if folder not in self._odd:
+                    LOGGER.warning("%s is left alone: %s", folder, error)
+                self._odd.add(folder)
+                if lost := self._runs.pop(folder, None):
+                    self._drop(lost.deliveries.values())
         return going, left
 
-    def _take(self, folder: Path) -> None:
+    def _drop(self, deliveries: Iterable[Delivery]) -> None:
+        """Leave runs alone from now on."""
+        for delivery in deliveries:
+            self._lanes[delivery.store].drop(delivery)
+            self.alerts.leave(delivery.folder)
+
+    def _take(self, folder: Path) -> _Run:
         """Look at a run that is new, or that a process has begun to write to."""
         run = self._runs.setdefault(folder, _Run(folder))
         run.look()
-        files = place.files(folder)
-        told = place.header(files[-1]) if files else {}
+        told = place.latest_header(folder)
+        if not told or place.header(place.files(folder)[-1]) != told:
+            run.look_again()  # the last file has no header yet
         is_ours = told.get("by") == self._name and told.get("host") == place.host()
         stores = [self._stores.get(shown, shown) for shown in told["to"]] if is_ours else []
         if stores:
@@ -76,6 +89,7 @@ class Forwarder:
             if store not in self._lanes:
                 self._lanes[store] = Lane(store)
             self._lanes[store].add(run.deliveries[store])
+        return run
 
 
 class _Run:
@@ -85,15 +99,23 @@ class _Run:
         self._folder = folder
         self._reader = open_reader(f"journal:{folder}")
         self._changed = 0
+        self._final = ""
+        """Fingerprint of a run that was delivered, and that somebody may go on with."""
         self._has_ended = False
         self.deliveries: dict[str, Delivery] = {}
 
     def has_changed(self) -> bool:
-        """Whether a file has come since `look`."""
-        return self._folder.stat().st_mtime_ns != self._changed
+        """Whether a file has come since `look`, or more of a run that was delivered."""
+        if self._folder.stat().st_mtime_ns != self._changed:
+            return True
+        return bool(self._final) and place.fingerprint(self._folder) != self._final
+
+    def look_again(self) -> None:
+        """Count as changed."""
+        self._changed = 0
 
     def look(self) -> None:
-        self._changed = self._folder.stat().st_mtime_ns
+        self._changed, self._final = self._folder.stat().st_mtime_ns, ""
         self._mark(False)
 
     def goes_on(self) -> bool:
@@ -119,10 +141,14 @@ class _Run:
         if not all(each.is_done(now) for each in self.deliveries.values()):
             return []
         found, self.deliveries = self.deliveries, {}
+        if living.anybody(self._folder):  # another process may still log to it
+            self._final = now
         return list(found.values())
 
     def _info(self) -> RunInfo:
-        return next(iter(self._reader.list_runs(Query())))
+        for info in self._reader.list_runs(Query()):
+            return info
+        raise NotFoundError("no record of a run can be read there")
 
     def _mark(self, has_ended: bool) -> None:
         self._has_ended = has_ended
@@ -130,8 +156,9 @@ class _Run:
             delivery.has_ended = has_ended
 
 
-def watch(forwarder: Forwarder, patience: float) -> None:
-    """Go on until there is nothing to do, or for so many seconds after the last run has ended."""
+def watch(forwarder: Forwarder, patience: float) -> bool:
+    """Go on until there is nothing to do, which is true then, or for so many seconds after the last
+    run has ended."""
     idle = last = time.monotonic()
     while True:
         going, left = forwarder.look()
@@ -141,12 +168,12 @@ def watch(forwarder: Forwarder, patience: float) -> None:
         if going or left or forwarder.alerts.waiting:
             idle = moment
         if moment - idle > LINGER_SECONDS:
-            return
+            return True
         if moment - last > patience:
             if left:
                 told = "%d deliveries are given up; `trackbridge replay` takes them up"
                 LOGGER.warning(told, left)
-            return
+            return False
         time.sleep(LOOK_SECONDS)
 
 
@@ -155,19 +182,29 @@ def main(root: str, name: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     told = json.loads(os.environ.get(spawn.STORES, "[]"))
     stores = {without_secrets(store): store for store in told}
-    patience = float(os.environ.get(PATIENCE) or PATIENT_SECONDS)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every connection
+    patience = _patience()
     if hasattr(os, "nice"):
         os.nice(NICE)
     forwarder = Forwarder(Path(root), name, stores)
     while (lock := spawn.hold(name)) is not None:
         LOGGER.info("forwarder %s begins (process %d)", name, os.getpid())
-        watch(forwarder, patience)
+        is_done = watch(forwarder, patience)
         lock.close()
         going, left = forwarder.look()  # a run may have begun that believed us to be there
         LOGGER.info("forwarder %s ends", name)
-        if not (going or left):
+        if not (is_done and (going or left)):
             break
     return 0
+
+
+def _patience() -> float:
+    text = os.environ.get(PATIENCE) or str(PATIENT_SECONDS)
+    try:
+        return float(text)
+    except ValueError:
+        LOGGER.warning("%s=%s is no number of seconds: a day is taken", PATIENCE, text)
+        return PATIENT_SECONDS
 
 
 if __name__ == "__main__":

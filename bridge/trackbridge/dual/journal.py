@@ -36,6 +36,19 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
+def born(pid: int) -> int | None:
+    """When a process began, in ticks since the machine did, whatever its clock is set to.
+
+    None where there is no such process, or where the system does not tell (it is Linux that does:
+    field 22 of proc_pid_stat(5)).
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return int(text.rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 class Journal:
     """Appends to a run's folder, from this process and from its children after a fork.
 
@@ -151,7 +164,7 @@ class Journal:
         segment = next(self._segments)
         path = self.folder / f"{self._name}.{segment:04d}{SUFFIX}"
         file = _File(os.open(path, _FLAGS, 0o644))
-        process = {"pid": os.getpid(), "at": now(), "segment": segment}
+        process = {"pid": os.getpid(), "born": born(os.getpid()), "at": now(), "segment": segment}
         header = {"t": "begin", "version": VERSION, **self.header, **process}
         try:
             file.write(frames.record(header))

@@ -10,7 +10,7 @@ import psutil
 
 from trackbridge.adapter import Query
 from trackbridge.dual import place
-from trackbridge.dual.journal import Journal, now
+from trackbridge.dual.journal import Journal, born, now
 from trackbridge.registry import open_reader
 
 QUIET = 3600.0
@@ -19,12 +19,17 @@ TOLERATED = 5.0
 """Seconds by which a process may seem to be younger than its journal: clocks are set."""
 
 
-def is_alive(pid: int, began: float) -> bool:
-    """Whether the process of that id is the one that wrote in second `began`."""
+def is_alive(pid: int, began: float, birth: int | None = None) -> bool:
+    """Whether the process of that id is the one that wrote in second `began`.
+
+    `birth` is when it began, as it told itself (`journal.born`): the clock may have been set.
+    """
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
+        if birth is not None and (now := born(pid)) is not None:
+            return now == birth
         return bool(process.create_time() <= began + TOLERATED)
     except psutil.NoSuchProcess:
         return False
@@ -35,7 +40,7 @@ def is_alive(pid: int, began: float) -> bool:
 def anybody(folder: Path) -> bool:
     """Whether any process of this machine that logs to a run lives."""
     return any(
-        is_alive(told["pid"], told["at"] / 1e6)
+        is_alive(told["pid"], told["at"] / 1e6, told.get("born"))
         for told in _headers(folder)
         if told.get("host") == place.host()
     )
@@ -71,8 +76,7 @@ def mark_crashed(folder: Path) -> None:
     reader = open_reader(f"journal:{folder}")
     if all(info.status != "running" for info in reader.list_runs(Query())):
         return
-    last = place.files(folder)[-1]
-    told = place.header(last)
+    last, told = place.files(folder)[-1], place.latest_header(folder)
     names = ("run", "host", "by", "to", "cwd", "key")
     kept: dict[str, Any] = {name: told[name] for name in names if name in told}
     ended = last.stat().st_mtime_ns // 1000

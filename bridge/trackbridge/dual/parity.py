@@ -145,7 +145,7 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
 
 def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
     """What is known of a run without asking its back ends."""
-    told = place.header(place.files(folder)[-1])
+    told = place.latest_header(folder)
     reader = cast(Growing, open_reader(f"journal:{folder}"))
     info = next(iter(reader.list_runs(Query())), None)
     if info is None:

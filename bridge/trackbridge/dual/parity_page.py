@@ -72,6 +72,10 @@ def _head(found: Sequence[Parity], made: str) -> str:
     if wrong:
         verb = "is" if len(wrong) == 1 else "are"
         said = f"{len(wrong):,} of {len(found):,} deliveries {verb} not as logged"
+    elif lost := sum(each.life.cost.lost for each in found if each.life.cost):
+        tone, said = "bad", f"What was kept has arrived; {counted(lost, 'calls')} could not be kept"
+    elif any(each.at.damage for each in found):
+        tone, said = "bad", "What can be read has arrived; journals are damaged"
     elif any(each.goes_on for each in found):
         said = "Everything that was delivered so far is equal; runs go on"
     tiles = [

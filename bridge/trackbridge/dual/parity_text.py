@@ -40,7 +40,9 @@ def holds(found: Sequence[Parity]) -> bool:
 
 def document(found: Sequence[Parity]) -> dict[str, Any]:
     """All that is known."""
-    complete = all(each.verdict == "equal" for each in found)
+    lost = any(each.life.cost and each.life.cost.lost for each in found)
+    damaged = any(each.at.damage for each in found)
+    complete = not (lost or damaged) and all(each.verdict == "equal" for each in found)
     return {
         "fine": holds(found),
         "complete": complete,

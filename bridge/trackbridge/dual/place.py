@@ -66,10 +66,14 @@ def new_id() -> str:
     return "".join(digits[number // 36**at % 36] for at in range(8))
 
 
-def folder_of(root: Path, run_id: str) -> Path:
-    """The folder of a new run; its name is for people, what counts stands in its files."""
+def folder_of(root: Path, project: str, run_id: str) -> Path:
+    """The folder of a new run; its name is for people, what counts stands in its files.
+
+    No run of another project has it, though it may have begun in the same second.
+    """
     stamp = time.strftime("%Y%m%d_%H%M%S")
-    return root / f"run-{stamp}-{_folder_name(run_id)}"
+    mark = hashlib.sha256(project.encode("utf-8", "replace")).hexdigest()[:4]
+    return root / f"run-{stamp}-{_folder_name(run_id)}.{mark}"
 
 
 def _folder_name(run_id: str) -> str:
@@ -116,7 +120,7 @@ def keep(folder: Path, path: str, source: bytes | Path) -> Kept:
 
 def find(root: Path, project: str, run_id: str) -> Path | None:
     """The folder of a run that has been begun."""
-    for folder in sorted(root.glob(f"run-*-{_folder_name(run_id)}")):
+    for folder in sorted(root.glob(f"run-*-{_folder_name(run_id)}.*")):
         if any(header(path).get("run") == [project, run_id] for path in files(folder)):
             return folder
     return None
@@ -132,6 +136,12 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
+def fingerprint(folder: Path) -> str:
+    """Stands for what is in the journal of a run; it changes with every record."""
+    state = "\n".join(f"{path.name} {path.stat().st_size}" for path in files(folder))
+    return hashlib.sha256(state.encode()).hexdigest()
+
+
 def standing(folder: Path, store: str) -> Path:
     """Where is said how far a back end is with a run; `store` is an address without secrets."""
     return folder / DELIVERY / f"{hashlib.sha256(store.encode()).hexdigest()[:16]}.json"
@@ -143,7 +153,14 @@ def header(path: Path) -> dict[str, Any]:
 
     with path.open("rb") as file:
         window = next(scan(file.read(_HEADER), most=1), None)
-    return window.records[0] if window and window.records else {}
+    first = window.records[0] if window and window.records else {}
+    return first if first.get("t") == "begin" else {}
+
+
+def latest_header(folder: Path) -> dict[str, Any]:
+    """What the last process said that begun to log to a run; nothing where none can be read."""
+    headers = (header(path) for path in reversed(files(folder)))
+    return next(filter(None, headers), {})
 
 
 def next_call(folder: Path) -> tuple[int, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trackbridge.adapter import Query, RunInfo
-from trackbridge.dual import living, place, spawn
+from trackbridge.dual import living, place, spawn, standing
 from trackbridge.dual.delivery import Delivery
 from trackbridge.errors import BridgeError, NotFoundError
 from trackbridge.registry import open_reader
@@ -52,13 +53,16 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
     Runs that go on, and those that a forwarder is at work with, are left to it.
     """
     for folder in folders(journals):
-        told = place.header(place.files(folder)[-1])
-        info = run_of(folder)
+        try:
+            told, info = place.latest_header(folder), run_of(folder)
+        except (BridgeError, OSError) as error:
+            yield Delivered(folder.name, "", "failed", why=str(error))
+            continue
         run = "/".join(info.ref)
         stores = to or told.get("to", ())
         if why := living.going(folder, info.status):
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
-        elif told.get("by") and spawn.is_running(told["by"]):
+        elif told.get("by") and spawn.is_running(told["by"]) and not _takes_over(folder, told):
             why = "a forwarder is at work; `trackbridge status` shows how far it is"
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
         else:
@@ -72,9 +76,20 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
                     _link(folder, store)
 
 
+def _takes_over(folder: Path, told: Mapping[str, Any]) -> bool:
+    """Whether a forwarder has made way that cannot go on: it may have credentials that are wrong.
+
+    Trainings that go on begin another one soon.
+    """
+    stuck = any(standing.load(folder, store).error for store in told["to"])
+    return stuck and spawn.stop(told["by"])
+
+
 def run_of(folder: Path) -> RunInfo:
     """What the journal in a folder says of its run."""
-    return next(iter(open_reader(f"journal:{folder}").list_runs(Query())))
+    for info in open_reader(f"journal:{folder}").list_runs(Query()):
+        return info
+    raise NotFoundError(f"{folder}: no record of a run can be read there")
 
 
 @contextmanager
@@ -108,4 +123,5 @@ def _deliver(folder: Path, run: str, store: str) -> Delivered:
     except BridgeError as error:
         delivery.fail(error)
         return Delivered(run, store, "failed", why=str(error))
-    return Delivered(run, store, "delivered", info.points)
+    why = "; ".join(delivery.standing.damage[:1])
+    return Delivered(run, store, "delivered", info.points, why and f"damaged: {why}")

@@ -30,7 +30,6 @@ from trackbridge.dual.values import EXACT, Item, Kept
 _FLOATS = {float}
 TENDED = 30 * 10**9
 """Nanoseconds after which is looked whether a forwarder is at work."""
-WAIT_SECONDS = 5.0
 LATE_SECONDS = 10.0
 """How long the end of a run waits for values of an accelerator."""
 SAMPLED = 8
@@ -244,12 +243,13 @@ class Run:
         return kept
 
     def finish(
-        self, status: str | None = None, *, exit_code: int | None = None, wait: float = WAIT_SECONDS
+        self, status: str | None = None, *, exit_code: int | None = None, wait: float | None = None
     ) -> None:
         """End the run: finished, failed, killed or crashed. Called again, it does nothing.
 
-        Back ends that answer are waited for, at most for `wait` seconds, and a line is said of
-        each; the others get what is left later, without the training. With 0, nothing is said.
+        A line is said of each back end. Those that answer are waited for, for five seconds at most;
+        with `wait` every one is, for so many seconds. What is left then is delivered without the
+        training. With 0, nothing is said.
         """
         journal = self._journal
         if journal is None:
@@ -264,7 +264,7 @@ class Run:
         status = ending.status(status, exit_code)
         self._end(journal, status, exit_code)
         self._look()
-        if wait and status != "killed":  # whoever did that waits for the prompt
+        if wait != 0 and status != "killed":  # whoever did that waits for the prompt
             ending.wait(journal.folder, self._stores, wait, self._begun)
             self._report(journal.folder)
 
@@ -378,15 +378,23 @@ class Run:
         )
         journal.close()
         if journal.lost:
-            _say(f"{journal.lost} calls could not be kept ({journal.reason})")
+            told = f"{journal.lost} calls could not be kept ({journal.reason})"
+            _say(f"run {self.id}: {told} in {journal.folder}")
+
+    def warn_of_loss(self) -> None:
+        """Say so at once if nothing can be written at all."""
+        journal = self._journal
+        if journal is not None and journal.lost:
+            why = f"{journal.folder} cannot be written: {journal.reason}"
+            self._warn("the run", f"{why}; nor is anything else, until that is mended")
 
     def _report(self, folder: Path) -> None:
         """Say how far each back end is."""
         if self._stores:
             from trackbridge.dual.brief import short  # here: see `ending`
 
-            for text in short(folder, since=self._begun):
-                _say(text)
+            for text in short(folder):
+                _say(f"run {self.id} to {text}")
 
     def _look(self) -> None:
         self._tended = perf_counter_ns()

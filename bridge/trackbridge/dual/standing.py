@@ -52,6 +52,8 @@ class Standing:
     """Where the run is in the back end: the parts of a `Twin`; empty before it was reached."""
     linked: list[list[Any]] | None = None
     """The twins that it names there, as it was told last; none where that may be gone."""
+    damage: list[str] = field(default_factory=list)
+    """What of the journal cannot be read."""
     updated: float = 0.0
 
     def reached(self) -> None:
@@ -96,5 +98,9 @@ def save(folder: Path, standing: Standing) -> None:
     path = place.standing(folder, standing.store)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}")
-    aside.write_text(json.dumps(asdict(standing)))
-    aside.replace(path)
+    try:
+        aside.write_text(json.dumps(asdict(standing)))
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

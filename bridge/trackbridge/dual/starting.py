@@ -17,6 +17,7 @@ from trackbridge.dual.git import repository
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.run import Run
 from trackbridge.errors import without_secrets
+from trackbridge.registry import check_store
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -46,7 +47,8 @@ def start(
     Of the processes of a distributed training the first alone logs, or `all`: then each has a run
     of its own, in one group. With `resume`, a run of that `run_id` goes on after its last step; so
     it does without, but with a warning. `config` is a mapping, a namespace or a data class.
-    Nothing that fails here stops the training; `TRACKBRIDGE_DISABLED=1` switches everything off.
+    An address that no adapter knows is a `ConfigError`; nothing else that fails stops the training.
+    `TRACKBRIDGE_DISABLED=1` switches everything off.
     """
     rank = rank_of_process()
     run_id = run_id or (place.new_id() if rank is None or ranks == "first" else _common_id())
@@ -63,6 +65,7 @@ def start(
     run.config.update(config or {})
     if tags:
         run.set_tags(tags)
+    run.warn_of_loss()
     return run
 
 
@@ -84,7 +87,9 @@ def begin(
     project, run_id = str(project), str(run_id)
     cwd = cwd or place.here()
     root = place.root(cwd) if folder is None else cwd / folder
-    stores = [to] if isinstance(to, str) else list(to)
+    stores = list(dict.fromkeys([to] if isinstance(to, str) else to))
+    for store in stores:
+        check_store(store)
     found, row, step = None, 0, 0
     with suppress(OSError):  # what cannot be written is counted by the journal
         place.make_root(root)
@@ -95,7 +100,7 @@ def begin(
     header |= {"to": [without_secrets(store) for store in stores]}
     if key is not None:
         header["key"] = list(key)
-    journal = Journal(found or place.folder_of(root, run_id), header)
+    journal = Journal(found or place.folder_of(root, project, run_id), header)
     tend = partial(spawn.forwarder, root, name, stores, cwd) if stores else bool
     run = kind(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
     with suppress(OSError):  # another look will be taken

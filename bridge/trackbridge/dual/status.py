@@ -9,6 +9,7 @@ from pathlib import Path
 from trackbridge.dual import living, place, spawn, standing
 from trackbridge.dual.replay import folders, run_of
 from trackbridge.dual.standing import Standing
+from trackbridge.errors import BridgeError
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,11 @@ class Status:
 def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
     """The status of every run and back end; back ends are not asked."""
     for folder in folders(journals):
-        told = place.header(place.files(folder)[-1])
-        info = run_of(folder)
+        try:
+            told, info = place.latest_header(folder), run_of(folder)
+        except (BridgeError, OSError) as error:
+            yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, str(error))
+            continue
         has_stopped = info.status == "running" and not living.going(folder, info.status)
         tended = bool(told.get("by")) and spawn.is_running(told["by"])
         for store in told.get("to", ()):

@@ -367,7 +367,7 @@ while True:
     if not call % 50:
         run.log({"text": "words"}, step=call)
     call += 1
-    struct.pack_into("<q", told, 0, call)
+    told[:] = struct.pack("<q", call)
 """
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackbridge.adapter import Batch, Growing, Query, RunRef
+from trackbridge.dual import place
 from trackbridge.dual.journal import Journal
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import start
@@ -95,7 +96,7 @@ def test_pieces_are_the_whole(whole_rows: bool, deeds: list[tuple[Any, ...]], ro
     with TemporaryDirectory() as name:
         root = Path(name)
         header = {"run": list(REF), "host": "here", "by": "", "to": []}
-        run = Run(Journal(root / "run-1-r", header, rotated), *REF)
+        run = Run(Journal(place.folder_of(root, *REF), header, rotated), *REF)
         run.set(status="running")
         follower = Follower(root, whole_rows=whole_rows)
         for deed in deeds:
