@@ -118,6 +118,8 @@ class Delivery:
         at.reached()
         at.add_lags([time.time() - logged for logged in left])
         at.state, at.proven, at.points = "done", info.fingerprint, info.points
+        if at.left:
+            at.restart()
         if not report.skipped:  # else nothing was translated, and the losses are those of before
             losses = (loss for loss in report.losses if loss.kind != UNDONE)  # by rounds of ours
             at.losses = [asdict(loss) for loss in losses]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,23 +37,32 @@ def halfway(
     info: RunInfo,
     there: RunInfo | None,
     position: str,
+    held_back: Iterable[Batch] = (),
     *,
     in_order: bool,
+    in_place: bool = True,
 ) -> Halfway:
     """What is wrong with what a back end has shown up to a position in the journal.
 
     Nothing of it has a sidecar before the run is written whole, so metrics are compared natively,
-    with what translating them gives; of other values only how many are to come is told. `in_order`:
-    one process after the other has written, so that what comes last has come last.
+    with what translating them gives; of other values only how many are to come is told. What was
+    `held_back` lies before the position and is to come as well. `in_order`: one process after the
+    other has written, so that what comes last has come last. Where what is shown is not `in_place`,
+    as values between it are left to the end, each has to be one that was sent, wherever it is.
     """
-    shown = _Points()
+    shown = _Points(in_place=in_place)
     if there is not None:
         shown.add_all(writer.read_runs([there.ref], ["metrics"]))  # first: both may grow
-    promised, result = _promised(reader, writer, info)
-    added = counted(after(reader, info.ref, position))
+    promised, result = _promised(reader, writer, info, in_place=in_place)
+    added = counted(held_back) + counted(after(reader, info.ref, position))
     result.waiting = Counter({k: min(n, result.counts[k]) for k, n in added.items()})
-    exact = writer.capabilities.repeated_points
-    _compare(result, "/".join(info.ref), promised, shown, exact=exact, in_order=in_order)
+    exact, run = writer.capabilities.repeated_points, "/".join(info.ref)
+    if in_place:
+        _compare(result, run, promised, shown, exact=exact, in_order=in_order)
+    else:
+        result.waiting |= promised.counts()  # any of them may be to come, and an axis of steps too
+        _compare(result, run, promised, shown, exact=True, in_order=False)
+        result.waiting &= result.counts
     return result
 
 
@@ -65,14 +74,18 @@ def foreseen(reader: Growing, writer: Writer, info: RunInfo) -> list[Loss]:
 class _Points:
     """Points of a run, and a hash of each; rows are made of those alone that are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_place: bool) -> None:
         self._parts: list[pa.RecordBatch] = []
+        self._hashed = point_hashes if in_place else _value_hashes
 
     def add_all(self, batches: Iterator[Batch]) -> None:
         self._parts += [b.data for b in batches if b.table == "metrics" and b.data.num_rows]
 
     def hashes(self) -> Any:
-        return np.concatenate([np.zeros(0, np.uint64), *map(point_hashes, self._parts)])
+        return np.concatenate([np.zeros(0, np.uint64), *map(self._hashed, self._parts)])
+
+    def counts(self) -> Counts:
+        return counted(Batch("metrics", part) for part in self._parts)
 
     def after(self, chosen: Any, keys: set[str]) -> Any:
         """Of each row of a mask, how many rows of its key come after it; keys: those of them."""
@@ -107,10 +120,21 @@ def _numbers(keys: pa.DictionaryArray, numbers: Mapping[str, int]) -> Any:
     return np.array([numbers.get(key, -1) for key in keys.dictionary.to_pylist()])[codes(keys)]
 
 
-def _promised(reader: Growing, writer: Writer, info: RunInfo) -> tuple[_Points, Halfway]:
+def _value_hashes(data: pa.RecordBatch) -> Any:
+    """A hash of each point, wherever it is."""
+    for name in ("step", "time", "row"):
+        at = data.schema.get_field_index(name)
+        nothing = pa.nulls(data.num_rows, data.schema.field(at).type)
+        data = data.set_column(at, data.schema.field(at), nothing)
+    return point_hashes(data)
+
+
+def _promised(
+    reader: Growing, writer: Writer, info: RunInfo, *, in_place: bool = True
+) -> tuple[_Points, Halfway]:
     """Points as a store is to show them, and what is known of a run by the journal alone."""
     moved = translation(writer, [info.key])
-    born, points, result = {info.ref: info.key.born}, _Points(), Halfway()
+    born, points, result = {info.ref: info.key.born}, _Points(in_place=in_place), Halfway()
     for batch in reader.read_runs([info.ref], (*SMALL, *STREAMS)):
         result.counts.update(counted([batch]))
         points.add_all(moved.feed(Batch(batch.table, relabel(batch.data, born))))

@@ -11,7 +11,7 @@ from typing import cast
 from trackbridge.adapter import Extending, Growing, Query, RunInfo, Writer
 from trackbridge.choose import EVERY_RUN
 from trackbridge.compare import ABSENT, partners_of, verify
-from trackbridge.dual import living, place, sent, spawn, standing
+from trackbridge.dual import by_step, living, place, sent, spawn, standing
 from trackbridge.dual.halfway import Halfway, foreseen, halfway
 from trackbridge.dual.replay import folders, working_in
 from trackbridge.dual.sent import STREAMS, Counts, Life
@@ -209,9 +209,17 @@ def _note_proofs(some: list[Parity], result: Comparison) -> None:
 def _note_halfway(each: Parity, writer: Writer, there: RunInfo | None) -> None:
     reader = cast(Growing, open_reader(f"journal:{each.folder}"))
     sessions = {path.name.partition(".")[0] for path in place.files(each.folder)}
+    held_back = by_step.heard(each.at.waiting)
     found = persist(
         lambda: halfway(
-            reader, writer, each.info, there, each.at.position, in_order=len(sessions) == 1
+            reader,
+            writer,
+            each.info,
+            there,
+            each.at.position,
+            held_back,
+            in_order=len(sessions) == 1,
+            in_place=not each.at.left,
         )
     )
     each.counts, each.differences, each.losses = found.counts, [], found.losses
@@ -222,6 +230,8 @@ def _note_halfway(each: Parity, writer: Writer, there: RunInfo | None) -> None:
         each.verdict = "goes on" if each.goes_on else "waiting"
     if each.at.state == "held" or (each.goes_on and not isinstance(writer, Extending)):
         each.why = "shown once the run is written whole"
+    elif each.at.left:
+        each.why = f"{each.at.left:,} values came late, shown once the run is written whole"
     if each.at.error:
         each.why = each.at.error
     elif each.verdict == "waiting" and not each.tended:

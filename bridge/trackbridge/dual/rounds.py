@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from trackbridge.adapter import Batch, Extending, FileRef, Growing, Row, RunInfo
 from trackbridge.columns import batches, relabel
+from trackbridge.dual import by_step
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import NotFoundError
 from trackbridge.translate import Translation
@@ -36,18 +37,17 @@ def grow(reader: Growing, writer: Extending, info: RunInfo, standing: Standing) 
     if position == standing.position:
         return False
     streams = [batch for batch in found if batch.table in STREAMS and batch.data.num_rows]
-    after: _Place | None = None
-    if writer.capabilities.rows:
-        after = _follow(streams, _Place(standing.rows, standing.row, standing.step))
-        if after is None:
-            standing.state = "held"
-            return False
-    _write(reader, writer, info, streams, standing.rows)
-    if after is not None:
-        standing.rows, standing.row, standing.step = after
-    standing.position = position
-    standing.points += sum(batch.data.num_rows for batch in streams)
-    standing.add_lags(_lags(streams))
+    ready = _rows(streams, standing) if whole else _Ready(streams)
+    if ready.left and standing.proven and not standing.position:
+        standing.state = "held"  # it was written whole in other rows than can be told from steps
+        return False
+    _write(reader, writer, info, ready.streams, standing.rows)
+    if ready.place is not None:
+        standing.rows, standing.row, standing.step = ready.place
+    standing.position, standing.waiting = position, by_step.told(ready.waiting)
+    standing.left += ready.left
+    standing.points += sum(batch.data.num_rows for batch in ready.streams)
+    standing.add_lags(_lags(ready.streams))
     return True
 
 
@@ -57,6 +57,27 @@ class _Place(NamedTuple):
     rows: int
     row: int
     step: int
+
+
+class _Ready(NamedTuple):
+    """What a round adds, and where a store of rows is after it; the rest see `by_step.Closed`."""
+
+    streams: Sequence[Batch]
+    place: _Place | None = None
+    waiting: Sequence[Batch] = ()
+    left: int = 0
+
+
+def _rows(streams: Sequence[Batch], standing: Standing) -> _Ready:
+    """Values that are rows already as they came; else those of steps that are over."""
+    before = _Place(standing.rows, standing.row, standing.step)
+    after = None if standing.waiting else _follow(streams, before)
+    if after is not None:
+        return _Ready(streams, after)
+    closed = by_step.close([*by_step.heard(standing.waiting), *streams], before.step)
+    step = int(closed.steps.max(initial=before.step))
+    after = _Place(before.rows + len(closed.steps), before.row, step)
+    return _Ready(closed.ready, after, closed.waiting, closed.left)
 
 
 def _write(

@@ -36,6 +36,10 @@ class Standing:
     """Rows that rounds have sent to a store of rows, and the last of them and its step."""
     row: int = -1
     step: int = -1
+    waiting: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Values before the position that were not sent, since their step is not over: `by_step`."""
+    left: int = 0
+    """Values that rounds could not add to a store of rows, so that the end makes the run anew."""
     lags: list[float] = field(default_factory=list)
     """Seconds from a call to the answer of the back end, of a sample of values."""
     outages: list[list[Any]] = field(default_factory=list)
@@ -67,6 +71,11 @@ class Standing:
         self.error = why
         if not self.outages or self.outages[-1][1] is not None:
             self.outages.append([time.time(), None, why])
+
+    def restart(self) -> None:
+        """The run has other rows now than rounds sent: the next one reads it from its start."""
+        self.position, self.waiting, self.left = "", {}, 0
+        self.rows, self.row, self.step = 0, -1, -1
 
     def add_lags(self, lags: list[float]) -> None:
         self.lags += [round(lag, 3) for lag in lags]
