@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -391,3 +393,35 @@ def test_a_forwarder_that_dies_anywhere_shows_every_value_once(deeds: list[Any])
         assert training.at.left == 0
         assert is_beginning(training.store, whole)
         assert training.steps() == sorted({value.step for value in whole})[:-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
+def test_processes_that_log_to_one_run_at_once_are_followed_by_their_steps(tmp_path: Path) -> None:
+    run = start("p", run_id="r", folder=tmp_path / "journals")
+    assert run.folder is not None
+    delivery, store = Delivery(run.folder, STORE), Shown()
+    for step in range(3):
+        run.log({"a": 1.0}, step=step)
+    delivery.round(store)
+    for part in (1, 2):
+        if not (pid := os.fork()):
+            for step in range(10 * part, 10 * part + 5):
+                run.log({"child": float(part)}, step=step)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        for step in range(10 * part, 10 * part + 5):
+            run.log({"a": 2.0}, step=step)
+        delivery.round(store)
+    run.finish()
+    assert (delivery.standing.state, delivery.standing.left) == ("live", 0)
+    memory.create("whole", ROWS)
+    assert not migrate(f"journal:{tmp_path / 'journals'}", "memory:whole").failures
+    [whole] = memory.STORES["whole"].runs.values()
+    assert is_beginning(store, sorted(values(whole.tables["metrics"].to_pylist())))
+    assert sorted({value.step for value in store.values}) == [
+        0,
+        1,
+        2,
+        *range(10, 15),
+        *range(20, 24),
+    ]
