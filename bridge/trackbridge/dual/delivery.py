@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -196,6 +197,8 @@ class Lane:
         self.store = store
         self._deliveries: list[Delivery] = []
         self._writer: Writer | None = None
+        self._alone = threading.Lock()
+        """Held by whoever writes to a store that takes one writer at a time."""
         self._threads = [
             threading.Thread(target=self._repeat, args=(self._rounds, SHARE), daemon=True),
             threading.Thread(target=self._repeat, args=(self._closes, 0), daemon=True),
@@ -235,7 +238,8 @@ class Lane:
                     continue
                 try:
                     writer = self._writer = self._writer or open_writer(self.store)
-                    delivery.round(writer)
+                    with self._turn(writer):
+                        delivery.round(writer)
                 except (IntegrityError, UnsupportedError) as error:
                     self._writer = None  # it may remember what is no longer true
                     delivery.hold(error)
@@ -244,6 +248,10 @@ class Lane:
                     delivery.fail(error)
                     return True
         return False
+
+    def _turn(self, writer: Writer) -> AbstractContextManager[object]:
+        """What to hold while something is written."""
+        return nullcontext() if writer.capabilities.parallel_writers else self._alone
 
     def _closes(self) -> bool:
         """Write runs whole that have ended; one that fails does not hold up the others."""
@@ -254,7 +262,8 @@ class Lane:
             with delivery.lock:
                 try:
                     if not delivery.is_done(delivery.info().fingerprint):
-                        delivery.close()
+                        with self._turn(open_writer(self.store)):
+                            delivery.close()
                         self._writer = None  # so that a run that goes on later begins anew there
                 except Exception as error:
                     delivery.fail(error)

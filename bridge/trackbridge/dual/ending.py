@@ -13,9 +13,8 @@ ANSWERING = 10.0
 """Seconds within which a back end has to have answered to be waited for."""
 WAIT_SECONDS = 5.0
 POLL = 0.1
-
-
 STATUSES = ("finished", "failed", "killed", "crashed")
+"""Those that a run may end with."""
 
 
 def exit_code(error: BaseException | None) -> int:

@@ -151,13 +151,13 @@ def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
     if info is None:
         return  # it has not one whole record
     status = info.status or ""
-    if status == "running" and not living.anybody(folder):
+    if status == "running" and not living.going(folder, status):
         status = "crashed"
     counts = sent.counted(reader.read_runs([info.ref], STREAMS))
-    tended = bool(told["by"]) and spawn.is_running(told["by"])
-    for store in to or told["to"]:
+    tended = bool(told.get("by")) and spawn.is_running(told["by"])
+    for store in to or told.get("to", ()):
         at = standing.load(folder, without_secrets(store))
-        ran_in = "." if to else told["cwd"]
+        ran_in = "." if to else told.get("cwd", ".")
         life = sent.life(folder)
         yield Parity(folder, store, ran_in, info, status, life, at, tended, counts)
 

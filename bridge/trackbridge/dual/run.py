@@ -306,16 +306,6 @@ class Run:
         except Exception as error:
             self.lose("log", error)
 
-    def write(
-        self, found: Mapping[str, Any], row: int, step: int, at: int, closed: bool = False
-    ) -> None:
-        """Write values by their names as they are, with row, step and time (`frames.NONE`: none).
-
-        One that cannot be kept costs the others nothing. After a `closed` one, no others come to
-        the row.
-        """
-        self.append(*reading.read(found, row, self, self.lose), row, step, at, closed)
-
     def append(
         self,
         keys: tuple[str, ...],
@@ -327,7 +317,8 @@ class Run:
         closed: bool = False,
         flags: int = 0,
     ) -> None:
-        """Write points that are what they are to be: numbers, and others; else like `write`."""
+        """Write points that are what they are to be, numbers and others, with row, step and time
+        (`frames.NONE`: none). After `closed` ones, no others come to the row."""
         journal = self._journal
         if journal is None:
             return
