@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Iterable
@@ -14,12 +13,10 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Query
-from trackbridge.dual import place, scanning
+from trackbridge.dual import journaled, place, scanning
 from trackbridge.dual.frames import MARK
 from trackbridge.dual.sinks import Alert, Native, Sink, SinkError, level, sinks
 from trackbridge.errors import BridgeError
-from trackbridge.registry import open_reader
 
 LOOK_SECONDS = 1.0
 LATE_SECONDS = 3600.0
@@ -127,7 +124,7 @@ class _Run:
         return found
 
     def _alert(self, name: str, row: dict[str, Any]) -> Alert:
-        run = next(iter(open_reader(f"journal:{self.folder}").list_runs(Query())))
+        run = journaled.run_of(journaled.opened(self.folder))
         definition: Any = None
         with suppress(ValueError):
             definition = json.loads(row.get("definition") or "{}")
@@ -152,10 +149,7 @@ class _Raised:
         with self._lock:
             self._known().setdefault(alert, {})[sink.id] = how
             with suppress(OSError):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                aside = self._path.with_name(f".{RAISED}-{secrets.token_hex(4)}")
-                aside.write_text(json.dumps(self._done))
-                aside.replace(self._path)
+                place.put(self._path, json.dumps(self._done))
 
     def _known(self) -> dict[str, dict[str, str]]:
         if self._done is None:

@@ -20,7 +20,7 @@ def short(folder: Path) -> list[str]:
     told = place.latest_header(folder)
     now = place.fingerprint(folder)
     standings = (standing.load(folder, store) for store in told.get("to", ()))
-    return [f"{at.store}: {_line(at, is_whole=at.proven == now)}" for at in standings]
+    return [f"{at.store}: {_line(at, is_whole=at.is_proven(now))}" for at in standings]
 
 
 def spread(values: list[float]) -> tuple[float, float, float] | None:
@@ -34,7 +34,7 @@ def spread(values: list[float]) -> tuple[float, float, float] | None:
 
 def _line(at: Standing, *, is_whole: bool) -> str:
     arrived = f"{at.points:,} values arrived"
-    if at.state == "done" and is_whole:
+    if is_whole:
         lags = spread(at.lags)
         lag = f"; lag {lags[0]:.1f} s" if lags else ""
         damage = f"; the journal is damaged: {at.damage[0]}" if at.damage else ""

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import numpy as np
-import pyarrow as pa
-
-from trackbridge.adapter import Linking, Query, RunInfo, RunKey, Twin, Writer
-from trackbridge.dual import spawn, standing, twins
-from trackbridge.dual.rounds import grow
+from trackbridge.adapter import Extending, Linking, Query, RunInfo, RunKey, Twin, Writer
+from trackbridge.dual import journaled, spawn, standing, twins
+from trackbridge.dual.rounds import STREAMS, grow, logged
 from trackbridge.engine import UNDONE, migrate
 from trackbridge.errors import (
     BridgeError,
@@ -26,13 +23,8 @@ from trackbridge.errors import (
     UnsupportedError,
     without_secrets,
 )
-from trackbridge.registry import open_reader, open_writer
+from trackbridge.registry import open_writer
 from trackbridge.sorting import starts_alike
-
-if TYPE_CHECKING:
-    import numpy as np
-
-from trackbridge.adapter import Extending, Growing
 
 ROUND_SECONDS = 2.0
 """From the end of a round to the next one, at least."""
@@ -56,19 +48,19 @@ class Delivery:
         """Whether what the back end has of the run is known to be this run's."""
         self.lock = threading.Lock()
         """Held by the thread that writes the run."""
-        self._reader = open_reader(f"journal:{folder}")
+        self._journal = journaled.opened(folder)
         self._original = twins.original(folder)
 
     def info(self) -> RunInfo:
         """What the journal says of the run now; the lock is held."""
-        return next(iter(self._reader.list_runs(Query())))
+        return journaled.run_of(self._journal)
 
     def is_done(self, fingerprint: str) -> bool:
         """Whether all that is in the journal, which has this fingerprint now, was proven.
 
         And whether the run names its twins, as far as it is known where they are.
         """
-        return self._is_proven(fingerprint) and self.standing.linked == self._twins()
+        return self.standing.is_proven(fingerprint) and self.standing.linked == self._twins()
 
     def round(self, writer: Writer) -> None:
         """Add what was logged since the last round, where the back end can show that."""
@@ -80,7 +72,7 @@ class Delivery:
         if not self._is_ours:
             check_same(writer, info)
             self._is_ours = True
-        if grow(cast("Growing", self._reader), cast("Extending", writer), info, at):
+        if grow(self._journal, cast(Extending, writer), info, at):
             at.reached()
             at.place = at.place or list(twins.found(writer, info.key))
             self.link(writer, info.key)
@@ -99,7 +91,7 @@ class Delivery:
 
     def _close(self) -> None:
         info = self.info()
-        if not self._is_proven(info.fingerprint):
+        if not self.standing.is_proven(info.fingerprint):
             self._write(info)
         writer = open_writer(self.store)
         self.standing.place = list(twins.found(writer, info.key))
@@ -112,12 +104,13 @@ class Delivery:
             self.round(open_writer(self.store))
         at.state, at.linked = "closing", None
         self.save()
-        left = self._times_left(info)
-        report = migrate(self._reader.address, self.store)
+        added, _ = self._journal.read_added(info.ref, at.position)
+        left = logged([batch for batch in added if batch.table in STREAMS], SAMPLE)
+        report = migrate(self._journal.address, self.store)
         if report.failures:
             raise BridgeError(report.failures[0].error)
         at.reached()
-        at.add_lags([time.time() - logged for logged in left])
+        at.add_lags([time.time() - seconds for seconds in left])
         at.state, at.proven, at.points = "done", info.fingerprint, info.points
         if at.left:
             at.restart()
@@ -126,17 +119,6 @@ class Delivery:
             at.losses = [asdict(loss) for loss in losses]
         at.damage = report.damage
         self.save()
-
-    def _times_left(self, info: RunInfo) -> list[float]:
-        """When some of the values were logged that no round has sent."""
-        found, _ = cast("Growing", self._reader).read_added(info.ref, self.standing.position)
-        times = [
-            batch.data.column("time").drop_null().cast(pa.int64()).to_numpy() / 1e6
-            for batch in found
-            if batch.table in ("metrics", "series")
-        ]
-        every = np.concatenate([np.zeros(0), *times])
-        return list(map(float, every[:: max(1, len(every) // SAMPLE)]))
 
     def link(self, writer: Writer, key: RunKey) -> None:
         """Have the run name its twins, as far as it is known where they are."""
@@ -148,9 +130,6 @@ class Delivery:
 
     def _twins(self) -> list[list[Any]]:
         return [*self._original, *twins.reached(self.folder, self.standing.store)]
-
-    def _is_proven(self, fingerprint: str) -> bool:
-        return self.standing.state == "done" and self.standing.proven == fingerprint
 
     def fail(self, error: Exception) -> None:
         """Write down what stands in the way; a mistake of ours goes into the log as well."""

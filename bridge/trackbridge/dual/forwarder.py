@@ -14,12 +14,11 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from trackbridge.adapter import Query, RunInfo
-from trackbridge.dual import living, place, spawn
+from trackbridge.adapter import RunInfo
+from trackbridge.dual import journaled, living, place, spawn
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.delivery import Delivery, Lane
-from trackbridge.errors import BridgeError, NotFoundError, without_secrets
-from trackbridge.registry import open_reader
+from trackbridge.errors import BridgeError, without_secrets
 
 LOOK_SECONDS = 0.5
 LINGER_SECONDS = 5.0
@@ -73,7 +72,7 @@ class Forwarder:
 
     def _take(self, folder: Path) -> _Run:
         """Look at a run that is new, or that a process has begun to write to."""
-        run = self._runs.setdefault(folder, _Run(folder))
+        run = self._runs.get(folder) or self._runs.setdefault(folder, _Run(folder))
         run.look()
         told = place.latest_header(folder)
         if not told or place.header(place.files(folder)[-1]) != told:
@@ -97,7 +96,7 @@ class _Run:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._reader = open_reader(f"journal:{folder}")
+        self._journal = journaled.opened(folder)
         self._changed = 0
         self._final = ""
         """Fingerprint of a run that was delivered, and that somebody may go on with."""
@@ -146,9 +145,7 @@ class _Run:
         return list(found.values())
 
     def _info(self) -> RunInfo:
-        for info in self._reader.list_runs(Query()):
-            return info
-        raise NotFoundError("no record of a run can be read there")
+        return journaled.run_of(self._journal)
 
     def _mark(self, has_ended: bool) -> None:
         self._has_ended = has_ended

@@ -8,10 +8,8 @@ from typing import Any
 
 import psutil
 
-from trackbridge.adapter import Query
-from trackbridge.dual import place
+from trackbridge.dual import journaled, place
 from trackbridge.dual.journal import Journal, born, now
-from trackbridge.registry import open_reader
 
 QUIET = 3600.0
 """Seconds without a word after which a process of another machine is taken to be gone."""
@@ -62,6 +60,11 @@ def going(folder: Path, status: str | None) -> str:
     return ""
 
 
+def status_of(folder: Path, status: str | None) -> str:
+    """What a run is that has this status by its journal: crashed, if nothing more will come."""
+    return "crashed" if status == "running" and not going(folder, status) else status or ""
+
+
 def _headers(folder: Path) -> list[dict[str, Any]]:
     """What the processes of a run said when they began to log."""
     headers = (place.header(path) for path in place.files(folder))
@@ -73,8 +76,7 @@ def mark_crashed(folder: Path) -> None:
 
     Its processes are gone; it ended when its journal was last written to.
     """
-    reader = open_reader(f"journal:{folder}")
-    if all(info.status != "running" for info in reader.list_runs(Query())):
+    if journaled.run_of(journaled.opened(folder)).status != "running":
         return
     last, told = place.files(folder)[-1], place.latest_header(folder)
     names = ("run", "host", "by", "to", "cwd", "key")

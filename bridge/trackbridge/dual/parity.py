@@ -6,17 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
-from trackbridge.adapter import Extending, Growing, Query, RunInfo, Writer
+from trackbridge.adapter import Extending, Query, RunInfo, Writer
 from trackbridge.choose import EVERY_RUN
 from trackbridge.compare import ABSENT, partners_of, verify
-from trackbridge.dual import by_step, living, place, sent, spawn, standing
+from trackbridge.dual import by_step, journaled, living, place, sent, spawn, standing
 from trackbridge.dual.halfway import Halfway, foreseen, halfway
 from trackbridge.dual.replay import folders, working_in
 from trackbridge.dual.sent import STREAMS, Counts, Life
 from trackbridge.dual.standing import Standing
-from trackbridge.errors import BridgeError, ConfigError, without_secrets
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 from trackbridge.losses import Loss
 from trackbridge.proof import Comparison, Difference
 from trackbridge.registry import open_reader, open_writer
@@ -146,19 +145,16 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
 def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
     """What is known of a run without asking its back ends."""
     told = place.latest_header(folder)
-    reader = cast(Growing, open_reader(f"journal:{folder}"))
-    info = next(iter(reader.list_runs(Query())), None)
-    if info is None:
+    journal = journaled.opened(folder)
+    try:
+        info = journaled.run_of(journal)
+    except NotFoundError:
         return  # it has not one whole record
-    status = info.status or ""
-    if status == "running" and not living.going(folder, status):
-        status = "crashed"
-    counts = sent.counted(reader.read_runs([info.ref], STREAMS))
-    tended = bool(told.get("by")) and spawn.is_running(told["by"])
+    status, tended = living.status_of(folder, info.status), spawn.is_tended(told)
+    counts, life = sent.counted(journal.read_runs([info.ref], STREAMS)), sent.life(folder)
+    ran_in = "." if to else told.get("cwd", ".")
     for store in to or told.get("to", ()):
         at = standing.load(folder, without_secrets(store))
-        ran_in = "." if to else told.get("cwd", ".")
-        life = sent.life(folder)
         yield Parity(folder, store, ran_in, info, status, life, at, tended, counts)
 
 
@@ -184,7 +180,7 @@ def _compare(root: Path, address: str, some: list[Parity]) -> None:
 
 def _is_undelivered(each: Parity) -> bool:
     """Whether it is not equal, and no wonder: it was not delivered whole yet."""
-    done = each.at.state == "done" and each.at.proven == each.info.fingerprint
+    done = each.at.is_proven(each.info.fingerprint)
     return each.verdict != "equal" and not done and each.at.updated > 0
 
 
@@ -207,7 +203,7 @@ def _note_proofs(some: list[Parity], result: Comparison) -> None:
 
 
 def _note_halfway(each: Parity, writer: Writer, there: RunInfo | None) -> None:
-    reader = cast(Growing, open_reader(f"journal:{each.folder}"))
+    reader = journaled.opened(each.folder)
     sessions = {path.name.partition(".")[0] for path in place.files(each.folder)}
     held_back = by_step.heard(each.at.waiting)
     found = persist(
@@ -266,4 +262,4 @@ def _losses(each: Parity, writer: Writer) -> list[Loss]:
     """As they were when it was written whole; found out anew where that is not known."""
     if each.at.losses and each.at.proven == each.info.fingerprint:
         return [Loss(**loss) for loss in each.at.losses]
-    return foreseen(cast(Growing, open_reader(f"journal:{each.folder}")), writer, each.info)
+    return foreseen(journaled.opened(each.folder), writer, each.info)

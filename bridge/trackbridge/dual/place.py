@@ -142,6 +142,18 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(state.encode()).hexdigest()
 
 
+def put(path: Path, text: str) -> None:
+    """Put a text in the place of a file, as a whole; raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}-{os.urandom(4).hex()}")
+    try:
+        aside.write_text(text)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
 def standing(folder: Path, store: str) -> Path:
     """Where is said how far a back end is with a run; `store` is an address without secrets."""
     return folder / DELIVERY / f"{hashlib.sha256(store.encode()).hexdigest()[:16]}.json"

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Query, RunInfo
 from trackbridge.dual import living, place, spawn, standing
 from trackbridge.dual.delivery import Delivery
+from trackbridge.dual.journaled import opened, run_of
 from trackbridge.errors import BridgeError, NotFoundError
-from trackbridge.registry import open_reader
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
     """
     for folder in folders(journals):
         try:
-            told, info = place.latest_header(folder), run_of(folder)
+            told, info = place.latest_header(folder), run_of(opened(folder))
         except (BridgeError, OSError) as error:
             yield Delivered(folder.name, "", "failed", why=str(error))
             continue
@@ -62,17 +61,18 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
         stores = to or told.get("to", ())
         if why := living.going(folder, info.status):
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
-        elif told.get("by") and spawn.is_running(told["by"]) and not _takes_over(folder, told):
+        elif spawn.is_tended(told) and not _takes_over(folder, told):
             why = "a forwarder is at work; `trackbridge status` shows how far it is"
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
         else:
             living.mark_crashed(folder)
+            ran_in = "." if to else told.get("cwd", ".")
             for store in stores:
-                with working_in("." if to else told.get("cwd", ".")):
+                with working_in(ran_in):
                     found = _deliver(folder, run, store)
                 yield found
             for store in stores[:-1]:
-                with working_in(told["cwd"] if not to else "."):
+                with working_in(ran_in):
                     _link(folder, store)
 
 
@@ -83,13 +83,6 @@ def _takes_over(folder: Path, told: Mapping[str, Any]) -> bool:
     """
     stuck = any(standing.load(folder, store).error for store in told["to"])
     return stuck and spawn.stop(told["by"])
-
-
-def run_of(folder: Path) -> RunInfo:
-    """What the journal in a folder says of its run."""
-    for info in open_reader(f"journal:{folder}").list_runs(Query()):
-        return info
-    raise NotFoundError(f"{folder}: no record of a run can be read there")
 
 
 @contextmanager

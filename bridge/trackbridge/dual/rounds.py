@@ -47,7 +47,7 @@ def grow(reader: Growing, writer: Extending, info: RunInfo, standing: Standing) 
     standing.position, standing.waiting = position, by_step.told(ready.waiting)
     standing.left += ready.left
     standing.points += sum(batch.data.num_rows for batch in ready.streams)
-    standing.add_lags(_lags(ready.streams))
+    standing.add_lags([time.time() - at for at in logged(ready.streams, SAMPLE)])
     return True
 
 
@@ -181,9 +181,9 @@ def _repeats(streams: Sequence[Batch]) -> bool:
     return bool(counts.num_rows < whole.num_rows)
 
 
-def _lags(streams: Sequence[Batch]) -> list[float]:
-    """How long ago some of the values were logged."""
+def logged(streams: Sequence[Batch], count: int) -> list[float]:
+    """When some values were logged, about so many of them: seconds since 1970."""
     times = [np.asarray(b.data.column("time").cast(pa.int64()).drop_null()) for b in streams]
     every = np.concatenate([np.zeros(0, np.int64), *times])
-    some = every[:: max(1, len(every) // SAMPLE)]
-    return list((time.time() - some / 1e6).tolist())
+    some = every[:: max(1, len(every) // count)]
+    return list((some / 1e6).tolist())

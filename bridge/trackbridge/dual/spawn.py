@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -69,6 +69,11 @@ def is_running(name: str) -> bool:
         return False
     with path.open("rb+") as file:
         return not try_lock(file.fileno())
+
+
+def is_tended(told: Mapping[str, Any]) -> bool:
+    """Whether a forwarder is at work with a run whose latest header this is."""
+    return bool(told.get("by")) and is_running(told["by"])
 
 
 def try_lock(file: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -60,6 +59,10 @@ class Standing:
     """What of the journal cannot be read."""
     updated: float = 0.0
 
+    def is_proven(self, fingerprint: str) -> bool:
+        """Whether all that is in the journal, which has this fingerprint now, was proven."""
+        return self.state == "done" and self.proven == fingerprint
+
     def reached(self) -> None:
         """The back end has answered."""
         self.contact, self.error = time.time(), ""
@@ -104,12 +107,4 @@ def every(folder: Path) -> Iterator[Standing]:
 def save(folder: Path, standing: Standing) -> None:
     """Put the standing in its place; raises `OSError`."""
     standing.updated = time.time()
-    path = place.standing(folder, standing.store)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}")
-    try:
-        aside.write_text(json.dumps(asdict(standing)))
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    place.put(place.standing(folder, standing.store), json.dumps(asdict(standing)))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trackbridge.dual import living, place, spawn, standing
-from trackbridge.dual.replay import folders, run_of
+from trackbridge.dual.brief import spread
+from trackbridge.dual.journaled import opened, run_of
+from trackbridge.dual.replay import folders
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import BridgeError
 
@@ -39,33 +41,30 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
     """The status of every run and back end; back ends are not asked."""
     for folder in folders(journals):
         try:
-            told, info = place.latest_header(folder), run_of(folder)
+            told, info = place.latest_header(folder), run_of(opened(folder))
         except (BridgeError, OSError) as error:
             yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, str(error))
             continue
-        has_stopped = info.status == "running" and not living.going(folder, info.status)
-        tended = bool(told.get("by")) and spawn.is_running(told["by"])
+        status, tended = living.status_of(folder, info.status), spawn.is_tended(told)
         for store in told.get("to", ()):
             at = standing.load(folder, store)
-            state = _state(at, info.fingerprint, tended)
-            lags = sorted(at.lags)
-            lag = lags[len(lags) // 2] if lags else None
+            lags = spread(at.lags)
             yield Status(
                 "/".join(info.ref),
                 info.name or "",
-                "crashed" if has_stopped else info.status or "",
+                status,
                 info.points,
                 store,
-                state,
+                _state(at, info.fingerprint, tended),
                 at.points,
-                lag,
+                lags[0] if lags else None,
                 at.error,
                 *at.place[2:4],
             )
 
 
 def _state(at: Standing, fingerprint: str, tended: bool) -> str:
-    if at.state == "done" and at.proven == fingerprint:
+    if at.is_proven(fingerprint):
         return "done"
     if not tended:
         return "stopped"
