@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from trackbridge_adapters.mlflow.mirror import importing
+from trackbridge.dual.importing import when_imported
 from trackbridge_adapters.mlflow.mirror.calls import Calls
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 CLIENT = "mlflow.tracking._tracking_service.client"
 """The module of the class through which all of MLflow's Python code writes to tracking stores."""
+LOGGER = logging.getLogger("trackbridge")
 _installed: list[Calls] = []
 
 
@@ -21,4 +24,11 @@ def install(mirror: Mirror) -> None:
         return
     calls = Calls(mirror)
     _installed.append(calls)
-    importing.when_imported(CLIENT, lambda module: calls.patch(module.TrackingServiceClient))
+
+    def patch(module: ModuleType) -> None:
+        try:
+            calls.patch(module.TrackingServiceClient)
+        except Exception as error:
+            LOGGER.warning("trackbridge: %s is not mirrored: %s", module.__name__, error)
+
+    when_imported([CLIENT], patch)

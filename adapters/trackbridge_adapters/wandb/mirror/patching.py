@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
-import sys
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
-from importlib.machinery import ModuleSpec
+from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from trackbridge.dual.importing import when_imported
 from trackbridge_adapters.wandb.mirror.mirrored import Mirrored
 
 if TYPE_CHECKING:
@@ -177,11 +175,7 @@ def install(mirror: Mirror) -> None:
         return
     mirroring = Mirroring(mirror)
     _INSTALLED.append(mirroring)
-    for name in HOOKS:
-        module = sys.modules.get(name)
-        if module is not None:
-            hook(mirroring, module)
-    sys.meta_path.insert(0, Finder(mirroring))
+    when_imported(HOOKS, partial(mirroring.guard, None, hook, mirroring))
 
 
 def hook(mirroring: Mirroring, module: ModuleType) -> None:
@@ -190,34 +184,3 @@ def hook(mirroring: Mirroring, module: ModuleType) -> None:
         original = vars(owner).get(method) if owner is not None else None
         if original is not None:
             setattr(owner, method, hooked(mirroring, original))
-
-
-class Finder:
-    """Finds modules that are to be hooked as they would be found without it."""
-
-    def __init__(self, mirroring: Mirroring) -> None:
-        self._mirroring = mirroring
-        self._finding: set[str] = set()
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name not in HOOKS or name in self._finding:
-            return None
-        self._finding.add(name)
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            self._finding.discard(name)
-        if spec is not None and spec.loader is not None:
-            self._wrap(spec.loader)
-        return spec
-
-    def _wrap(self, loader: Any) -> None:
-        execute = loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self._mirroring.guard(None, hook, self._mirroring, module)
-
-        loader.exec_module = exec_module
