@@ -50,7 +50,22 @@ def _own_working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_environment() -> Iterator[None]:
+    """Clients keep what they are told in variables (MLflow its experiment), which programs that
+    later tests start would take for their own."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(
+    _own_environment: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Receipts and the files of clients go into folders that no other test sees."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trackbridge
 from trackbridge.dual import place, spawn
 from trackbridge.dual.status import Status, status
 
@@ -33,14 +34,18 @@ class Training:
     def journals(self) -> Path:
         return self.folder / "trackbridge"
 
-    def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+    def told(self) -> dict[str, str]:
+        """The environment of a program."""
         ours = [str(ROOT / "bridge"), str(ROOT / "adapters")]
         told = {**os.environ, "TRACKBRIDGE_PATIENCE": "300", **self.environment}
         told["PYTHONPATH"] = os.pathsep.join([*filter(None, [told.get("PYTHONPATH")]), *ours])
+        return told
+
+    def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
-            env=told,
+            env=self.told(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,6 +70,11 @@ class Training:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if b"trackbridge.dual.forwarder" in command:
                     os.kill(pid, signal.SIGKILL)
+
+    def check(self, store: str, runs: int = 1) -> None:
+        """So many runs were logged, and each is in the store as it was logged, and once."""
+        result = trackbridge.verify(f"journal:{self.journals}", store)
+        assert (result.total, result.missing, result.differences) == (runs, 0, [])
 
     def status(self) -> list[Status]:
         return list(status([self.journals]))

@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dual_logging import Training, training
+from mlflow_servers import direct
+from mlflow_servers import server as mlflow_server
+from wandb_server import Server, started
 
 from trackbridge_adapters.mlflow import empty
 
@@ -58,6 +62,29 @@ def copied(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield copy
     for folder, state in before.items():
         assert tree(folder) == state, "the source was touched"
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on SQLite."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with mlflow_server(folder, *direct(folder)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(tmp_path_factory.mktemp("wandb")) as found:
+        yield found
+
+
+@pytest.fixture
+def trained(tmp_path: Path, wandb: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
+    """A folder to train in, for programs whose W&B is the server of the tests."""
+    monkeypatch.setenv("WANDB_BASE_URL", wandb.address)
+    monkeypatch.setenv("WANDB_API_KEY", wandb.user.key)
+    with training(tmp_path / "work") as found:
+        yield found
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dual_logging import Training, training
+from dual_logging import Training
 from mlflow.tracking import MlflowClient
-from mlflow_servers import direct
-from mlflow_servers import server as mlflow_server
-from wandb_server import Server, started
+from wandb_server import Server
 
 import trackbridge
 from trackbridge.dual.replay import replay
@@ -33,27 +30,6 @@ for seed in range(3):
             time.sleep(0.1 if seed == 0 else 0)
         run.summary["best"] = seed / 7
 """
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    with mlflow_server(folder, *direct(folder)) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with started(tmp_path_factory.mktemp("wandb")) as found:
-        yield found
-
-
-@pytest.fixture
-def trained(tmp_path: Path, wandb: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
-    monkeypatch.setenv("WANDB_BASE_URL", wandb.address)
-    monkeypatch.setenv("WANDB_API_KEY", wandb.user.key)
-    with training(tmp_path / "work") as found:
-        yield found
 
 
 def in_mlflow(address: str) -> dict[str, tuple[str, list[Any]]]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from dual_logging import Training, training
-from launched import told
 from unit.dual.looking import leaves, points, read, read_all, status
 
 from trackbridge.adapter import Query
@@ -95,7 +94,7 @@ def trained_by(
     return subprocess.run(
         [*(ours if mirror else ()), *launcher, "train.py", word],
         cwd=trained.folder,
-        env=told(trained),
+        env=trained.told(),
         capture_output=True,
         text=True,
         timeout=300,
@@ -181,7 +180,7 @@ def test_a_launcher_that_is_ended_by_a_signal_ends_so(trained: Training) -> None
         process = subprocess.Popen(
             [*begin, *TORCHRUN, "train.py", "x"],
             cwd=trained.folder,
-            env=told(trained),
+            env=trained.told(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

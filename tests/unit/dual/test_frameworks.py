@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from dual_logging import ROOT, Training, training
-from launched import told
 from unit.dual.looking import Tables, leaves, points, read, series, status
 
 PAGE = (ROOT / "docs" / "frameworks.md").read_text(encoding="utf-8")
@@ -126,12 +125,12 @@ def mirrored(trained: Training, library: str, program: str) -> Tables:
     found = subprocess.run(
         [*command, "--to", "archive:./runs", "--", sys.executable, "train.py"],
         cwd=trained.folder,
-        env=told(trained),
+        env=trained.told(),
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert found.returncode == 0, found.stderr
+    assert found.returncode == 0 and trained.journals.exists(), found.stderr
     return read(trained.journals)
 
 

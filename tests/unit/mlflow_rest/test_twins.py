@@ -42,7 +42,8 @@ def test_a_run_names_its_twins_and_is_the_same_run(proxied: str) -> None:
     with pytest.raises(NotFoundError):
         writer.place(run.key)
     linked.store(open_writer(f"memory:{name}"), [run])
-    trackbridge.migrate(f"memory:{name}", target)
+    report = trackbridge.migrate(f"memory:{name}", target)
+    assert report.verified, report.failures
     before = list(open_reader(target).list_runs(Query(projects=[project])))
     writer.link(run.key, linked.TWINS)
     assert told() == [twin._asdict() for twin in linked.TWINS]

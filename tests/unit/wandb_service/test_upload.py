@@ -198,6 +198,17 @@ def test_the_log_of_a_client_is_read_as_it_grows(tmp_path: Path) -> None:
     assert log.stuck == set()
 
 
+def test_a_request_that_the_client_ended_itself_is_no_reason_where_there_is_another(
+    tmp_path: Path,
+) -> None:
+    log = SyncLog(tmp_path)
+    written(tmp_path, error("a", "giving up after 1 attempt(s): context canceled"))
+    log.read()
+    written(tmp_path, error("a", "giving up after 2 attempt(s): HTTP 503"), error("a", "later"))
+    log.read()
+    assert log.reasons == {"a": "giving up after 2 attempt(s): HTTP 503"}
+
+
 def test_half_a_line_of_a_log_is_waited_for(tmp_path: Path) -> None:
     log = SyncLog(tmp_path)
     written(tmp_path, error("a", "one"))

@@ -11,6 +11,8 @@ PLACE = "wandb/logs/debug-sync*.log"
 """Below the working folder of `wandb sync`; JSON lines (wandb 0.31, core/internal/runsync)."""
 GIVEN_UP = "giving up after"
 """In an error for a request that the client has tried for as long as it was told to."""
+CANCELLED = "context canceled"
+"""In an error for a request that the client has ended itself, whatever the server answers."""
 ENDED = "sender: closed"
 DELETED = "previously created and deleted"
 """In a server's refusal of an id; the client goes on trying (W&B's issue 1192; measured, 0.31)."""
@@ -23,7 +25,7 @@ class SyncLog:
         self._folder = folder
         self._read = {path: path.stat().st_size for path in folder.glob(PLACE)}
         self.reasons: dict[str, str] = {}
-        """The first error of each run, by the name of its folder."""
+        """The first error of each run that says why, by the name of its folder."""
         self.stuck: set[str] = set()
         """Runs of which a request was given up, none having been uploaded in between."""
         self.deleted: set[str] = set()
@@ -38,7 +40,8 @@ class SyncLog:
                 self.deleted.add(run)
             said = _error(line)
             if said:
-                self.reasons.setdefault(run, said)
+                if CANCELLED in self.reasons.setdefault(run, said):
+                    self.reasons[run] = said
                 if GIVEN_UP in said:
                     self.stuck.add(run)
             elif line.get("msg") == ENDED and run not in self.reasons:

@@ -14,7 +14,7 @@ from pathlib import Path
 from trackbridge.errors import ConfigError, TransientError
 from trackbridge_adapters.wandb.service.answers import RefusedError, no_entity, shown
 from trackbridge_adapters.wandb.service.login import Login, settings
-from trackbridge_adapters.wandb.service.synclog import SyncLog
+from trackbridge_adapters.wandb.service.synclog import CANCELLED, SyncLog
 from trackbridge_adapters.wandb.service.wire import Wire
 
 ENVIRONMENT = {
@@ -114,6 +114,7 @@ def _sync(folders: Sequence[Path], login: Login) -> set[Path]:
     if left and not deleted:
         names = [folder.name for folder in left]
         told = [log.reasons[name] for name in names if name in log.reasons]
+        told.sort(key=lambda reason: CANCELLED in reason)
         told += [line.strip() for line in said.splitlines() if "ERROR" in line]
         reason = told[0] if told else said.strip().rpartition("\n")[2] or "it says nothing"
         if entity := NO_ENTITY.search(reason):
