@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +25,8 @@ def targets() -> dict[str, str]:
 
     Two adapters of one name are a `ConfigError` that names both.
     """
+    from importlib.metadata import entry_points  # not for trainings, which name built-in ones
+
     from trackbridge_adapters import BUILTIN
 
     found = dict(BUILTIN)
@@ -42,6 +43,8 @@ def targets() -> dict[str, str]:
 @cache
 def load(name: str) -> Adapter:
     """The adapter of that scheme."""
+    from importlib.metadata import EntryPoint
+
     known = targets()
     if name not in known:
         raise ConfigError(f"no adapter is called {name!r}; {_known()}")

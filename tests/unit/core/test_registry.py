@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, EntryPoints
@@ -48,7 +49,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
             setattr(module, f"A{number}", adapter)
             table[adapter.name] = f"{module.__name__}:A{number}"
         monkeypatch.setattr(trackbridge_adapters, "BUILTIN", table)
-        monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints())
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: EntryPoints())
         _forget()
 
     yield adapters
@@ -175,7 +176,7 @@ def test_a_name_that_no_adapter_has_is_an_error_that_lists_them(install: Install
 
 def _install_entry_point(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     points = EntryPoints([EntryPoint(name, value, registry.GROUP)])
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
     _forget()
 
 
