@@ -15,14 +15,13 @@ from typing import Any
 
 from trackbridge.dual import journaled, place, scanning
 from trackbridge.dual.frames import MARK
+from trackbridge.dual.pauses import Pause
 from trackbridge.dual.sinks import Alert, Native, Sink, SinkError, level, sinks
 from trackbridge.errors import BridgeError
 
 LOOK_SECONDS = 1.0
 LATE_SECONDS = 3600.0
 """An alert that is older is raised no more: who reads it believes that it is so now."""
-PAUSES = (1.0, 60.0)
-"""First and longest pause after a sink has failed; each is twice the one before."""
 RAISED = "alerts"
 """File in the folder of deliveries: what was raised where, or is not any more."""
 _TABLE = b'"table":"alerts"'
@@ -180,7 +179,7 @@ class _Post:
                 self._thread.start()
 
     def _repeat(self) -> None:
-        pause = PAUSES[0]
+        pause = Pause()
         while True:
             with self._come:
                 self._come.wait_for(lambda: self._left)
@@ -189,10 +188,10 @@ class _Post:
             with self._come:
                 self._left = [each for each in self._left if each not in done]
             if len(done) == len(left):
-                pause = PAUSES[0]
+                pause.end()
             else:
-                time.sleep(pause)
-                pause = min(2 * pause, PAUSES[1])
+                pause.begin()
+                time.sleep(pause.left)
 
     def _deal(self, alert: Alert, raised: _Raised) -> bool:
         """Raise an alert, unless it is too late by now; whether that is all."""

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from trackbridge.adapter import Extending, Linking, Query, RunInfo, RunKey, Twin, Writer
 from trackbridge.dual import journaled, spawn, standing, twins
+from trackbridge.dual.pauses import Pause
 from trackbridge.dual.rounds import STREAMS, grow, logged
 from trackbridge.engine import UNDONE, migrate
 from trackbridge.errors import (
@@ -33,8 +34,6 @@ SHARE = 4
 LOGGER = logging.getLogger("trackbridge")
 SAMPLE = 64
 """Lags that are noted of what came with the end."""
-PAUSES = (1.0, 60.0)
-"""First and longest pause after a back end has failed; each is twice the one before."""
 
 
 class Delivery:
@@ -48,6 +47,8 @@ class Delivery:
         """Whether what the back end has of the run is known to be this run's."""
         self.lock = threading.Lock()
         """Held by the thread that writes the run."""
+        self.pause = Pause()
+        """Of rounds, where they fail for a reason that is the run's own."""
         self._journal = journaled.opened(folder)
         self._original = twins.original(folder)
 
@@ -199,19 +200,21 @@ class Lane:
 
     def _repeat(self, step: Callable[[], bool], share: int) -> None:
         """Do a step for ever, with pauses `share` times as long; it says whether it has failed."""
-        pause = PAUSES[0]
+        pause = Pause()
         while True:
             begun = time.monotonic()
             if step():
-                time.sleep(pause)
-                pause = min(2 * pause, PAUSES[1])
+                pause.begin()
+                time.sleep(pause.left)
             else:
-                pause = PAUSES[0]
+                pause.end()
                 time.sleep(max(ROUND_SECONDS, share * (time.monotonic() - begun)))
 
     def _rounds(self) -> bool:
-        """A round of each run that goes on; true where the back end fails."""
+        """A round of each run that goes on; true where the back end does not answer."""
         for delivery in self._deliveries:
+            if delivery.has_ended or delivery.pause.left:
+                continue  # before its lock: whoever writes it whole holds that for long
             with delivery.lock:
                 if delivery.has_ended:
                     continue
@@ -219,13 +222,18 @@ class Lane:
                     writer = self._writer = self._writer or open_writer(self.store)
                     with self._turn(writer):
                         delivery.round(writer)
+                    delivery.pause.end()
                 except (IntegrityError, UnsupportedError) as error:
                     self._writer = None  # it may remember what is no longer true
                     delivery.hold(error)
-                except Exception as error:
+                except TransientError as error:  # so it would be for the others
                     self._writer = None
                     delivery.fail(error)
                     return True
+                except Exception as error:
+                    self._writer = None
+                    delivery.fail(error)
+                    delivery.pause.begin()
         return False
 
     def _turn(self, writer: Writer) -> AbstractContextManager[object]:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from dual_logging import Training, training
 
-from trackbridge.dual import alerts, spawn
+from trackbridge.dual import alerts, pauses, spawn
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.place import DELIVERY
 from trackbridge.dual.starting import start
@@ -148,7 +148,8 @@ def raising(tmp_path: Path, told: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     """The alerts of a run in a folder, raised by threads of this process."""
     monkeypatch.setenv("TRACKBRIDGE_ALERTS", told)
     monkeypatch.setattr(alerts, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(alerts, "PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(pauses, "FIRST", 0.05)
+    monkeypatch.setattr(pauses, "LONGEST", 0.1)
     found = Alerts()
     for folder in tmp_path.glob("run-*"):
         found.watch(folder, [])

@@ -1,0 +1,100 @@
+"""Deliveries of several runs to one back end: what is wrong with one holds up no other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trackbridge.adapter import Writer
+from trackbridge.dual import delivery as module
+from trackbridge.dual.delivery import Delivery, Lane
+from trackbridge.dual.starting import start
+from trackbridge.errors import TransientError
+
+PATIENCE = 60.0
+
+
+class Watched(Delivery):
+    """A delivery whose rounds are counted, or fail; it is written whole when that is allowed."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        super().__init__(folder, store)
+        self.rounds = 0
+        self.error: Exception | None = None
+        self.closing, self.may_close = threading.Event(), threading.Event()
+
+    def round(self, writer: Writer) -> None:
+        self.rounds += 1
+        if self.error:
+            raise self.error
+
+    def close(self) -> None:
+        self.closing.set()
+        assert self.may_close.wait(PATIENCE)
+        super().close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, Watched]:
+    """Two runs on their way to one store."""
+    monkeypatch.setattr(module, "ROUND_SECONDS", 0.01)
+    return watched(tmp_path, "one"), watched(tmp_path, "two")
+
+
+def watched(tmp_path: Path, run_id: str) -> Watched:
+    with start("p", run_id=run_id, folder=tmp_path / "journals") as run:
+        run.log({"loss": 1.0})
+        assert run.folder
+        folder = run.folder
+    return Watched(folder, f"archive:{tmp_path}/out")
+
+
+def wait(until: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_run_that_is_written_whole_for_long_stops_no_rounds_of_others(
+    pair: tuple[Watched, Watched],
+) -> None:
+    long, other = pair
+    long.has_ended = True
+    lane = Lane(long.store)
+    lane.add(long)
+    assert long.closing.wait(PATIENCE)
+    lane.add(other)
+    wait(lambda: other.rounds > 3)
+    long.may_close.set()
+    wait(lambda: long.standing.state == "done")
+
+
+def test_a_run_whose_rounds_fail_stops_no_rounds_of_others_and_has_pauses(
+    pair: tuple[Watched, Watched],
+) -> None:
+    odd, other = pair
+    odd.error = ValueError("of this run alone")
+    lane = Lane(odd.store)
+    lane.add(odd)
+    lane.add(other)
+    wait(lambda: other.rounds > 10)
+    assert odd.standing.error.startswith("ValueError: of this run alone") and odd.rounds < 3
+
+
+def test_a_back_end_that_does_not_answer_is_asked_once_a_round(
+    pair: tuple[Watched, Watched],
+) -> None:
+    one, other = pair
+    one.error = TransientError("nobody there")
+    lane = Lane(one.store)
+    lane.add(one)
+    lane.add(other)
+    wait(lambda: one.rounds)
+    assert not other.rounds
+    one.error = None
+    wait(lambda: other.rounds)
