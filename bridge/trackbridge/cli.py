@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge import __version__
+from trackbridge.cli_audit import audit
 from trackbridge.cli_dual import COMMANDS
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 from trackbridge.output import (
@@ -313,7 +314,7 @@ def doctor(stores: tuple[str, ...], as_json: bool) -> None:
     sys.exit(1 if any(finding.good is False for finding in findings) else 0)
 
 
-for command in COMMANDS:
+for command in [*COMMANDS, audit]:
     main.add_command(command)
 
 

@@ -49,7 +49,7 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         return
     click.echo(
         f"{counted(found.runs, 'runs')}, {counted(found.points, 'points')}, "
-        f"{counted(found.files, 'files')}, {_size(found.size)}; "
+        f"{counted(found.files, 'files')}, {readable(found.size)}; "
         f"about {_duration(found.estimate_seconds)}"
     )
     if found.skipped:
@@ -76,7 +76,7 @@ def print_report(report: Report, target: str, as_json: bool) -> None:
             f"{counted(report.total, 'runs')}: {report.copied:,} copied, "
             f"{report.updated:,} updated, {report.skipped:,} already there, "
             f"{_failed(report):,} failed; {counted(report.points, 'points')}, "
-            f"{counted(report.files, 'files')}, {_size(report.size)} "
+            f"{counted(report.files, 'files')}, {readable(report.size)} "
             f"in {_duration(report.seconds)}"
         )
         for kind, tally in report.items.items():
@@ -332,7 +332,7 @@ def _visible(cell: Any) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(cell))
 
 
-def _size(count: float) -> str:
+def readable(count: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -29,7 +29,7 @@ class ArchiveAdapter:
 
     def recognizes(self, location: str) -> bool:
         from trackbridge.errors import BridgeError
-        from trackbridge_adapters.archive.folder import open_folder
+        from trackbridge.folder import open_folder
         from trackbridge_adapters.archive.marker import MARKER, is_marker
 
         if location.partition("://")[0] in ("http", "https"):
@@ -47,7 +47,7 @@ class ArchiveAdapter:
         )
 
     def reader(self, location: str, options: Mapping[str, str]) -> ArchiveReader:
-        from trackbridge_adapters.archive.folder import open_folder
+        from trackbridge.folder import open_folder
         from trackbridge_adapters.archive.marker import check
         from trackbridge_adapters.archive.reader import ArchiveReader
 
@@ -56,7 +56,7 @@ class ArchiveAdapter:
         return ArchiveReader(folder)
 
     def writer(self, location: str, options: Mapping[str, str]) -> ArchiveWriter:
-        from trackbridge_adapters.archive.folder import open_folder
+        from trackbridge.folder import open_folder
         from trackbridge_adapters.archive.marker import check_target
         from trackbridge_adapters.archive.writer import ArchiveWriter
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from trackbridge.adapter import ItemInfo, ItemRef, RunInfo, RunKey, RunRef
 from trackbridge.errors import IntegrityError, NotFoundError
-from trackbridge_adapters.archive.folder import Folder
+from trackbridge.folder import Folder
 
 CHUNKS = "data/chunks"
 _NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trackbridge.audit.bag import Content
 from trackbridge.errors import TransientError
 from trackbridge_adapters.archive.chunks import Chunk, chunk_id
 from trackbridge_adapters.archive.draft import Draft
+from trackbridge_adapters.archive.marker import MARKER
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS
 from trackbridge_adapters.archive.reader import BYTES, content_path
 
@@ -21,6 +24,8 @@ def take_out(store: ArchiveWriter, old: Chunk, scratch: Path) -> None:
     Until the old chunk's commit is gone, the copy has the higher rank. Another writer may do the
     same at the same time; it makes the same copy.
     """
+    if old.commit in store.sealed:
+        return  # what is sealed stays: ranks tell which of two chunks counts
     living, items = store.index.living(old), store.index.living_items(old)
     if living or items:
         draft = Draft(store.folder, scratch / old.name)
@@ -43,7 +48,12 @@ def take_out(store: ArchiveWriter, old: Chunk, scratch: Path) -> None:
 
 
 def remove(store: ArchiveWriter, chunk: Chunk) -> None:
-    """Remove a chunk that no reader needs: the commit last, so that a kill leaves a trace."""
+    """Remove a chunk that no reader needs: the commit last, so that a kill leaves a trace.
+
+    What is sealed stays.
+    """
+    if chunk.commit in store.sealed:
+        return
     for table in chunk.parts:
         store.folder.remove(chunk.path(table))
     store.folder.remove(chunk.commit)
@@ -60,14 +70,31 @@ def sweep(store: ArchiveWriter) -> None:
                 take_out(store, chunk, scratch)
     index.refresh()
     store.folder.clear_scratch()
-    chunks = index.chunks.values()
-    needed = {chunk.path(table) for chunk in chunks for table in chunk.parts}
-    for chunk in chunks:
-        if CONTENTS in chunk.parts:
-            for data in store.rows(chunk, CONTENTS, None):
-                needed.update(map(content_path, data.column("sha256").to_pylist()))
+    needed = contents(store)
     bytes_folders = [f"{BYTES}/{name}" for name in store.folder.names(BYTES)]
     for folder in [*(f"data/{table}" for table in SCHEMAS), *bytes_folders]:
         for name in store.folder.names(folder):
-            if f"{folder}/{name}" not in needed:
+            if f"{folder}/{name}" not in needed and f"{folder}/{name}" not in store.sealed:
                 store.folder.remove(f"{folder}/{name}")
+
+
+def contents(store: ArchiveWriter) -> dict[str, Content]:
+    """Every file that a commit speaks of, with the digest of when it was written; the commits.
+
+    No Parquet file is read but those of the table contents.
+    """
+    found = {MARKER: _content(store.folder.read(MARKER))}
+    for chunk in store.index.chunks.values():
+        found[chunk.commit] = _content(store.folder.read(chunk.commit))
+        for table, part in chunk.parts.items():
+            found[chunk.path(table)] = Content(part.size, part.sha256)
+        if CONTENTS in chunk.parts:
+            for data in store.rows(chunk, CONTENTS, None):
+                digests = data.column("sha256").to_pylist()
+                for digest, size in zip(digests, data.column("size").to_pylist()):
+                    found[content_path(digest)] = Content(size, digest)
+    return found
+
+
+def _content(data: bytes) -> Content:
+    return Content(len(data), hashlib.sha256(data).hexdigest())

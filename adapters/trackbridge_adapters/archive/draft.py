@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from trackbridge.adapter import RunRef
+from trackbridge.folder import Folder, storage_errors
 from trackbridge_adapters.archive.chunks import Chunk, Part
-from trackbridge_adapters.archive.folder import Folder, storage_errors
 from trackbridge_adapters.archive.parts import SCHEMAS, PartWriter
 
 

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
-from trackbridge_adapters.archive.folder import Folder
+from trackbridge.folder import Folder
 
 MARKER = "trackbridge.json"
 FORMAT = "trackbridge archive"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from trackbridge.adapter import ItemRef, RunRef
 from trackbridge.errors import IntegrityError
+from trackbridge.folder import storage_errors
 from trackbridge.schema import (
     BATCH_ROWS,
     CODE,
@@ -27,7 +28,6 @@ from trackbridge.schema import (
     TEXT,
 )
 from trackbridge_adapters.archive.chunks import Part
-from trackbridge_adapters.archive.folder import storage_errors
 
 CONTENTS = "contents"
 """The table that says which bytes each file of a run has; the archive's own."""

@@ -24,9 +24,9 @@ from trackbridge.adapter import (
     RunRef,
 )
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
+from trackbridge.folder import UNTOLD, Folder
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
-from trackbridge_adapters.archive.folder import UNTOLD, Folder
 from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from trackbridge.adapter import (
     RunRef,
 )
 from trackbridge.errors import IntegrityError
+from trackbridge.folder import storage_errors
 from trackbridge.schema import ITEM_TABLES, ITEMS, NAMED_BY, SHARED
 from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
 from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
-from trackbridge_adapters.archive.folder import storage_errors
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
 from trackbridge_adapters.archive.reader import content_path
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 
 from trackbridge.adapter import Presentation, Row, RunKey, RunRef
-from trackbridge_adapters.archive.cleaning import sweep
+from trackbridge.audit.bag import Content
+from trackbridge.audit.verify import MANIFEST, read_manifest
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge_adapters.archive.cleaning import contents, sweep
 from trackbridge_adapters.archive.marker import ensure
+from trackbridge_adapters.archive.parts import SCHEMAS
 from trackbridge_adapters.archive.reader import ArchiveReader
 from trackbridge_adapters.archive.sink import ArchiveSink
 
@@ -15,6 +20,7 @@ class ArchiveWriter(ArchiveReader):
     """An archive, for writing too."""
 
     advice = ""
+    tables = SCHEMAS
 
     def target(self, key: RunKey) -> RunRef:
         return RunRef(key.label, key.run_id)
@@ -33,3 +39,18 @@ class ArchiveWriter(ArchiveReader):
         Only for a time when nobody writes: before an archive is sealed.
         """
         sweep(self)
+
+    def payload(self) -> Mapping[str, Content]:
+        """Every file of the records, by its path below the root, as it was when it was written."""
+        self.index.refresh()
+        return contents(self)
+
+    @cached_property
+    def sealed(self) -> Collection[str]:
+        """Paths of what was sealed when this writer was made; it is neither altered nor removed."""
+        try:
+            return read_manifest(self.folder.read(MANIFEST))
+        except NotFoundError:
+            return ()
+        except ValueError as error:
+            raise IntegrityError(f"{self.address}/{MANIFEST} is damaged: it {error}") from error

@@ -15,10 +15,10 @@ from unit.archive.archives import everything, files_of, reader, runs, write, wri
 
 from trackbridge.adapter import FileRef, Query, RunRef
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, NotFoundError
+from trackbridge.folder import UNTOLD
 from trackbridge.testing import samples
 from trackbridge.testing.made import store
 from trackbridge_adapters.archive import ADAPTER
-from trackbridge_adapters.archive.folder import UNTOLD
 from trackbridge_adapters.archive.reader import ArchiveReader
 
 RUN = RunRef("vision", "a")

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from unit.archive.archives import everything, key, reader, referred, runs, tables, write, writer
 
+from trackbridge import folder
 from trackbridge.adapter import Batch, Query, RunKey, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples
 from trackbridge.testing.made import store
-from trackbridge_adapters.archive import ADAPTER, folder, parts
+from trackbridge_adapters.archive import ADAPTER, parts
 
 
 def points(run: str, rows: int, start: int = 0) -> Batch:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from trackbridge.adapter import FileRef, Query
+from trackbridge.folder import open_folder
 from trackbridge.testing import samples
 from trackbridge.testing.made import store
 from trackbridge_adapters.archive import ADAPTER
-from trackbridge_adapters.archive.folder import open_folder
 from trackbridge_adapters.archive.reader import ArchiveReader
 
 Files = dict[FileRef, bytes]

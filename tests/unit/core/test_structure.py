@@ -19,6 +19,7 @@ ADAPTERS = ROOT / "adapters" / "trackbridge_adapters"
 BACK_ENDS = re.compile(r"mlflow|wandb|w&b|tensorboard|neptune", re.IGNORECASE)
 FOR_ADAPTERS = {
     "adapter",
+    "audit",
     "columns",
     "digest",
     "dual",
@@ -26,6 +27,7 @@ FOR_ADAPTERS = {
     "fit",
     "fit_paths",
     "fit_text",
+    "folder",
     "losses",
     "prefetch",
     "schema",

@@ -1,4 +1,4 @@
-"""The root folder of an archive, on this machine or wherever fsspec reaches.
+"""A folder of files that are put whole, on this machine or wherever fsspec reaches.
 
 Paths are relative to the root, with forward slashes. Files are put whole and atomically, and
 never altered afterwards: a local file by fsync and rename, one in an object store by its `put`.
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from trackbridge.errors import (
     BridgeError,
@@ -22,6 +22,9 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
+
+if TYPE_CHECKING:
+    from trackbridge.audit.verify import Found
 
 SCRATCH = ".incoming-"
 """Local files being written lie in folders of this prefix below the root, outside `data/`."""
@@ -46,6 +49,10 @@ class Folder(Protocol):
 
     def sizes(self, path: str) -> dict[str, int]:
         """Path and bytes (or `UNTOLD`) of each file in a folder, by one listing."""
+        ...
+
+    def tree(self) -> Iterator[tuple[str, Found]]:
+        """Every file, hidden ones included, by its path; links are told, and not followed."""
         ...
 
     def read(self, path: str) -> bytes:
@@ -138,6 +145,12 @@ class LocalFolder:
             with os.scandir(self._root / path) as entries:
                 files = [entry for entry in entries if entry.is_file()]
                 return {f"{path}/{file.name}": file.stat().st_size for file in files}
+
+    def tree(self) -> Iterator[tuple[str, Found]]:
+        from trackbridge.audit.verify import Place
+
+        with self._errors(""):
+            yield from Place(self._root).tree()
 
     def read(self, path: str) -> bytes:
         with self._errors(path):
@@ -242,6 +255,15 @@ class RemoteFolder:
             found = self._entries(path)
         files = [entry for entry in found if entry["type"] != "directory"]
         return {f"{path}/{_name(entry)}": _size(entry) for entry in files}
+
+    def tree(self) -> Iterator[tuple[str, Found]]:
+        from trackbridge.audit.verify import Found
+
+        with self._errors(""):
+            self._system.invalidate_cache(self._root)
+            found = self._system.find(self._root, detail=True)
+        for name, entry in sorted(found.items()):
+            yield name[len(self._root) :].lstrip("/"), Found(_size(entry))
 
     def read(self, path: str) -> bytes:
         with self._errors(path):

@@ -1,0 +1,1 @@
+"""Archives for audits: sealed, signed, checked by whoever gets them."""

@@ -1,0 +1,36 @@
+"""The files that make an archive a bag (BagIt 1.0, RFC 8493)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+
+class Content(NamedTuple):
+    """Bytes of a file, as they were when it was written."""
+
+    size: int
+    sha256: str
+
+
+def manifest(digests: Mapping[str, str]) -> bytes:
+    """A manifest: SHA-256 digest of each path, in the order of the paths."""
+    lines = (f"{digest}  {_encoded(path)}\n" for path, digest in sorted(digests.items()))
+    return "".join(lines).encode()
+
+
+def info(payload: Collection[Content], software: str, when: datetime) -> bytes:
+    """The file bag-info.txt."""
+    size = sum(content.size for content in payload)
+    fields = {
+        "Bag-Software-Agent": software,
+        "Bagging-Date": when.date().isoformat(),
+        "Payload-Oxum": f"{size}.{len(payload)}",
+    }
+    return "".join(f"{label}: {text}\n" for label, text in fields.items()).encode()
+
+
+def _encoded(path: str) -> str:
+    """A path as manifests have it: three signs are encoded."""
+    return path.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")

@@ -1,0 +1,68 @@
+"""What is put beside the records when they are sealed, so that anyone can read and check them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import pyarrow as pa
+
+README, VERIFY, DICTIONARY = "README.txt", "verify.py", "data/dictionary.csv"
+DESCRIPTIONS = (README, VERIFY, DICTIONARY)
+
+TEXT = """\
+Records of experiment tracking
+==============================
+This folder holds runs of machine-learning experiments as they were tracked: what each was given,
+what it measured, what it made. It is a BagIt bag (RFC 8493), sealed so that any change shows.
+Nothing of it needs the software that wrote it.
+
+To check that it is as it was sealed (Python 3.8 or newer, no network):
+
+    python verify.py --public-key KEY.pub
+
+KEY.pub is the public key that you were given by whoever sealed it, by another way than this
+folder. Without --public-key the check says which key made each seal, but not whose it is. If you
+do not trust the copy of verify.py that lies here, take one from elsewhere: it is part of
+Trackbridge, and the same in every archive.
+
+What lies where:
+
+    data/<table>/*.parquet    the tables; data/dictionary.csv says what each column means
+    data/contents/*.parquet   which bytes each file of a run has
+    data/bytes/<ab>/<sha256>  those bytes
+    data/chunks/*.json        which runs each Parquet file holds; where a run is in several, the
+                              one with the highest generation, then revision, counts
+    manifest-sha256.txt       SHA-256 of everything below data/
+    tagmanifest-sha256.txt    SHA-256 of everything else, the manifest included
+    seals/<number>/           a seal: its envelope (DSSE, in-toto), public key, and what the next
+                              generation had to replace
+
+In Python, for instance:
+
+    import pandas
+    runs = pandas.read_parquet("data/runs")
+    metrics = pandas.read_parquet("data/metrics")
+"""
+
+
+def describe(tables: Mapping[str, pa.Schema], scratch: Path) -> dict[str, Path]:
+    """Descriptions of an archive, made in a scratch folder: where each is to lie, and where it is.
+
+    The same records give the same bytes.
+    """
+    made = {path: scratch / path.rpartition("/")[2] for path in DESCRIPTIONS}
+    made[README].write_text(TEXT, encoding="utf-8", newline="\n")
+    checker = resources.files("trackbridge.audit").joinpath(VERIFY)
+    made[VERIFY].write_bytes(checker.read_bytes())
+    with made[DICTIONARY].open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(("table", "column", "type", "meaning"))
+        for table, schema in sorted(tables.items()):
+            rows.writerow((table, "", "", schema.metadata[b"doc"].decode()))
+            for field in schema:
+                meaning = field.metadata[b"doc"].decode()
+                rows.writerow((table, field.name, str(field.type), meaning))
+    return made

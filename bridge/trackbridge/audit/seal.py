@@ -1,0 +1,261 @@
+"""Seals an archive: makes it a bag, and signs what is in it.
+
+A seal covers a *generation* of the archive. What is added later is sealed by the next one, which
+names the one before it; nothing that was sealed is altered. Files that a generation has to replace
+(manifests, descriptions) are put aside first, as they were, under `seals/<the one before>/`.
+
+Each file is put whole. A kill leaves `sealing.json` behind, which says that the archive is not
+sealed; the next call does all of it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from trackbridge import __version__
+from trackbridge.audit import bag, verify
+from trackbridge.audit.bag import Content
+from trackbridge.audit.describe import DESCRIPTIONS, describe
+from trackbridge.audit.keys import Key
+from trackbridge.audit.verify import MANIFEST, SEALING, TAG_MANIFEST, folder_of
+from trackbridge.errors import ConfigError, IntegrityError
+from trackbridge.folder import SCRATCH, UNTOLD, Folder
+from trackbridge.registry import open_reader, open_writer
+
+INFO = "bag-info.txt"
+DATA = "data/"
+OWN = {*DESCRIPTIONS, verify.BAGIT, INFO, MANIFEST, TAG_MANIFEST, verify.FETCH, SEALING}
+"""What may be there that neither records nor seals are."""
+
+
+@runtime_checkable
+class Archive(Protocol):
+    """What sealing needs of an archive's writer."""
+
+    address: str
+    folder: Folder
+    tables: Mapping[str, pa.Schema]
+    """Its tables, with what each column means."""
+
+    def sweep(self) -> None:
+        """Remove what no commit speaks of; what is sealed stays."""
+        ...
+
+    def payload(self) -> Mapping[str, Content]:
+        """Every file of the records, by its path below the root, as it was when it was written."""
+        ...
+
+
+class Sealed(NamedTuple):
+    """What a call has done."""
+
+    generation: int
+    files: int
+    size: int
+    new: bool
+    """False where nothing was added since the last seal."""
+
+
+def seal(address: str, key: Key) -> Sealed:
+    """Seal an archive, or what was added to it since it was sealed.
+
+    Only for a time when nobody writes to it. Bytes of files are not read again. Raises
+    `ConfigError` where something lies in it that is not of it, `IntegrityError` where a file is
+    missing or not as large as it was written.
+    """
+    open_reader(address)  # where no archive is, none is made
+    archive = open_writer(address)
+    if not isinstance(archive, Archive):
+        raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
+    return _Job(archive, key).run()
+
+
+class _Job:
+    def __init__(self, archive: Archive, key: Key) -> None:
+        self._archive = archive
+        self._folder = archive.folder
+        self._key = key
+        self._there: dict[str, int] = {}
+        """Size of each file that is in the archive."""
+        self._last = 0
+        """Number of the newest seal; 0 where there is none."""
+        self._before: dict[str, str] = {}
+        """Digest of each file as that seal has it."""
+
+    def run(self) -> Sealed:
+        self._folder.clear_scratch()
+        self._look()
+        self._end()
+        if not self._is_sealed():
+            self._archive.sweep()
+            self._look()
+        if self._is_sealed():
+            records = self._sealed()
+            return Sealed(self._last, len(records), _size(records), new=False)
+        payload = self._archive.payload()
+        self._check(payload)
+        with self._folder.scratch("seal") as self._scratch:
+            self._put(SEALING, _text({"generation": self._last + 1}))
+            records = self._describe(payload)
+            self._tag(records)
+            self._sign(records)
+            self._folder.remove(SEALING)
+        return Sealed(self._last + 1, len(records), _size(records), new=True)
+
+    def _look(self) -> None:
+        self._there = {path: found.size for path, found in self._folder.tree()}
+        self._last = 0
+        while f"{folder_of(self._last + 1)}/{verify.SEAL}" in self._there:
+            self._last += 1
+        if not self._last:
+            return
+        for name in (TAG_MANIFEST, MANIFEST):
+            aside = f"{folder_of(self._last)}/{name}"
+            path = aside if aside in self._there else name
+            try:
+                self._before |= verify.read_manifest(self._folder.read(path))
+            except ValueError as error:
+                raise IntegrityError(f"{self._archive.address}/{path} {error}") from error
+            if name == TAG_MANIFEST:
+                self._before[name] = self._digest(path)
+
+    def _end(self) -> None:
+        """Take the last step of a call that was killed before it."""
+        if SEALING not in self._there:
+            return
+        if json.loads(self._folder.read(SEALING))["generation"] == self._last:
+            self._folder.remove(SEALING)
+            del self._there[SEALING]
+
+    def _is_sealed(self) -> bool:
+        """Whether the newest seal covers all there is."""
+        inside = (path for path in self._there if not path.startswith(f"{verify.SEALS}/"))
+        return bool(self._last) and self._before.keys() >= set(inside)
+
+    def _check(self, payload: Mapping[str, Content]) -> None:
+        """Everything is there that was written, and nothing else."""
+        for path in self._before:
+            if path not in self._there:
+                raise IntegrityError(f"{self._archive.address}/{path} is missing; restore it")
+        for path, content in payload.items():
+            size = self._there.get(path)
+            if size not in (content.size, UNTOLD):
+                what = "is missing" if size is None else f"has {size} bytes, not {content.size}"
+                raise IntegrityError(f"{self._archive.address}/{path} {what}; restore it")
+        known = {*payload, *self._before, *OWN}
+        for path in self._there:
+            if not (path in known or path.startswith(f"{verify.SEALS}/")):
+                raise ConfigError(
+                    f"{self._archive.address}/{path} is no file of the archive; move it elsewhere"
+                )
+
+    def _describe(self, payload: Mapping[str, Content]) -> dict[str, Content]:
+        """Every file of the bag's payload, once its descriptions are in it."""
+        contents = {**self._sealed(), **payload}
+        for path, local in describe(self._archive.tables, self._scratch).items():
+            contents[path] = self._replace(path, local)
+        return {path: content for path, content in contents.items() if path.startswith(DATA)}
+
+    def _sealed(self) -> dict[str, Content]:
+        """The payload of the newest seal."""
+        sealed = ((path, digest) for path, digest in self._before.items() if path.startswith(DATA))
+        return {path: Content(self._there[path], digest) for path, digest in sealed}
+
+    def _tag(self, records: Mapping[str, Content]) -> None:
+        """Make it a bag."""
+        killed = f"{folder_of(self._last + 1)}/"  # what an earlier call may have left there
+        for path in [path for path in self._there if path.startswith(killed)]:
+            self._folder.remove(path)
+            del self._there[path]
+        self._put(verify.BAGIT, verify.BAGIT_TEXT)
+        self._put(INFO, bag.info(records.values(), f"Trackbridge {__version__}", _now()))
+        self._put(MANIFEST, bag.manifest({path: c.sha256 for path, c in records.items()}))
+        self._put_aside(TAG_MANIFEST)  # for it lists what is put aside
+        tags = {path for path, _ in self._folder.tree() if not path.startswith((DATA, SCRATCH))}
+        tags -= {SEALING, TAG_MANIFEST}
+        self._put(TAG_MANIFEST, bag.manifest({path: self._digest(path) for path in tags}))
+
+    def _sign(self, records: Mapping[str, Content]) -> None:
+        """Write the seal; it is there once its envelope is."""
+        folder = folder_of(self._last + 1)
+        statement = {
+            "_type": verify.STATEMENT_TYPE,
+            "subject": [{"name": TAG_MANIFEST, "digest": {"sha256": self._digest(TAG_MANIFEST)}}],
+            "predicateType": verify.PREDICATE_TYPE,
+            "predicate": {
+                "generation": self._last + 1,
+                "sealed": _now().isoformat(timespec="seconds"),
+                "previous": self._previous(),
+                "timestamp": None,
+                "files": len(records),
+                "bytes": _size(records),
+                "by": f"Trackbridge {__version__}",
+            },
+        }
+        payload = _text(statement)
+        signature = self._key.sign(verify.pre_authentic(payload))
+        self._put(f"{folder}/{verify.KEY}", verify.write_public_key(self._key.public))
+        envelope = verify.write_envelope(payload, self._key.id, signature)
+        self._put(f"{folder}/{verify.SEAL}", envelope)
+
+    def _previous(self) -> dict[str, str] | None:
+        """What names the seal before this one."""
+        if not self._last:
+            return None
+        seal = self._digest(f"{folder_of(self._last)}/{verify.SEAL}")
+        return {"seal": seal, "tagmanifest": self._before[TAG_MANIFEST]}
+
+    def _put(self, path: str, data: bytes) -> None:
+        local = self._scratch / "put"
+        local.write_bytes(data)
+        self._replace(path, local)
+
+    def _replace(self, path: str, local: Path) -> Content:
+        """Put a file in its place; what the newest seal has there is put aside first."""
+        content = Content(local.stat().st_size, _digest(local.open("rb")))
+        if path not in self._there or self._digest(path) != content.sha256:
+            self._put_aside(path)
+            self._publish(local, path)
+        return content
+
+    def _put_aside(self, path: str) -> None:
+        """Keep a file as the newest seal has it; nothing where it has none, or another."""
+        if path in self._before and self._digest(path) == self._before[path]:
+            with self._folder.fetch(path) as there:
+                shutil.copyfile(there, self._scratch / "aside")
+            self._publish(self._scratch / "aside", f"{folder_of(self._last)}/{path}")
+
+    def _publish(self, local: Path, path: str) -> None:
+        self._folder.publish(local, path)
+        self._folder.settle([path])
+
+    def _digest(self, path: str) -> str:
+        return _digest(self._folder.open(path))
+
+
+def _digest(file: BinaryIO) -> str:
+    with file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def _size(contents: Mapping[str, Content]) -> int:
+    return sum(content.size for content in contents.values())
+
+
+def _text(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

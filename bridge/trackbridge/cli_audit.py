@@ -1,0 +1,130 @@
+"""The commands for audits of archives: they build objects, have results printed, decide nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from trackbridge.errors import ConfigError
+from trackbridge.output import counted, line, readable
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+@click.group()
+def audit() -> None:
+    """Seal archives and check them.
+
+    \b
+    trackbridge export STORE ./archive
+    trackbridge audit keygen ~/audit.key
+    trackbridge audit seal ./archive --key ~/audit.key
+    trackbridge audit check ./archive --public-key ~/audit.key.pub
+    """
+
+
+@audit.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--no-passphrase", is_flag=True, help="Leave the private key unprotected, for machines."
+)
+def keygen(path: Path, no_passphrase: bool) -> None:
+    """Make a key to seal with: PATH, and PATH.pub for those who check.
+
+    The passphrase is asked for, or taken from TRACKBRIDGE_KEY_PASSPHRASE.
+    """
+    from trackbridge.audit import keys
+
+    key = keys.make(path, None if no_passphrase else _passphrase(path, new=True))
+    line(f"{path}: the private key; keep it where nobody else reads it")
+    line(f"{path}.pub: the public key {key.id}; give it to those who check")
+
+
+@audit.command()
+@click.argument("archive")
+@click.option(
+    "--key",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The private key, as `trackbridge audit keygen` makes it.",
+)
+@JSON
+def seal(archive: str, path: Path, as_json: bool) -> None:
+    """Seal ARCHIVE: list the SHA-256 of every file, and sign the list.
+
+    What is exported into it later is not sealed until this is called again; what was sealed stays
+    as it is, and each seal names the one before it.
+    """
+    from trackbridge.audit import keys
+    from trackbridge.audit.seal import seal as make
+
+    key = keys.load(path, lambda: _passphrase(path))
+    done = make(f"archive:{archive.removeprefix('archive:')}", key)
+    if as_json:
+        found = {"generation": done.generation, "files": done.files, "bytes": done.size}
+        click.echo(json.dumps({**found, "new": done.new, "key": key.id}))
+        return
+    what = "sealed" if done.new else "nothing was added since it was sealed"
+    line(
+        f"{archive}: {what}: seal {done.generation}, {counted(done.files, 'files')}, "
+        f"{readable(done.size)}"
+    )
+    if done.new:
+        line(f"signed by key {key.id}")
+
+
+@audit.command()
+@click.argument("archive")
+@click.option(
+    "--public-key",
+    "paths",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A key whose seals are believed; repeatable. Without it any key's are.",
+)
+@JSON
+def check(archive: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check that ARCHIVE is as it was sealed; say exactly what is wrong where.
+
+    The exit code is 0 only if nothing is. `verify.py` in the archive looks at digests, chain and
+    signatures too, and needs nothing but Python.
+    """
+    from trackbridge.audit.check import check as look
+    from trackbridge.audit.verify import lines_of
+
+    report = look(f"archive:{archive.removeprefix('archive:')}", paths)
+    if as_json:
+        found = {
+            "problems": [each._asdict() for each in report.problems],
+            "seals": [each._asdict() for each in report.seals],
+            "files": report.files,
+            "bytes": report.size,
+            "elsewhere": report.elsewhere,
+        }
+        click.echo(json.dumps(found))
+    else:
+        for text in lines_of(report):
+            line(text)
+        if report.seals and not paths and not report.problems:
+            line("name the keys that you believe with --public-key: anybody can make a seal")
+    sys.exit(1 if report.problems else 0)
+
+
+def _passphrase(path: Path, *, new: bool = False) -> bytes:
+    """From the environment, or from whoever sits at the terminal."""
+    from trackbridge.audit.keys import PASSPHRASE
+
+    told = os.environ.get(PASSPHRASE)
+    if told is None and sys.stdin.isatty():
+        told = click.prompt(
+            f"Passphrase of {path}", hide_input=True, confirmation_prompt=new, err=True
+        )
+    if not told:
+        way = "; --no-passphrase makes one without" if new else ""
+        raise ConfigError(f"{path}: no passphrase; set {PASSPHRASE}{way}")
+    return told.encode()
