@@ -97,7 +97,7 @@ def check(archive: str, paths: tuple[Path, ...], as_json: bool) -> None:
     from trackbridge.audit.check import check as look
     from trackbridge.audit.verify import lines_of
 
-    report = look(f"archive:{archive.removeprefix('archive:')}", paths)
+    report, gaps = look(f"archive:{archive.removeprefix('archive:')}", paths)
     if as_json:
         found = {
             "problems": [each._asdict() for each in report.problems],
@@ -105,11 +105,14 @@ def check(archive: str, paths: tuple[Path, ...], as_json: bool) -> None:
             "files": report.files,
             "bytes": report.size,
             "elsewhere": report.elsewhere,
+            "gaps": [each._asdict() for each in gaps],
         }
         click.echo(json.dumps(found))
     else:
         for text in lines_of(report):
             line(text)
+        for gap in gaps:
+            line(f"not in the archive, when it was sealed: {gap}")
         if report.seals and not paths and not report.problems:
             line("name the keys that you believe with --public-key: anybody can make a seal")
     sys.exit(1 if report.problems else 0)

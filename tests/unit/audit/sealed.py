@@ -24,7 +24,7 @@ def sealed(place: Path, key: Key) -> Sealed:
 
 def problems(place: Path, *public_keys: Path) -> dict[str, str]:
     """What `audit check` says of each path."""
-    found = check(f"archive:{place}", public_keys).problems
+    found = check(f"archive:{place}", public_keys).report.problems
     told: dict[str, list[str]] = {}
     for problem in found:
         told.setdefault(problem.path, []).append(problem.what)
