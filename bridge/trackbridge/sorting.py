@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from trackbridge.adapter import Reader, RunInfo, Writer
 from trackbridge.damage import is_back
@@ -124,7 +124,13 @@ def _doubled(info: RunInfo, copies: Iterable[RunInfo]) -> str | None:
 
 
 def starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
-    """Whether two runs began in the same second, as any store keeps it; None if one is silent."""
+    """Whether two runs began at one time, as exactly as both tell it; None if one is silent."""
     if one.started is None or other.started is None:
         return None
-    return abs(one.started - other.started) < timedelta(seconds=1)
+    return abs(one.started - other.started) < max(_grain(one.started), _grain(other.started))
+
+
+def _grain(time: datetime) -> timedelta:
+    """What a store rounds its times to, by one of them: stores keep seconds or parts of them."""
+    micros = next(micros for micros in (1_000_000, 1_000, 1) if time.microsecond % micros == 0)
+    return timedelta(microseconds=micros)

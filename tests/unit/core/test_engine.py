@@ -19,7 +19,7 @@ from unit.core.stores import NOTHING_CHANGES, edit, native, peek, seed, stores
 
 import trackbridge
 from trackbridge import plan
-from trackbridge.adapter import Batch, FileRef, Query, RunKey, RunRef
+from trackbridge.adapter import Batch, FileRef, Query, RunInfo, RunKey, RunRef
 from trackbridge.engine import Failure, Report
 from trackbridge.errors import (
     BridgeError,
@@ -28,6 +28,7 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
+from trackbridge.sorting import starts_alike
 from trackbridge_adapters import memory
 
 RUNS = ["run1", "run2", "run3"]
@@ -182,6 +183,44 @@ def test_another_run_of_the_same_id_is_not_taken_for_a_new_state() -> None:
         assert "another run of this project and id" in report.failures[0].error
         assert "take a target of its own for this one" in report.failures[0].error
         assert peek(away) == before
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "alike"),
+    [
+        (90_700_000, 90_700_000, True),
+        (90_700_000, 90_000_000, True),  # a store that keeps seconds, or a server that says none
+        (90_700_123, 90_700_000, True),  # milliseconds
+        (90_000_000, 90_700_123, True),
+        (90_700_123, 91_100_456, False),
+        (90_700_123, 91_100_000, False),
+        (90_700_123, 90_702_000, False),
+        (90_700_123, 92_000_000, False),
+        (90_700_123, 90_700_124, False),
+    ],
+)
+def test_runs_began_together_if_their_starts_are_alike_as_far_as_both_are_kept(
+    here: int, there: int, alike: bool
+) -> None:
+    one, other = (
+        RunInfo(RunRef("p", "run1"), RunKey("toy", "", "p", "run1"), "", started=moment(micros))
+        for micros in (here, there)
+    )
+    assert starts_alike(one, other) is alike
+
+
+def test_another_run_of_the_same_id_and_second_is_not_taken_for_a_new_state() -> None:
+    begun = [
+        [{"name": "n", "status": "finished", "started": moment(micros)}]
+        for micros in (90_700_123, 91_100_456)
+    ]
+    with stores(NOTHING_CHANGES, NOTHING_CHANGES, POOR) as (one, other, away):
+        seed(one, [sample(runs=begun[0])])
+        seed(other, [sample(runs=begun[1])])
+        assert migrate(one, away).verified
+        report = migrate(other, away)
+        assert counts(report) == (0, 0, 0, 1)
+        assert "another run of this project and id" in report.failures[0].error
 
 
 def test_a_run_whose_project_was_renamed_is_not_there_twice() -> None:
