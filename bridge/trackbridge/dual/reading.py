@@ -27,11 +27,16 @@ class Points(NamedTuple):
 
 
 def taken(data: Mapping[Any, Any], lose: Lose) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of a call by their names; apart, copies of those that lie on an accelerator."""
+    """The values of a call by their names; apart, copies of those that lie on an accelerator.
+
+    Of several with one name, as `a.b` and `b` in `a`, a row can have the first alone.
+    """
     here: dict[str, Any] = {}
     away: dict[str, Any] = {}
     for key, value in values.leaves(data):
         try:
+            if key in here or key in away:
+                raise ValueError("another value of this call has that name")
             if values.is_late(value):
                 away[key] = value.detach().clone()
             else:

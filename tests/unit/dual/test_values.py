@@ -180,6 +180,16 @@ def test_a_mapping_that_raises_is_one_lost_call(tmp_path: Path) -> None:
     assert sum(int(told.split()[0]) for told in extra(tables)["damage"]) == 8
 
 
+def test_of_two_values_with_one_name_in_a_call_the_first_is_kept_and_the_other_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = logged(tmp_path, {"a.b": 1.0, "a": {"b": 2.0}}, {1: 1, "1": "x"}, {"a.b": 3.0})
+    assert [value for _, _, value in points(tables, "a.b")] == [1.0, 3.0]
+    assert points(tables, "1") == [(1, 1, 1.0)] and not series(tables)
+    assert sum(int(told.split()[0]) for told in extra(tables)["damage"]) == 2
+    assert "'a.b'" in caplog.text and "another value of this call has that name" in caplog.text
+
+
 class Device:
     """A tensor of an accelerator, which notes who reads it."""
 
