@@ -1,7 +1,7 @@
 """The journal adapter: what training runs wrote for dual logging, read as a store like any other.
 
-    run-<time>-<id>/<begun>-<pid>-<mark>.<n>.journal   what a process logged
-    run-<time>-<id>/files/<ab>/<sha256>                the bytes of its files, each content once
+    run-<id>.<hash>/<begun>-<pid>-<mark>.<n>.journal   what a process logged
+    run-<id>.<hash>/files/<ab>/<sha256>                the bytes of its files, each content once
 
 Journals are written by `trackbridge.start` and the mirrors alone; here they are only read.
 """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
-import time
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,20 @@ def new_id() -> str:
 
 
 def folder_of(root: Path, project: str, run_id: str) -> Path:
-    """The folder of a new run; its name is for people, what counts stands in its files.
+    """The folder of a run, whichever process begins it and when: several may at the same time.
 
-    No run of another project has it, though it may have begun in the same second.
+    No other run has it. Its name is for people, what counts stands in its files.
     """
-    stamp = time.strftime("%Y%m%d_%H%M%S")
-    mark = hashlib.sha256(project.encode("utf-8", "replace")).hexdigest()[:4]
-    return root / f"run-{stamp}-{_folder_name(run_id)}.{mark}"
+    ref = json.dumps([project, run_id])
+    return root / f"run-{safe(run_id)}.{hashlib.sha256(ref.encode()).hexdigest()[:12]}"
 
 
-def _folder_name(run_id: str) -> str:
-    """An id as part of the name of a folder, which no other id shares."""
+def _stamped(run_id: str) -> str:
+    """What folders were called that have the second of their beginning in their names."""
     shown = safe(run_id)
-    if shown.lower() == run_id:
-        return shown
-    return f"{shown}-{hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:6]}"
+    if shown.lower() != run_id:
+        shown += f"-{hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:6]}"
+    return f"run-????????_??????-{shown}.????"
 
 
 def safe(name: str) -> str:
@@ -120,15 +120,22 @@ def keep(folder: Path, path: str, source: bytes | Path) -> Kept:
 
 def find(root: Path, project: str, run_id: str) -> Path | None:
     """The folder of a run that has been begun."""
-    for folder in sorted(root.glob(f"run-*-{_folder_name(run_id)}.*")):
+    for folder in (folder_of(root, project, run_id), *sorted(root.glob(_stamped(run_id)))):
         if any(header(path).get("run") == [project, run_id] for path in files(folder)):
             return folder
     return None
 
 
 def runs(root: Path) -> list[Path]:
-    """The folders of runs, in the order in which they were begun."""
-    return sorted(path for path in root.glob("run-*") if path.is_dir())
+    """The folders of runs, in the order in which they were begun; those that are empty last."""
+    found = (path for path in root.glob("run-*") if path.is_dir())
+    return sorted(found, key=lambda path: (_begun(path), path.name))
+
+
+@lru_cache(maxsize=1 << 16)
+def _begun(folder: Path) -> str:
+    """What sorts runs by their beginning, which is looked for once: they are listed often."""
+    return next((path.name for path in files(folder)), "~")
 
 
 def files(folder: Path) -> list[Path]:

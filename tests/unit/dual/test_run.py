@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -354,6 +355,45 @@ def test_two_runs_at_once_do_not_mix(tmp_path: Path) -> None:
     found = {ref.run_id: points(tables) for ref, tables in read_all(tmp_path).items()}
     assert found["one"] == [(n, n, float(n)) for n in range(5)]
     assert found["two"] == [(n, n, -float(n)) for n in range(5)]
+
+
+def test_processes_that_begin_one_run_at_once_have_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither sees the other's, as on network file systems."""
+    monkeypatch.setattr(place, "find", lambda *_: None)
+    runs = [begin(tmp_path)]
+    time.sleep(1.1 - time.time() % 1)  # the next one begins in another second
+    runs.append(begin(tmp_path))
+    for number, run in enumerate(runs):
+        run.log({"loss": float(number)})
+        run.finish()
+    assert len(list(tmp_path.glob("run-*"))) == 1
+    assert sorted(value for *_, value in points(read(tmp_path))) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "stamped"),
+    [("r-1", "run-20240101_000000-r-1.148d"), ("A/b", "run-20240101_000000-A_b-3646f7.148d")],
+)
+def test_a_run_whose_folder_has_a_stamp_is_found_and_gone_on_with(
+    tmp_path: Path, run_id: str, stamped: str
+) -> None:
+    with start("p", run_id=run_id, folder=tmp_path) as run:
+        run.log({"loss": 0.0})
+        folder = run.folder
+    assert folder is not None
+    folder.rename(tmp_path / stamped)
+    with start("p", run_id=run_id, folder=tmp_path, resume=True) as run:
+        run.log({"loss": 1.0})
+    assert [path.name for path in tmp_path.iterdir()] == [stamped]
+
+
+def test_runs_are_listed_in_the_order_in_which_they_were_begun(tmp_path: Path) -> None:
+    (tmp_path / "run-0").mkdir()
+    for name in "bac":
+        start("p", run_id=name, folder=tmp_path).finish()
+    assert [path.name[:5] for path in place.runs(tmp_path)] == ["run-b", "run-a", "run-c", "run-0"]
 
 
 HOSTILE = [
