@@ -53,8 +53,13 @@ def keygen(path: Path, no_passphrase: bool) -> None:
     type=click.Path(path_type=Path),
     help="The private key, as `trackbridge audit keygen` makes it.",
 )
+@click.option(
+    "--tsa",
+    metavar="URL",
+    help="Have an authority (RFC 3161) state when the seal was made; it is sent a digest.",
+)
 @JSON
-def seal(archive: str, path: Path, as_json: bool) -> None:
+def seal(archive: str, path: Path, tsa: str | None, as_json: bool) -> None:
     """Seal ARCHIVE: list the SHA-256 of every file, and sign the list.
 
     What is exported into it later is not sealed until this is called again; what was sealed stays
@@ -64,7 +69,7 @@ def seal(archive: str, path: Path, as_json: bool) -> None:
     from trackbridge.audit.seal import seal as make
 
     key = keys.load(path, lambda: _passphrase(path))
-    done = make(f"archive:{archive.removeprefix('archive:')}", key)
+    done = make(f"archive:{archive.removeprefix('archive:')}", key, tsa)
     if as_json:
         found = {"generation": done.generation, "files": done.files, "bytes": done.size}
         click.echo(json.dumps({**found, "new": done.new, "key": key.id}))
@@ -87,8 +92,15 @@ def seal(archive: str, path: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="A key whose seals are believed; repeatable. Without it any key's are.",
 )
+@click.option(
+    "--tsa-root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Certificate of an authority whose time stamps are believed; repeatable.",
+)
 @JSON
-def check(archive: str, paths: tuple[Path, ...], as_json: bool) -> None:
+def check(archive: str, paths: tuple[Path, ...], roots: tuple[Path, ...], as_json: bool) -> None:
     """Check that ARCHIVE is as it was sealed; say exactly what is wrong where.
 
     The exit code is 0 only if nothing is. `verify.py` in the archive looks at digests, chain and
@@ -97,7 +109,7 @@ def check(archive: str, paths: tuple[Path, ...], as_json: bool) -> None:
     from trackbridge.audit.check import check as look
     from trackbridge.audit.verify import lines_of
 
-    report, gaps = look(f"archive:{archive.removeprefix('archive:')}", paths)
+    report, gaps, stamps = look(f"archive:{archive.removeprefix('archive:')}", paths, roots)
     if as_json:
         found = {
             "problems": [each._asdict() for each in report.problems],
@@ -105,12 +117,16 @@ def check(archive: str, paths: tuple[Path, ...], as_json: bool) -> None:
             "files": report.files,
             "bytes": report.size,
             "elsewhere": report.elsewhere,
+            "stamps": [{**each._asdict(), "time": each.time.isoformat()} for each in stamps],
             "gaps": [each._asdict() for each in gaps],
         }
         click.echo(json.dumps(found))
     else:
         for text in lines_of(report):
             line(text)
+        for stamp in stamps:
+            doubt = "" if stamp.trusted else " (by whom was not looked at: see --tsa-root)"
+            line(f"seal {stamp.generation} was there at {stamp.time.isoformat()}{doubt}")
         for gap in gaps:
             line(f"not in the archive, when it was sealed: {gap}")
         if report.seals and not paths and not report.problems:

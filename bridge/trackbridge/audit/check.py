@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trackbridge.audit import verify
 from trackbridge.audit.references import Gap, References
 from trackbridge.audit.seal import Archive
-from trackbridge.audit.verify import Report
+from trackbridge.audit.timestamp import certificates, read
+from trackbridge.audit.verify import Problem, Report, folder_of
 from trackbridge.errors import BridgeError, ConfigError
+from trackbridge.folder import Folder
 from trackbridge.registry import open_reader, open_writer
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+
+class Stamp(NamedTuple):
+    """The time stamp of a seal."""
+
+    generation: int
+    time: datetime
+    trusted: bool
+    """Whether a root that was named vouches for it."""
 
 
 class Checked(NamedTuple):
@@ -20,28 +36,44 @@ class Checked(NamedTuple):
     report: Report
     gaps: list[Gap]
     """What the records refer to and never had."""
+    stamps: list[Stamp]
 
 
-def check(address: str, public_keys: Sequence[Path] = ()) -> Checked:
+def check(
+    address: str, public_keys: Sequence[Path] = (), tsa_roots: Sequence[Path] = ()
+) -> Checked:
     """Everything that is wrong with a sealed archive.
 
-    `public_keys` are files; where none is given, seals of any key are believed.
+    `public_keys` and `tsa_roots` (certificates of authorities for time stamps) are PEM files;
+    where none is given, any are believed.
     """
     keys = [_public_key(path) for path in public_keys]
+    roots = [root for path in tsa_roots for root in certificates(path)]
     open_reader(address)
     archive = open_writer(address)
     if not isinstance(archive, Archive):
         raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
     report = verify.verify(archive.folder, keys)
-    if not report.digests:
-        return Checked(report, [])
-    try:
-        references = References(archive, report.digests)
-    except BridgeError:  # what stands in the way is a problem already
-        return Checked(report, [])
-    return Checked(
-        report._replace(problems=[*report.problems, *references.problems]), [*references.gaps()]
-    )
+    problems, stamps, gaps = list(report.problems), [], []
+    for seal in (seal for seal in report.seals if seal.stamped):
+        try:
+            stamps.append(_stamp(archive.folder, seal.generation, report, roots))
+        except ValueError as error:
+            token = f"{folder_of(seal.generation)}/{verify.TOKEN}"
+            problems.append(Problem(token, f"is no time stamp of the seal: {error}"))
+    if report.digests:
+        with suppress(BridgeError):  # what stands in the way is a problem already
+            references = References(archive, report.digests)
+            problems += references.problems
+            gaps = [*references.gaps()]
+    return Checked(report._replace(problems=problems), gaps, stamps)
+
+
+def _stamp(folder: Folder, generation: int, report: Report, roots: Sequence[Certificate]) -> Stamp:
+    newest = generation == report.seals[-1].generation
+    sealed = verify.TAG_MANIFEST if newest else f"{folder_of(generation)}/{verify.TAG_MANIFEST}"
+    token = folder.read(f"{folder_of(generation)}/{verify.TOKEN}")
+    return Stamp(generation, read(token, folder.read(sealed), roots), bool(roots))
 
 
 def _public_key(path: Path) -> bytes:

@@ -25,6 +25,7 @@ from trackbridge.audit import bag, verify
 from trackbridge.audit.bag import Content
 from trackbridge.audit.describe import DESCRIPTIONS, describe
 from trackbridge.audit.keys import Key
+from trackbridge.audit.timestamp import ask
 from trackbridge.audit.verify import MANIFEST, SEALING, TAG_MANIFEST, folder_of
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.folder import SCRATCH, UNTOLD, Folder
@@ -64,8 +65,10 @@ class Sealed(NamedTuple):
     """False where nothing was added since the last seal."""
 
 
-def seal(address: str, key: Key) -> Sealed:
+def seal(address: str, key: Key, tsa: str | None = None) -> Sealed:
     """Seal an archive, or what was added to it since it was sealed.
+
+    `tsa` is the URL of an authority for time stamps; it is sent the digest of the tag manifest.
 
     Only for a time when nobody writes to it. Bytes of files are not read again. Raises
     `ConfigError` where something lies in it that is not of it, `IntegrityError` where a file is
@@ -75,14 +78,15 @@ def seal(address: str, key: Key) -> Sealed:
     archive = open_writer(address)
     if not isinstance(archive, Archive):
         raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
-    return _Job(archive, key).run()
+    return _Job(archive, key, tsa).run()
 
 
 class _Job:
-    def __init__(self, archive: Archive, key: Key) -> None:
+    def __init__(self, archive: Archive, key: Key, tsa: str | None) -> None:
         self._archive = archive
         self._folder = archive.folder
         self._key = key
+        self._tsa = tsa
         self._there: dict[str, int] = {}
         """Size of each file that is in the archive."""
         self._last = 0
@@ -186,6 +190,11 @@ class _Job:
     def _sign(self, records: Mapping[str, Content]) -> None:
         """Write the seal; it is there once its envelope is."""
         folder = folder_of(self._last + 1)
+        stamp = None
+        if self._tsa:
+            token = ask(self._tsa, self._folder.read(TAG_MANIFEST))
+            self._put(f"{folder}/{verify.TOKEN}", token)
+            stamp = {"sha256": hashlib.sha256(token).hexdigest()}
         statement = {
             "_type": verify.STATEMENT_TYPE,
             "subject": [{"name": TAG_MANIFEST, "digest": {"sha256": self._digest(TAG_MANIFEST)}}],
@@ -194,7 +203,7 @@ class _Job:
                 "generation": self._last + 1,
                 "sealed": _now().isoformat(timespec="seconds"),
                 "previous": self._previous(),
-                "timestamp": None,
+                "timestamp": stamp,
                 "files": len(records),
                 "bytes": _size(records),
                 "by": f"Trackbridge {__version__}",

@@ -31,7 +31,9 @@ def gaps(place: Path, key: Key) -> dict[str, tuple[int, str]]:
     return {gap.what: (gap.number, gap.example) for gap in found}
 
 
-def test_an_archive_with_everything_lacks_only_a_parent_that_it_was_not_given(place: Path, key: Key) -> None:
+def test_an_archive_with_everything_lacks_only_a_parent_that_it_was_not_given(
+    place: Path, key: Key
+) -> None:
     store(writer(place), [samples.everything()])
     write(place, runs("ab"))
     assert gaps(place, key) == {"parents of runs": (1, "the project/parent")}
