@@ -38,7 +38,12 @@ class Late:
         self._waiting.put(call)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="trackbridge-late", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there can be no more threads: the training has to wait itself
+                self._thread = None
+                while not self._waiting.empty():
+                    self._write_next()
 
     def drain(self, seconds: float) -> int:
         """Wait until everything is written, but not for ever; gives how many calls are not."""
@@ -51,5 +56,8 @@ class Late:
 
     def _run(self) -> None:
         while True:
-            self._write(*self._waiting.get())
-            self.written += 1
+            self._write_next()
+
+    def _write_next(self) -> None:
+        self._write(*self._waiting.get())
+        self.written += 1

@@ -266,6 +266,29 @@ def test_an_accelerator_that_hangs_holds_the_end_up_no_longer_than_said(
     assert read(tmp_path)["runs"][0]["status"] == "finished"
 
 
+def test_where_no_thread_can_be_begun_the_training_reads_values_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, read_by = threading.Event(), list[str]()
+    gate.set()
+
+    def fails(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    run = start("p", run_id="r", folder=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        for call in range(3):
+            run.log({"loss": Device(float(call), read_by, gate)})
+        run.log({"loss": 3.0})
+    run.log({"loss": Device(4.0, read_by, gate)})
+    run.finish()
+    tables = read(tmp_path)
+    assert points(tables) == [(n, n, float(n)) for n in range(5)]
+    assert read_by == ["MainThread"] * 3 + ["trackbridge-late"]
+    assert "damage" not in extra(tables)
+
+
 def test_tensors_of_torch_are_numbers_histograms_and_pictures(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     tables = logged(
