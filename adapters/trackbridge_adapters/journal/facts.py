@@ -82,7 +82,7 @@ class Facts:
         """Of a kind that says nothing here."""
 
     def _tell_begin(self, record: Record) -> None:
-        if not record.get("marks"):  # else it was begun to say how the run ended
+        if not (record.get("marks") or record.get("guest")):  # these say not that it goes on
             self.ended = None
 
     def _tell_set(self, record: Record) -> None:

@@ -6,8 +6,10 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trackbridge.dual import place
+from trackbridge.dual.records import is_int
 
 ANSWERING = 10.0
 """Seconds within which a back end has to have answered to be waited for."""
@@ -24,10 +26,21 @@ def exit_code(error: BaseException | None) -> int:
     return 130 if isinstance(error, KeyboardInterrupt) else int(error is not None)
 
 
+def code(told: Any) -> int | None:
+    """What was told as an exit code; what is no number is 1, as it is to Python."""
+    if told is None:
+        return None
+    try:
+        number = int(told)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return 1
+    return number if is_int(number) else 1
+
+
 def status(told: str | None, exit_code: int | None) -> str:
     """The status that was told, if it is one; else by the exit code."""
     by_code = "failed" if exit_code else "finished"
-    named = str(told or by_code).lower()
+    named = str(told).lower()
     return named if named in STATUSES else by_code
 
 

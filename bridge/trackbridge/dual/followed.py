@@ -13,7 +13,7 @@ class Followed(Run):
         journal = self._journal
         if journal is not None and (journal.lost or not journal.is_closed):
             self._end(journal, None, None)
-            self._look()
+            self.look()
 
     def _at_exit(self) -> None:
         self.leave()

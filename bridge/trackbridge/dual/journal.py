@@ -28,6 +28,8 @@ LOOKED = 64 << 10
 LISTS = 10_000
 """Lists of keys that are known at once; where there are more, they are told again."""
 SUFFIX = ".journal"
+GUEST = {"guest": True}
+"""In headers of processes that log to a run which another one has begun, and ends."""
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
@@ -49,6 +51,10 @@ def born(pid: int) -> int | None:
         return None
 
 
+class EndedError(Exception):
+    """A call that came while its run was ended by another thread."""
+
+
 class Journal:
     """Appends to a run's folder, from this process and from its children after a fork.
 
@@ -61,6 +67,8 @@ class Journal:
         self.reason = ""
         """Why the last record that is lost could not be written."""
         self.header, self._rotated = header, rotated
+        self.is_over = False
+        """Once it is set, and the journal is closed, what comes raises `EndedError`."""
         self._begin()
         _JOURNALS.add(self)
 
@@ -160,6 +168,8 @@ class Journal:
             self._file = None
 
     def _open(self) -> _File:
+        if self.is_over:
+            raise EndedError("the run has ended")
         self.folder.mkdir(parents=True, exist_ok=True)
         segment = next(self._segments)
         path = self.folder / f"{self._name}.{segment:04d}{SUFFIX}"
@@ -211,6 +221,7 @@ _JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for journal in _JOURNALS:
+        journal.header = {**journal.header, **GUEST}
         journal._begin()  # the file is the parent's, and so are locks that its threads hold
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.dual.journal import Journal
+from trackbridge.dual.journal import GUEST, Journal
 
 if TYPE_CHECKING:
     from trackbridge.dual.run import Run
@@ -28,7 +28,8 @@ def _opened(
     told: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> Run:
-    run = kind(Journal(*kept) if kept else None, project, run_id, **told)
+    journal = Journal(kept[0], {**kept[1], **GUEST}) if kept else None
+    run = kind(journal, project, run_id, **told)
     run.config._values.update(config)  # they are in the journal already
     run._pid = 0  # that of nobody: whoever began it ends it
     return run

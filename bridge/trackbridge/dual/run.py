@@ -145,7 +145,7 @@ class Run:
         if begun:
             self.costs.add(perf_counter_ns() - begun)
             if begun - self._tended > TENDED:
-                self._look()
+                self.look()
 
     @_kept
     def define_metric(
@@ -255,18 +255,28 @@ class Run:
         if journal is None:
             return
         atexit.unregister(self._at_exit)
-        for _ in range(self._late.drain(LATE_SECONDS)):
-            journal.lose("a value was not read from its accelerator in time")
-        self._journal, self._is_over = None, True
-        if os.getpid() != self._pid:  # a child of the process that began it, which goes on with it
-            journal.close()
-            return
+        unread = self._late.drain(LATE_SECONDS)
+        exit_code = ending.code(exit_code)
         status = ending.status(status, exit_code)
-        self._end(journal, status, exit_code)
-        self._look()
+        with journal.lock:
+            if self._journal is None:  # another thread has ended it
+                return
+            self._journal, self._is_over = None, True
+            for _ in range(unread):
+                journal.lose("a value was not read from its accelerator in time")
+            is_guest = os.getpid() != self._pid  # the process that began it goes on with it
+            if is_guest:
+                journal.close()
+            else:
+                self._end(journal, status, exit_code)
+            journal.is_over = True
+        if is_guest:
+            return
+        self.look()
         if wait != 0 and status != "killed":  # whoever did that waits for the prompt
-            ending.wait(journal.folder, self._stores, wait, self._begun)
-            self._report(journal.folder)
+            with suppress(Exception):  # it is ended, whatever can be said of it
+                ending.wait(journal.folder, self._stores, wait, self._begun)
+                self._report(journal.folder)
 
     def outlast(self) -> None:
         """It does not end with the program: someone else says when it does."""
@@ -329,7 +339,7 @@ class Run:
             place_at = {"row": row, "step": step, "at": at, "closed": closed}
             journal.record({"t": "series", **place_at, "items": items})
         if perf_counter_ns() - self._tended > TENDED:
-            self._look()
+            self.look()
 
     def _keep(self, path: str, content: bytes | Path) -> Kept:
         if self._journal is None:
@@ -351,16 +361,14 @@ class Run:
         if self._is_over:
             self._warn(f"{what} after the end", "the run has ended")
 
-    def _warn(self, what: str, why: str) -> None:
+    def _warn(self, what: str, why: str, so: str = "it is not kept") -> None:
         """Warn once of a kind."""
         if what not in self._warned:
             self._warned.add(what)
             import logging  # here, since many a training never needs it
 
             with suppress(Exception):  # of whoever has it told
-                logging.getLogger("trackbridge").warning(
-                    "trackbridge: %s: %s; it is not kept", what, why
-                )
+                logging.getLogger("trackbridge").warning("trackbridge: %s: %s; %s", what, why, so)
 
     def _end(self, journal: Journal, status: str | None, exit_code: int | None) -> None:
         journal.record(
@@ -387,10 +395,14 @@ class Run:
             for text in short(folder):
                 _say(f"run {self.id} to {text}")
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See that a forwarder is at work."""
         self._tended = perf_counter_ns()
-        with suppress(OSError):  # another look will be taken
+        try:
             self._tend()
+        except Exception as error:
+            so = "it is tried again; `trackbridge replay` delivers what is kept, too"
+            self._warn("no forwarder can be begun", f"{type(error).__name__}: {error}", so)
 
     def _at_exit(self) -> None:
         """The program ends without a word: what it ended with is known if it was an error."""

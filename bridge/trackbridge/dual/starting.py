@@ -103,8 +103,7 @@ def begin(
     journal = Journal(found or place.folder_of(root, project, run_id), header)
     tend = partial(spawn.forwarder, root, name, stores, cwd) if stores else bool
     run = kind(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
-    with suppress(OSError):  # another look will be taken
-        tend()
+    run.look()
     return run, found is None
 
 

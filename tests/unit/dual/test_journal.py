@@ -123,6 +123,27 @@ def test_a_forked_child_logs_too_and_ends_nothing(tmp_path: Path) -> None:
 
 
 @POSIX
+def test_a_forked_child_that_logs_after_the_end_does_not_begin_the_run_again(
+    tmp_path: Path,
+) -> None:
+    run = start("p", run_id="r", folder=tmp_path)
+    run.log({"loss": 0.0})
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if not child:
+        os.read(read_end, 1)
+        run.log({"loss": 1.0})
+        os._exit(0)
+    run.finish()
+    os.write(write_end, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    tables = read(tmp_path)
+    assert (len(points(tables)), tables["runs"][0]["status"]) == (2, "finished")
+    with start("p", run_id="r", folder=tmp_path, resume=True):
+        assert read(tmp_path)["runs"][0]["status"] == "running"
+
+
+@POSIX
 def test_children_that_are_forked_while_threads_log_do_not_hang(tmp_path: Path) -> None:
     run = start("p", run_id="r", folder=tmp_path)
     over = threading.Event()

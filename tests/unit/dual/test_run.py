@@ -18,10 +18,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from unit.dual.looking import extra, leaves, points, read, read_all, series, status
 
-from trackbridge.dual import place, spawn
+from trackbridge.dual import ending, place, spawn
 from trackbridge.dual.git import repository
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import start
@@ -255,6 +256,12 @@ TOLD: list[tuple[dict[str, Any], tuple[str, int | None]]] = [
     ({"status": "KILLED", "exit_code": 9}, ("killed", 9)),
     ({"status": "no status"}, ("finished", None)),
     ({"status": 5, "exit_code": 1}, ("failed", 1)),
+    ({"exit_code": True}, ("failed", 1)),
+    ({"exit_code": False}, ("finished", 0)),
+    ({"exit_code": np.int64(3)}, ("failed", 3)),
+    ({"exit_code": "words"}, ("failed", 1)),
+    ({"exit_code": 2**70}, ("failed", 1)),
+    ({"status": np.zeros(2)}, ("finished", None)),
 ]
 
 
@@ -312,9 +319,62 @@ def test_what_comes_after_the_end_is_told_once(
 
 def test_threads_may_end_a_run_at_once(tmp_path: Path) -> None:
     run = begin(tmp_path)
+    folder = run.folder
+    assert folder is not None
     with ThreadPoolExecutor(8) as pool:
-        for end in [pool.submit(run.finish) for _ in range(8)]:
+        for end in [pool.submit(run.finish, exit_code=0) for _ in range(8)]:
             end.result()
+    assert status(read(tmp_path)) == ("finished", 0)
+    [path] = place.files(folder)
+    assert path.read_bytes().count(b'"t":"end"') == 1
+
+
+def test_a_thread_that_logs_while_the_run_ends_does_not_begin_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It had looked whether the run goes on just before."""
+    run = begin(tmp_path)
+    run.log({"loss": 0.0})
+    folder, journal = run.folder, run._journal
+    assert folder is not None
+    run.finish()
+    monkeypatch.setattr(run, "_journal", journal)
+    run.log({"loss": 1.0})
+    run.config["lr"] = 0.1
+    run.alert("title")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"trackbridge: {what}: the run has ended; it is not kept"
+        for what in ("log", "config", "alert")
+    ]
+    assert len(place.files(folder)) == 1
+    assert status(read(tmp_path))[0] == "finished"
+
+
+def test_an_end_that_cannot_be_told_of_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("stale file handle")
+
+    for name in ("wait", "_report"):
+        run = start("p", run_id=name, folder=tmp_path)
+        monkeypatch.setattr(ending if name == "wait" else run, name, fails)
+        run.finish()
+    assert {status(tables) for tables in read_all(tmp_path).values()} == {("finished", None)}
+
+
+def test_a_forwarder_that_cannot_be_begun_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Python does not know where it lies itself if another program has it inside."""
+    monkeypatch.setattr(sys, "executable", None)
+    monkeypatch.setattr("trackbridge.dual.run.TENDED", 0)
+    with begin(tmp_path / "root", to=f"archive:{tmp_path / 'out'}") as run:
+        run.log({"loss": 1.0})
+    assert [record.getMessage()[:38] for record in caplog.records] == [
+        "trackbridge: no forwarder can be begun"
+    ]
+    assert points(read(tmp_path / "root")) == [(0, 0, 1.0)]
 
 
 def test_a_run_that_is_resumed_goes_on_after_its_last_row_and_step(tmp_path: Path) -> None:
@@ -448,6 +508,7 @@ def test_every_process_of_a_group_may_log_a_run_of_its_own(
 def test_a_run_that_is_sent_to_another_process_is_the_same_and_goes_on(tmp_path: Path) -> None:
     with begin(tmp_path, config={"lr": 0.1}) as run:
         run.log({"loss": 0.0})
+        late = pickle.loads(pickle.dumps(run))
         for sent in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
             assert (sent.id, sent.step, sent.config.lr) == ("r", 1, 0.1)
             sent.log({"loss": 1.0})
@@ -456,6 +517,9 @@ def test_a_run_that_is_sent_to_another_process_is_the_same_and_goes_on(tmp_path:
     tables = read(tmp_path)
     assert sorted(value for *_, value in points(tables)) == [0.0, 1.0, 1.0, 2.0]
     assert (leaves(tables), status(tables)) == ({"lr": 0.1}, ("finished", 0))
+    late.log({"loss": 3.0})
+    tables = read(tmp_path)
+    assert (len(points(tables)), status(tables)) == (5, ("finished", 0))
     assert pickle.loads(pickle.dumps(run)).folder is None
 
 
