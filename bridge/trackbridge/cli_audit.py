@@ -134,6 +134,16 @@ def check(archive: str, paths: tuple[Path, ...], roots: tuple[Path, ...], as_jso
     sys.exit(1 if report.problems else 0)
 
 
+@audit.command()
+@click.argument("store")
+def prov(store: str) -> None:
+    """Print where the results of the runs in STORE come from, as W3C PROV (PROV-JSON)."""
+    from trackbridge.audit.prov import write
+    from trackbridge.registry import open_reader
+
+    write(open_reader(store), sys.stdout)
+
+
 def _passphrase(path: Path, *, new: bool = False) -> bytes:
     """From the environment, or from whoever sits at the terminal."""
     from trackbridge.audit.keys import PASSPHRASE

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-README, VERIFY, DICTIONARY = "README.txt", "verify.py", "data/dictionary.csv"
-DESCRIPTIONS = (README, VERIFY, DICTIONARY)
+from trackbridge.adapter import Reader
+from trackbridge.audit import crate
+from trackbridge.audit.bag import Content
+
+README, VERIFY = "README.txt", "verify.py"
+DICTIONARY, CRATE = "data/dictionary.csv", f"data/{crate.DESCRIPTOR}"
+DESCRIPTIONS = (README, VERIFY, DICTIONARY, CRATE)
 
 TEXT = """\
 Records of experiment tracking
@@ -33,6 +38,7 @@ What lies where:
     data/<table>/*.parquet    the tables; data/dictionary.csv says what each column means
     data/contents/*.parquet   which bytes each file of a run has
     data/bytes/<ab>/<sha256>  those bytes
+    data/ro-crate-metadata.json   each run with its program, user, times, inputs and outputs
     data/chunks/*.json        which runs each Parquet file holds; where a run is in several, the
                               one with the highest generation, then revision, counts
     manifest-sha256.txt       SHA-256 of everything below data/
@@ -48,7 +54,12 @@ In Python, for instance:
 """
 
 
-def describe(tables: Mapping[str, pa.Schema], scratch: Path) -> dict[str, Path]:
+def describe(
+    reader: Reader,
+    tables: Mapping[str, pa.Schema],
+    payload: Mapping[str, Content],
+    scratch: Path,
+) -> dict[str, Path]:
     """Descriptions of an archive, made in a scratch folder: where each is to lie, and where it is.
 
     The same records give the same bytes.
@@ -57,12 +68,28 @@ def describe(tables: Mapping[str, pa.Schema], scratch: Path) -> dict[str, Path]:
     made[README].write_text(TEXT, encoding="utf-8", newline="\n")
     checker = resources.files("trackbridge.audit").joinpath(VERIFY)
     made[VERIFY].write_bytes(checker.read_bytes())
-    with made[DICTIONARY].open("w", encoding="utf-8", newline="") as out:
+    _write_dictionary(tables, made[DICTIONARY])
+    there = {path.split("/")[1] for path in payload if path.endswith(".parquet")}
+    folders = {f"{table}/": _doc(tables[table].metadata) for table in sorted(there)}
+    folders[DICTIONARY.removeprefix("data/")] = "what each table and column means"
+    contents = {
+        content.sha256: path.removeprefix("data/")
+        for path, content in payload.items()
+        if path.endswith(content.sha256)
+    }
+    crate.write(reader, folders, contents, made[CRATE])
+    return made
+
+
+def _write_dictionary(tables: Mapping[str, pa.Schema], to: Path) -> None:
+    with to.open("w", encoding="utf-8", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(("table", "column", "type", "meaning"))
         for table, schema in sorted(tables.items()):
-            rows.writerow((table, "", "", schema.metadata[b"doc"].decode()))
+            rows.writerow((table, "", "", _doc(schema.metadata)))
             for field in schema:
-                meaning = field.metadata[b"doc"].decode()
-                rows.writerow((table, field.name, str(field.type), meaning))
-    return made
+                rows.writerow((table, field.name, str(field.type), _doc(field.metadata)))
+
+
+def _doc(metadata: Mapping[bytes, bytes]) -> str:
+    return metadata[b"doc"].decode()

@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 import pyarrow as pa
 
 from trackbridge import __version__
+from trackbridge.adapter import Reader
 from trackbridge.audit import bag, verify
 from trackbridge.audit.bag import Content
 from trackbridge.audit.describe import DESCRIPTIONS, describe
@@ -38,10 +39,9 @@ OWN = {*DESCRIPTIONS, verify.BAGIT, INFO, MANIFEST, TAG_MANIFEST, verify.FETCH, 
 
 
 @runtime_checkable
-class Archive(Protocol):
+class Archive(Reader, Protocol):
     """What sealing needs of an archive's writer."""
 
-    address: str
     folder: Folder
     tables: Mapping[str, pa.Schema]
     """Its tables, with what each column means."""
@@ -164,7 +164,8 @@ class _Job:
     def _describe(self, payload: Mapping[str, Content]) -> dict[str, Content]:
         """Every file of the bag's payload, once its descriptions are in it."""
         contents = {**self._sealed(), **payload}
-        for path, local in describe(self._archive.tables, self._scratch).items():
+        made = describe(self._archive, self._archive.tables, payload, self._scratch)
+        for path, local in made.items():
             contents[path] = self._replace(path, local)
         return {path: content for path, content in contents.items() if path.startswith(DATA)}
 

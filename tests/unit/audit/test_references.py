@@ -26,7 +26,7 @@ def place(tmp_path: Path) -> Path:
 
 def gaps(place: Path, key: Key) -> dict[str, tuple[int, str]]:
     sealed(place, key)
-    report, found = check(f"archive:{place}")
+    report, found, _ = check(f"archive:{place}")
     assert report.problems == []
     return {gap.what: (gap.number, gap.example) for gap in found}
 
@@ -64,14 +64,14 @@ def test_a_table_with_other_columns_is_named(place: Path, key: Key) -> None:
     index = writer(place).index
     index.refresh()
     [chunk] = [chunk for chunk in index.chunks.values() if chunk.entries]
-    path = place / chunk.path("params")
+    path = place / chunk.path("metrics")
     pq.write_table(pa.table({"key": ["note"]}), path)
     part = Part(1, path.stat().st_size, sha256(path))
-    other = replace(chunk, parts={**chunk.parts, "params": part})
+    other = replace(chunk, parts={**chunk.parts, "metrics": part})
     (place / chunk.commit).write_bytes(other.dumps())
     sealed(place, key)
     [problem] = check(f"archive:{place}").report.problems
-    assert problem == (chunk.path("params"), "its columns are not those of the table params")
+    assert problem == (chunk.path("metrics"), "its columns are not those of the table metrics")
 
 
 def test_a_table_that_is_no_parquet_file_is_named(place: Path, key: Key) -> None:
@@ -79,10 +79,10 @@ def test_a_table_that_is_no_parquet_file_is_named(place: Path, key: Key) -> None
     index = writer(place).index
     index.refresh()
     [chunk] = [chunk for chunk in index.chunks.values() if chunk.entries]
-    path = place / chunk.path("params")
+    path = place / chunk.path("metrics")
     path.write_bytes(b"no table")
-    other = replace(chunk, parts={**chunk.parts, "params": Part(1, 8, sha256(path))})
+    other = replace(chunk, parts={**chunk.parts, "metrics": Part(1, 8, sha256(path))})
     (place / chunk.commit).write_bytes(other.dumps())
     sealed(place, key)
     [problem] = check(f"archive:{place}").report.problems
-    assert problem.path == chunk.path("params") and "no Parquet file" in problem.what
+    assert problem.path == chunk.path("metrics") and "no Parquet file" in problem.what

@@ -1,0 +1,57 @@
+"""Where the results of each run come from: who ran what on which inputs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from trackbridge.adapter import Query, Reader, Row, RunRef
+
+TABLES = ("runs", "params", "summary", "inputs", "artifacts", "files")
+TOGETHER = 500
+"""Runs that are read at a time."""
+
+
+@dataclass
+class Provenance:
+    """A run, as rows of the run model."""
+
+    run: Row = field(default_factory=dict)
+    params: list[Row] = field(default_factory=list)
+    summary: list[Row] = field(default_factory=list)
+    inputs: list[Row] = field(default_factory=list)
+    artifacts: list[Row] = field(default_factory=list)
+    files: list[Row] = field(default_factory=list)
+
+    def used(self) -> list[Row]:
+        """Files of artifacts that it used."""
+        return [row for row in self.files if row["owner"] in self._owners("used")]
+
+    def made(self) -> list[Row]:
+        """Files of its own, and of artifacts that it logged."""
+        used = self._owners("used") - self._owners("logged")
+        return [row for row in self.files if row["owner"] not in used]
+
+    def _owners(self, direction: str) -> set[str]:
+        rows = (row for row in self.artifacts if row["direction"] == direction)
+        return {f"{row['collection']}:{row['version']}" for row in rows}
+
+
+def provenance(reader: Reader) -> Iterator[Provenance]:
+    """Every run of a store, by project and run id; some hundred are in memory at a time."""
+    refs = iter(sorted(info.ref for info in reader.list_runs(Query(include_deleted=True))))
+    while chunk := list(islice(refs, TOGETHER)):
+        yield from _read(reader, chunk)
+
+
+def _read(reader: Reader, refs: Sequence[RunRef]) -> Iterator[Provenance]:
+    found = {ref: Provenance() for ref in refs}
+    for batch in reader.read_runs(refs, TABLES):
+        for row in batch.data.to_pylist():
+            one = found[RunRef(row["project"], row["run_id"])]
+            if batch.table == "runs":
+                one.run = row
+            else:
+                getattr(one, batch.table).append(row)
+    yield from found.values()
