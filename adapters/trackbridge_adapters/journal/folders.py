@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from trackbridge.adapter import RunKey, RunRef
 from trackbridge.dual import frames, place, scanning
 from trackbridge.dual.journal import SUFFIX
+from trackbridge.dual.parts import parts
 from trackbridge.dual.records import VERSION, Record
 from trackbridge.dual.scanning import Window
 from trackbridge.errors import ConfigError, UnsupportedError
@@ -25,9 +25,9 @@ LOST = "lost"
 
 
 def run_folders(location: Path) -> list[Path]:
-    """Folders that have journal files: the location itself, or those in it."""
+    """Folders that have journal files: all of the run whose location it is, or those in it."""
     if next(location.glob(f"*{SUFFIX}"), None):
-        return [location]
+        return parts(location)
     return sorted({path.parent for path in location.glob(f"*/*{SUFFIX}")})
 
 
@@ -151,8 +151,7 @@ class Folder:
 
     @property
     def fingerprint(self) -> str:
-        state = "\n".join(f"{file.path.name} {file.stop}" for file in self.files)
-        return hashlib.sha256(state.encode()).hexdigest()
+        return place.fingerprint_of((file.path.name, file.size) for file in self.files)
 
     @property
     def sessions(self) -> list[list[File]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from trackbridge.dual import journaled, place, scanning
 from trackbridge.dual.frames import MARK
+from trackbridge.dual.parts import files
 from trackbridge.dual.pauses import Pause
 from trackbridge.dual.sinks import Alert, Native, Sink, SinkError, level, sinks
 from trackbridge.errors import BridgeError
@@ -117,7 +118,7 @@ class _Run:
 
     def _rows(self) -> list[dict[str, Any]]:
         found = []
-        for path in place.files(self.folder):
+        for path in files(self.folder):
             rows, self._read[path] = _added(path, *self._read.get(path, (0, 0)))
             found += rows
         return found

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from trackbridge.adapter import Extending, Linking, Query, RunInfo, RunKey, Twin, Writer
 from trackbridge.dual import journaled, spawn, standing, twins
+from trackbridge.dual.parts import parts
 from trackbridge.dual.pauses import Pause
 from trackbridge.dual.rounds import STREAMS, grow, logged
 from trackbridge.engine import UNDONE, migrate
@@ -40,7 +41,8 @@ class Delivery:
     """One run on its way to one back end."""
 
     def __init__(self, folder: Path, store: str) -> None:
-        self.folder, self.store = folder, store
+        self.folder = folder = parts(folder)[0]
+        self.store = store
         self.standing = standing.load(folder, without_secrets(store))
         self.has_ended = False
         self._is_ours = False

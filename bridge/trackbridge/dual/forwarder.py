@@ -18,6 +18,7 @@ from trackbridge.adapter import RunInfo
 from trackbridge.dual import journaled, living, place, spawn
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.delivery import Delivery, Lane
+from trackbridge.dual.parts import grouped, latest_header
 from trackbridge.errors import BridgeError, without_secrets
 
 LOOK_SECONDS = 0.5
@@ -48,11 +49,14 @@ class Forwarder:
         for lane in self._lanes.values():
             lane.check()
         going = left = 0
-        for folder in place.runs(self._root):
+        runs = {folders[0]: folders for folders in grouped(place.runs(self._root))}
+        for gone in self._runs.keys() - runs.keys():
+            self._drop(self._runs.pop(gone).deliveries.values())
+        for folder, folders in runs.items():
             try:
                 run = self._runs.get(folder)
-                if run is None or run.has_changed():
-                    run = self._take(folder)
+                if run is None or run.has_changed(folders):
+                    run = self._take(folder, folders)
                 going += run.goes_on()
                 self._drop(run.delivered())
                 left += len(run.deliveries)
@@ -70,15 +74,16 @@ class Forwarder:
             self._lanes[delivery.store].drop(delivery)
             self.alerts.leave(delivery.folder)
 
-    def _take(self, folder: Path) -> _Run:
+    def _take(self, folder: Path, folders: list[Path]) -> _Run:
         """Look at a run that is new, or that a process has begun to write to."""
         run = self._runs.get(folder) or self._runs.setdefault(folder, _Run(folder))
-        run.look()
-        told = place.latest_header(folder)
-        if not told or place.header(place.files(folder)[-1]) != told:
-            run.look_again()  # the last file has no header yet
+        run.look(folders)
+        told = latest_header(folders)
+        if not all(map(_is_begun, folders)):
+            run.look_again()
         is_ours = told.get("by") == self._name and told.get("host") == place.host()
         stores = [self._stores.get(shown, shown) for shown in told["to"]] if is_ours else []
+        self._drop([run.deliveries.pop(store) for store in run.deliveries.keys() - set(stores)])
         if stores:
             self.alerts.watch(folder, stores)
         for store in stores:
@@ -96,32 +101,34 @@ class _Run:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._folders = [folder]
+        """All that the run has, that one first."""
         self._journal = journaled.opened(folder)
-        self._changed = 0
+        self._changed: list[int] = []
         self._final = ""
         """Fingerprint of a run that was delivered, and that somebody may go on with."""
         self._has_ended = False
         self.deliveries: dict[str, Delivery] = {}
 
-    def has_changed(self) -> bool:
+    def has_changed(self, folders: list[Path]) -> bool:
         """Whether a file has come since `look`, or more of a run that was delivered."""
-        if self._folder.stat().st_mtime_ns != self._changed:
+        if folders != self._folders or _times(folders) != self._changed:
             return True
-        return bool(self._final) and place.fingerprint(self._folder) != self._final
+        return bool(self._final) and place.fingerprint(*folders) != self._final
 
     def look_again(self) -> None:
         """Count as changed."""
-        self._changed = 0
+        self._changed = []
 
-    def look(self) -> None:
-        self._changed, self._final = self._folder.stat().st_mtime_ns, ""
+    def look(self, folders: list[Path]) -> None:
+        self._folders, self._changed, self._final = folders, _times(folders), ""
         self._mark(False)
 
     def goes_on(self) -> bool:
         """Whether more may come; one whose processes are gone is marked as crashed."""
         if not self.deliveries or self._has_ended:
             return False
-        alive = living.anybody(self._folder)  # first: it may end while we look
+        alive = self._anybody()  # first: it may end while we look
         if self._info().status == "running":
             if alive:
                 return True
@@ -140,9 +147,12 @@ class _Run:
         if not all(each.is_done(now) for each in self.deliveries.values()):
             return []
         found, self.deliveries = self.deliveries, {}
-        if living.anybody(self._folder):  # another process may still log to it
+        if self._anybody():  # another process may still log to it
             self._final = now
         return list(found.values())
+
+    def _anybody(self) -> bool:
+        return any(map(living.anybody, self._folders))
 
     def _info(self) -> RunInfo:
         return journaled.run_of(self._journal)
@@ -151,6 +161,15 @@ class _Run:
         self._has_ended = has_ended
         for delivery in self.deliveries.values():
             delivery.has_ended = has_ended
+
+
+def _times(folders: list[Path]) -> list[int]:
+    return [folder.stat().st_mtime_ns for folder in folders]
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether the last file has its header."""
+    return any(map(place.header, place.files(folder)[-1:]))
 
 
 def watch(forwarder: Forwarder, patience: float) -> bool:

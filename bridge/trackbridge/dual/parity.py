@@ -10,9 +10,10 @@ from pathlib import Path
 from trackbridge.adapter import Extending, Query, RunInfo, Writer
 from trackbridge.choose import EVERY_RUN
 from trackbridge.compare import ABSENT, partners_of, verify
-from trackbridge.dual import by_step, journaled, living, place, sent, spawn, standing
+from trackbridge.dual import by_step, journaled, sent, spawn, standing
 from trackbridge.dual.halfway import Halfway, foreseen, halfway
-from trackbridge.dual.replay import folders, working_in
+from trackbridge.dual.parts import files, latest_header, parts
+from trackbridge.dual.replay import folders, status_of, working_in
 from trackbridge.dual.sent import STREAMS, Counts, Life
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
@@ -144,13 +145,13 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
 
 def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
     """What is known of a run without asking its back ends."""
-    told = place.latest_header(folder)
+    told = latest_header(parts(folder))
     journal = journaled.opened(folder)
     try:
         info = journaled.run_of(journal)
     except NotFoundError:
         return  # it has not one whole record
-    status, tended = living.status_of(folder, info.status), spawn.is_tended(told)
+    status, tended = status_of(folder, info.status), spawn.is_tended(told)
     counts, life = sent.counted(journal.read_runs([info.ref], STREAMS)), sent.life(folder)
     ran_in = "." if to else told.get("cwd", ".")
     for store in to or told.get("to", ()):
@@ -204,7 +205,7 @@ def _note_proofs(some: list[Parity], result: Comparison) -> None:
 
 def _note_halfway(each: Parity, writer: Writer, there: RunInfo | None) -> None:
     reader = journaled.opened(each.folder)
-    sessions = {path.name.partition(".")[0] for path in place.files(each.folder)}
+    sessions = {path.name.partition(".")[0] for path in files(each.folder)}
     held_back = by_step.heard(each.at.waiting)
     found = persist(
         lambda: halfway(

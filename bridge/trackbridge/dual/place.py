@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -143,9 +144,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
-def fingerprint(folder: Path) -> str:
-    """Stands for what is in the journal of a run; it changes with every record."""
-    state = "\n".join(f"{path.name} {path.stat().st_size}" for path in files(folder))
+def fingerprint(*folders: Path) -> str:
+    """Stands for what is in the journal of a run, in all its folders; each record changes it."""
+    found = (path for folder in folders for path in files(folder))
+    return fingerprint_of((path.name, path.stat().st_size) for path in found)
+
+
+def fingerprint_of(sizes: Iterable[tuple[str, int]]) -> str:
+    """The same by names and sizes of the files."""
+    state = "\n".join(f"{name} {size}" for name, size in sorted(sizes))
     return hashlib.sha256(state.encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from trackbridge.dual import living, place, spawn, standing
 from trackbridge.dual.delivery import Delivery
 from trackbridge.dual.journaled import opened, run_of
+from trackbridge.dual.parts import grouped, latest_header, parts
 from trackbridge.errors import BridgeError, NotFoundError
 
 
@@ -27,7 +28,7 @@ class Delivered:
 
 
 def folders(journals: Iterable[str | Path]) -> list[Path]:
-    """The folders of runs that are meant: each given one, or those in it.
+    """The folders of runs that are meant, each run's first: each given one, or those in it.
 
     Without any, those of `TRACKBRIDGE_DIR` or of `./trackbridge`. `NotFoundError` where none are.
     """
@@ -35,15 +36,15 @@ def folders(journals: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         inside = (
-            [path] if place.files(path) else [run for run in place.runs(path) if place.files(run)]
+            [parts(path)] if place.files(path) else grouped(filter(place.files, place.runs(path)))
         )
         if not inside:
             raise NotFoundError(
                 f"{path}: no journals are there; name a folder that training runs have written,"
                 f" or set {place.DIR}"
             )
-        found += inside
-    return found
+        found += [run[0] for run in inside]
+    return list(dict.fromkeys(found))
 
 
 def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Iterator[Delivered]:
@@ -53,13 +54,13 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
     """
     for folder in folders(journals):
         try:
-            told, info = place.latest_header(folder), run_of(opened(folder))
+            told, info = latest_header(parts(folder)), run_of(opened(folder))
         except (BridgeError, OSError) as error:
             yield Delivered(folder.name, "", "failed", why=str(error))
             continue
         run = "/".join(info.ref)
         stores = to or told.get("to", ())
-        if why := living.going(folder, info.status):
+        if why := going(folder, info.status):
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
         elif spawn.is_tended(told) and not _takes_over(folder, told):
             why = "a forwarder is at work; `trackbridge status` shows how far it is"
@@ -74,6 +75,17 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
             for store in stores[:-1]:
                 with working_in(ran_in):
                     _link(folder, store)
+
+
+def going(folder: Path, status: str | None) -> str:
+    """See `living`; of a run of several folders, why more may come to any of them."""
+    return next(filter(None, (living.going(part, status) for part in parts(folder))), "")
+
+
+def status_of(folder: Path, status: str | None) -> str:
+    """See `living`; a run of several folders goes on while any of them does."""
+    told = [living.status_of(part, status) for part in parts(folder)]
+    return "running" if "running" in told else told[0]
 
 
 def _takes_over(folder: Path, told: Mapping[str, Any]) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from trackbridge.adapter import Batch, Growing, RunRef
 from trackbridge.columns import codes
-from trackbridge.dual import place, scanning
+from trackbridge.dual import scanning
+from trackbridge.dual.parts import files
 
 STREAMS = ("metrics", "series")
 Counts = Counter[tuple[str, str]]
@@ -73,7 +74,7 @@ def after(reader: Growing, ref: RunRef, position: str) -> Iterator[Batch]:
 
 def life(folder: Path) -> Life:
     """What the records of a run's journal say, whoever of its processes has written them."""
-    paths = place.files(folder)
+    paths = files(folder)
     records = [record for path in paths for record in _records(path)]
     begun = [record["at"] for record in records if record["t"] == "begin"]
     last = max(path.stat().st_mtime for path in paths)

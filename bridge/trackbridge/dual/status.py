@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trackbridge.dual import living, place, spawn, standing
+from trackbridge.dual import spawn, standing
 from trackbridge.dual.brief import spread
 from trackbridge.dual.journaled import opened, run_of
-from trackbridge.dual.replay import folders
+from trackbridge.dual.parts import latest_header, parts
+from trackbridge.dual.replay import folders, status_of
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import BridgeError
 
@@ -41,11 +42,11 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
     """The status of every run and back end; back ends are not asked."""
     for folder in folders(journals):
         try:
-            told, info = place.latest_header(folder), run_of(opened(folder))
+            told, info = latest_header(parts(folder)), run_of(opened(folder))
         except (BridgeError, OSError) as error:
             yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, str(error))
             continue
-        status, tended = living.status_of(folder, info.status), spawn.is_tended(told)
+        status, tended = status_of(folder, info.status), spawn.is_tended(told)
         for store in told.get("to", ()):
             at = standing.load(folder, store)
             lags = spread(at.lags)
