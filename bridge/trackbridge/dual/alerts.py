@@ -73,6 +73,8 @@ class Alerts:
                     run.look()
                 except (OSError, BridgeError) as error:  # the deliveries say it too
                     LOGGER.warning("run %s: alerts: %s", run.folder.name, error)
+                except Exception as error:
+                    LOGGER.error("run %s: alerts", run.folder.name, exc_info=error)
                 with self._lock:
                     if is_over and run.is_over:
                         self._runs.pop(run.folder, None)
@@ -89,39 +91,41 @@ class _Run:
         self._raised = _Raised(folder / place.DELIVERY / RAISED)
         self._read: dict[Path, tuple[int, int]] = {}
         """Of each file, how long it was, and from where on to look."""
+        self._left: list[dict[str, Any]] = []
+        """Rows that were read, and not handed over."""
         self._seen: set[tuple[str, str]] = set()
 
     def look(self) -> None:
         """Hand over what has come since to those that raise it."""
+        for path in files(self.folder):
+            rows, self._read[path] = _added(path, *self._read.get(path, (0, 0)))
+            self._left += rows
         late = 0
-        for row in self._rows():
-            told = json.dumps(row, sort_keys=True)
-            name = hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:16]
-            posts = [post for post in self.posts if (name, post.sink.id) not in self._seen]
-            self._seen |= {(name, post.sink.id) for post in posts}
-            posts = [post for post in posts if not self._raised.is_done(name, post.sink)]
-            if not posts:
-                continue
-            alert = self._alert(name, row)
-            if is_late(alert):
-                late += 1
-                for post in posts:
-                    self._raised.done(name, post.sink, "late")
-            else:
-                for post in posts:
-                    post.add(alert, self._raised)
+        while self._left:
+            late += self._hand_over(self._left[0])
+            del self._left[0]  # not before: where the run cannot be read now, it is tried again
         if late:
             LOGGER.info(
                 "run %s: %d alerts are not raised: they are older than %d minutes",
                 *(self.folder.name, late, LATE_SECONDS // 60),
             )
 
-    def _rows(self) -> list[dict[str, Any]]:
-        found = []
-        for path in files(self.folder):
-            rows, self._read[path] = _added(path, *self._read.get(path, (0, 0)))
-            found += rows
-        return found
+    def _hand_over(self, row: dict[str, Any]) -> bool:
+        """Hand over one; whether it is not raised any more, since that would be too late."""
+        told = json.dumps(row, sort_keys=True)
+        name = hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:16]
+        posts = [post for post in self.posts if (name, post.sink.id) not in self._seen]
+        posts = [post for post in posts if not self._raised.is_done(name, post.sink)]
+        if is_late(row["time"]):
+            for post in posts:
+                self._raised.done(name, post.sink, "late")
+            return bool(posts)
+        if posts:
+            alert = self._alert(name, row)
+            for post in posts:
+                post.add(alert, self._raised)
+                self._seen.add((name, post.sink.id))
+        return False
 
     def _alert(self, name: str, row: dict[str, Any]) -> Alert:
         run = journaled.run_of(journaled.opened(self.folder))
@@ -197,7 +201,7 @@ class _Post:
     def _deal(self, alert: Alert, raised: _Raised) -> bool:
         """Raise an alert, unless it is too late by now; whether that is all."""
         try:
-            if is_late(alert):
+            if is_late(alert.time):
                 LOGGER.warning("alert %r: %s: is given up", alert.title, self.sink.name)
                 raised.done(alert.id, self.sink, "given up")
                 return True
@@ -206,6 +210,8 @@ class _Post:
             return True
         except (SinkError, BridgeError) as error:
             self._say(alert, str(error))
+        except Exception as error:  # whose message may show an address
+            self._say(alert, f"{self.sink.name}: {type(error).__name__}")
         return False
 
     def _say(self, alert: Alert, why: str) -> None:
@@ -215,8 +221,8 @@ class _Post:
             LOGGER.warning("alert %r: %s; it is tried again", alert.title, why)
 
 
-def is_late(alert: Alert) -> bool:
-    return time.time() - alert.time / 1e6 > LATE_SECONDS
+def is_late(raised: int) -> bool:
+    return time.time() - raised / 1e6 > LATE_SECONDS
 
 
 def _added(path: Path, known: int, start: int) -> tuple[list[dict[str, Any]], tuple[int, int]]:

@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 from dual_logging import Training, training
 
-from trackbridge.dual import alerts, pauses, spawn
+from trackbridge.dual import alerts, journaled, pauses, spawn
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.place import DELIVERY
+from trackbridge.dual.sinks import Alert
 from trackbridge.dual.starting import start
 
 SECRET = "T0KEN"
@@ -359,3 +360,57 @@ def test_a_webhook_that_hangs_holds_up_no_delivery(trained: Training, hook: Hook
     trained.run(TRAIN, f"archive:{trained.folder}/out", "3")
     assert {each.state for each in trained.wait("done")} == {"done"}
     assert not hook.taken
+
+
+class Mute:
+    """A sink that keeps titles, once it does not fail any more."""
+
+    name = id = "mute"
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.error: Exception | None = None
+
+    def raise_alert(self, alert: Alert) -> bool:
+        if self.error:
+            raise self.error
+        self.titles.append(alert.title)
+        return True
+
+
+@pytest.fixture
+def mute(monkeypatch: pytest.MonkeyPatch) -> Mute:
+    found = Mute()
+    monkeypatch.setattr(alerts, "sinks", lambda: [found])
+    return found
+
+
+def test_an_alert_of_a_run_that_cannot_be_read_now_is_raised_later(
+    tmp_path: Path, mute: Mute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged(tmp_path, "title", "other")
+    failed = threading.Event()
+
+    def fail(_: object) -> None:
+        failed.set()
+        raise OSError("stale handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journaled, "run_of", fail)
+        with raising(tmp_path, "", monkeypatch):
+            assert failed.wait(PATIENCE)
+            patch.undo()
+            wait(lambda: mute.titles == ["title", "other"])
+
+
+def test_a_sink_that_fails_by_a_mistake_is_asked_again(
+    tmp_path: Path, mute: Mute, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = logged(tmp_path, "title")
+    mute.error = TypeError(f"of {SECRET}")
+    with raising(tmp_path, "", monkeypatch) as found:
+        wait(lambda: "mute: TypeError; it is tried again" in caplog.text)
+        assert found.waiting
+        mute.error = None
+        wait(lambda: states(folder) == ["raised"])
+    assert mute.titles == ["title"] and SECRET not in caplog.text
