@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,6 +53,9 @@ class Journals:
         self.address = f"journal:{location}"
         self._location = Path(location)
         self._folders: dict[Path, Folder] = {}
+        self._found: dict[RunRef, Folder] = {}
+        """As `_look` saw them last."""
+        self._facts = _Facts()
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         for ref, folder in self._look().items():
@@ -85,15 +88,17 @@ class Journals:
             f"{self.address}: run {file.run.run_id} has no file"
             f" {'/'.join(filter(None, file[1:]))!r}"
         )
-        if file.run not in (known := self._look()):
-            raise missing
-        folder = known[file.run]
-        sha256 = Facts(folder.records()).digest(file)
-        path = folder.content(sha256) if sha256 else None
+        path = self._content(file, self._found) or self._content(file, self._look())
         if path is None:
             raise missing
         with native_errors(self.address):
             return path.open("rb")
+
+    def _content(self, file: FileRef, known: Mapping[RunRef, Folder]) -> Path | None:
+        if (folder := known.get(file.run)) is None:
+            return None
+        sha256 = self._facts.of(folder).digest(file)
+        return folder.content(sha256) if sha256 else None
 
     def read_added(
         self, ref: RunRef, position: str, *, whole_rows: bool = False
@@ -133,7 +138,22 @@ class Journals:
         for folder in self._folders.values():
             if (ref := folder.ref) is not None:
                 found[ref] = found[ref].joined(folder) if ref in found else folder
-        return dict(sorted(found.items(), key=lambda item: item[0]))
+        self._found = dict(sorted(found.items(), key=lambda item: item[0]))
+        return self._found
+
+
+class _Facts:
+    """What the records of the run say that was asked for last: one after the other is read."""
+
+    def __init__(self) -> None:
+        self._known: tuple[object, Facts] | None = None
+
+    def of(self, folder: Folder) -> Facts:
+        state = folder.paths, folder.fingerprint
+        known = self._known
+        if known is None or known[0] != state:
+            known = self._known = state, Facts(folder.records())
+        return known[1]
 
 
 class _Added:
