@@ -169,6 +169,13 @@ class RunInfo:
     """`points` is a guess, since counting would take reading them."""
     deleted: bool = False
     """Marked as deleted, itself or the project that it is in: `include_deleted` lists it."""
+    native_id: str | None = None
+    """The id that the store's own pages show, where that is another than `ref` has."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All that people may name it by: its id in the store, there and where it was born."""
+        return frozenset(filter(None, (self.ref.run_id, self.key.run_id, self.native_id)))
 
 
 class Twin(NamedTuple):

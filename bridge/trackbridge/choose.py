@@ -57,7 +57,7 @@ class Chosen:
 def chosen(reader: Reader, query: Query, where: str | None = None) -> Chosen:
     """The runs that a query means and that meet the expression `where`, if there is one.
 
-    A run may also be named by the id that it was born with. `NotFoundError` for a project or run
+    A run may be named by any of its `ids`. `NotFoundError` for a project or run
     that is named in vain; no run has to meet the expression.
     """
     clauses = [] if where is None else parse(where)
@@ -112,8 +112,9 @@ def near(name: str, there: Collection[str]) -> str:
 
 def _native(reader: Reader, query: Query, unknown: set[str]) -> Iterator[str]:
     """The ids of the query, those that are unknown in the store's own terms where it has them."""
-    born: dict[str, list[str]] = {}
+    meant: dict[str, list[str]] = {}
     for info in reader.list_runs(replace(query, run_ids=())):
-        born.setdefault(info.key.run_id, []).append(info.ref.run_id)
+        for run_id in info.ids & unknown:
+            meant.setdefault(run_id, []).append(info.ref.run_id)
     for run_id in query.run_ids:
-        yield from born.get(run_id, [run_id]) if run_id in unknown else [run_id]
+        yield from meant.get(run_id, [run_id])

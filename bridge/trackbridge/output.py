@@ -236,7 +236,11 @@ def print_runs(meant: Chosen, as_json: bool) -> None:
         click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
         return
     header = ("project", "run", "status", "started", "points", "name")
-    table(header, (_columns(info) for info in runs))
+    rows = [_columns(info) for info in runs]
+    if any(info.native_id for info in runs):
+        header = (*header, "id on the server")
+        rows = [(*row, info.native_id or info.ref.run_id) for row, info in zip(rows, runs)]
+    table(header, rows)
     hidden = f"; not shown: {deleted:,} deleted (--include-deleted)" if deleted else ""
     every = len(meant.listed)
     some = f"{len(runs):,} of " if every > len(runs) + deleted else ""
@@ -254,6 +258,7 @@ def _described(info: RunInfo) -> dict[str, Any]:
     return {
         "project": info.ref.project,
         "run_id": info.ref.run_id,
+        "native_id": info.native_id,
         "key": str(info.key),
         "name": info.name,
         "status": info.status,

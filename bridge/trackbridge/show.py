@@ -66,6 +66,8 @@ def summarize(store: str, run: str, options: Mapping[str, str] = NO_OPTIONS) -> 
     reader = open_reader(store, options)
     info = _find(list(reader.list_runs(Query())), run, store)
     sections: Sections = {"run": [["key", str(info.key)]]}
+    if info.native_id:
+        sections["run"].append(["native_id", info.native_id])
     metrics: dict[str, _Series] = {}
     kinds: Counter[tuple[str, str]] = Counter()
     pieces: list[str] = []
@@ -103,7 +105,7 @@ def _last_lines(lines: list[str]) -> list[list[str]]:
 def _find(runs: list[RunInfo], run: str, store: str) -> RunInfo:
     found = [info for info in runs if run in (info.ref.run_id, "/".join(info.ref))]
     if not found:
-        found = [info for info in runs if info.key.run_id == run]
+        found = [info for info in runs if run in info.ids]
     if not found:
         raise NotFoundError(f"{store}: no run {run!r}; `trackbridge ls {store}` lists them")
     if len(found) > 1:

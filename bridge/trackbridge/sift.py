@@ -58,7 +58,7 @@ def _may_meet(reader: Reader, info: RunInfo, clauses: Iterable[Clause]) -> bool:
     """What the listing says; of a run that was brought there, it may say less than is known."""
     exact = _is_exact(reader, info)
     facts = Facts(
-        {info.ref.run_id, info.key.run_id},
+        info.ids,
         {
             "run_name": info.name,
             "status": info.status.upper() if info.status else None,
@@ -161,7 +161,7 @@ def _note_summary(batch: Batch, keys: Collection[str], known: dict[RunRef, Facts
 
 
 def _known(infos: Iterable[RunInfo]) -> dict[RunRef, Facts]:
-    return {info.key.born: Facts({info.ref.run_id, info.key.run_id}) for info in infos}
+    return {info.key.born: Facts(info.ids) for info in infos}
 
 
 def _meeting(

@@ -106,6 +106,7 @@ def _info(server: Server, run: Run, experiments: Experiments, models: Sequence[J
         carried=run.carried,
         estimated=bool(run.metrics),
         deleted=run.is_deleted or run.info["experiment_id"] in experiments.deleted,
+        native_id=None if run.native_id == run.id else run.native_id,
     )
 
 

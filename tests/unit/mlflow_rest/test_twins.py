@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import growing
 import linked
 import pytest
+from click.testing import CliRunner
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
 import trackbridge
 from trackbridge.adapter import Linking, Query
+from trackbridge.cli import main
 from trackbridge.errors import NotFoundError
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing.extending import extend
@@ -61,6 +64,33 @@ def test_a_run_names_its_twins_and_is_the_same_run(proxied: str) -> None:
     assert told() == [twin._asdict() for twin in linked.TWINS]
     writer.link(run.key, [])
     assert not told()
+
+
+def test_a_run_is_found_by_the_id_that_the_server_chose_and_ls_shows_both(proxied: str) -> None:
+    project = f"project {uuid.uuid4().hex[:8]}"
+    target = f"mlflow:{proxied}"
+    run = growing.grown(project)
+    run = replace(run, key=run.key._replace(run_id=f"own-{uuid.uuid4().hex}"))
+    linked.store(open_writer(f"memory:ids {project}"), [run])
+    report = trackbridge.migrate(f"memory:ids {project}", target)
+    assert report.verified, report.failures
+    native = shown(proxied, project).info.run_id
+
+    def told(*command: str) -> Any:
+        result = CliRunner().invoke(main, [*command, "--json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    (listed,) = told("ls", target, "--project", project)["runs"]
+    assert listed["native_id"] == native != listed["run_id"]
+    for name in (native, listed["run_id"]):
+        for choice in (["--run", name], ["--where", f"attributes.run_id = '{name}'"]):
+            assert told("ls", target, "--project", project, *choice)["runs"] == [listed]
+        assert ["native_id", native] in told("show", target, name)["run"]
+    away = f"memory:{project}-away"
+    assert told("migrate", target, away, "--run", native)["runs"]["copied"] == 1
+    table = CliRunner().invoke(main, ["ls", target, "--project", project])
+    assert native in table.stdout and "id on the server" in table.stdout
 
 
 def test_a_run_that_goes_on_names_its_twins_and_is_gone_on_with(proxied: str) -> None:
