@@ -235,7 +235,7 @@ def print_runs(meant: Chosen, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"runs": [_described(info) for info in runs]}))
         return
-    header = ("project", "run", "status", "started", "points", "name")
+    header: tuple[str, ...] = ("project", "run", "status", "started", "points", "name")
     rows = [_columns(info) for info in runs]
     if any(info.native_id for info in runs):
         header = (*header, "id on the server")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +19,8 @@ GROUP = "trackbridge.adapters"
 IN_PROCESS = "memory"
 """Scheme of stores that live in this process: no path or URL can mean one."""
 NO_OPTIONS: Mapping[str, str] = {}
+_BARE_HOST = re.compile(r"[\w.-]{2,}:\d+(/.*)?")
+"""What means a server, though it says not how to talk to it."""
 
 
 @cache
@@ -43,16 +47,19 @@ def targets() -> dict[str, str]:
 @cache
 def load(name: str) -> Adapter:
     """The adapter of that scheme."""
-    from importlib.metadata import EntryPoint
-
     known = targets()
     if name not in known:
         raise ConfigError(f"no adapter is called {name!r}; {_known()}")
+    return _loaded(name, known[name])
+
+
+def _loaded(name: str, place: str) -> Adapter:
+    module, _, attribute = place.partition(":")
     try:
-        return cast("Adapter", EntryPoint(name, known[name], GROUP).load())
+        return cast("Adapter", getattr(import_module(module), attribute))
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"the adapter {name} ({known[name]}) cannot be loaded: {error}; "
+            f"the adapter {name} ({place}) cannot be loaded: {error}; "
             "install what it needs, or uninstall its package"
         ) from error
 
@@ -61,6 +68,7 @@ def resolve(address: str) -> tuple[Adapter, str]:
     """Adapter and location that an address means; a bare path or URL is sniffed by content."""
     scheme, colon, location = address.partition(":")
     if colon and scheme in targets():
+        _refuse_bare_host(scheme, location)
         return load(scheme), location
     found = [adapter for adapter in map(load, _schemes()) if adapter.recognizes(address)]
     if len(found) == 1:
@@ -105,15 +113,24 @@ def resolve_target(address: str) -> tuple[Adapter, str]:
 def check_store(address: str) -> None:
     """`ConfigError` for an address of a target that no adapter knows; quick where one does.
 
-    Trainings begin with it: nothing is loaded for an address with a scheme of ours.
+    Trainings begin with it: of an address with a scheme of ours, an adapter that says with `check`
+    what it knows is loaded alone, and not for servers.
     """
     from trackbridge_adapters import BUILTIN
 
     if not isinstance(address, str) or not address.strip():
         raise ConfigError(f"{address!r}: no address of a store; name one, like archive:./out")
     scheme, colon, location = address.partition(":")
-    if not (colon and location and scheme in BUILTIN and scheme != IN_PROCESS):
+    if colon and scheme in BUILTIN and not location:
+        raise ConfigError(f"{address}: names no store; write {scheme}: and where it is")
+    if not (colon and scheme in BUILTIN and scheme != IN_PROCESS):
         resolve_target(address)
+        return
+    _refuse_bare_host(scheme, location)
+    if ":" in location and not location.startswith(("http://", "https://")):
+        adapter = _loaded(scheme, BUILTIN[scheme])
+        if hasattr(adapter, "check"):
+            adapter.check(location)
 
 
 def taking(option: str, value: str, address: str) -> dict[str, str]:
@@ -160,9 +177,21 @@ def same_place(one: str, other: str) -> bool:
 
 def _refuse_unknown_scheme(address: str) -> None:
     """Tell a slip in an address's scheme from a path; one letter is a drive."""
-    scheme, colon, _ = address.partition(":")
-    if colon and scheme.replace("-", "").isalnum() and len(scheme) > 1 and "://" not in address:
+    scheme, colon, rest = address.partition(":")
+    is_url = rest.startswith("//")
+    if colon and scheme.replace("-", "").isalnum() and len(scheme) > 1 and not is_url:
         raise ConfigError(f"{address}: no adapter is called {scheme!r}; {_known()}")
+
+
+def _refuse_bare_host(scheme: str, location: str) -> None:
+    """Tell a server without its `http://` from a path; other packages' adapters may know such."""
+    from trackbridge_adapters import BUILTIN
+
+    if scheme in BUILTIN and _BARE_HOST.fullmatch(location) and not os.path.lexists(location):
+        raise ConfigError(
+            f"{scheme}:{location}: says not what is there; a server is {scheme}:http://{location}, "
+            f"a folder or file {scheme}:./{location}"
+        )
 
 
 def _known() -> str:

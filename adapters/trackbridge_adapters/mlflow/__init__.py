@@ -35,6 +35,11 @@ class MlflowAdapter:
 
     name = "mlflow"
 
+    def check(self, location: str) -> None:
+        """`ConfigError` for what can be no place of a store, whatever is there; reads nothing."""
+        if not (is_over_rest(location) or _is_server(location)):
+            _path(location)
+
     def recognizes(self, location: str) -> bool:
         from trackbridge_adapters.mlflow import database
 
@@ -139,6 +144,17 @@ def _path(location: str) -> Path:
         )
     if kind == "file":
         return Path(unquote(urlsplit(location).path))
+    if kind == "sqlite":
+        file = location.partition(":")[2].lstrip("/")
+        raise ConfigError(
+            f"mlflow:{location}: a database file has three slashes before its path, and four if"
+            f" that begins with one; write mlflow:{SQLITE}{file}"
+        )
+    if "://" in location:
+        raise ConfigError(
+            f"mlflow:{location}: MLflow knows no stores of the kind {scheme}; use sqlite:///file.db,"
+            " postgresql://, mysql://, http:// or a folder mlruns"
+        )
     if not location:
         raise ConfigError(
             "mlflow: names no store; write mlflow:sqlite:///mlflow.db or mlflow:./mlruns"

@@ -14,7 +14,7 @@ import pytest
 import trackbridge_adapters
 from trackbridge import registry
 from trackbridge.doctor import examine
-from trackbridge.errors import BridgeError, ConfigError, NotFoundError
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, UnsupportedError
 
 Install = Callable[..., None]
 
@@ -131,6 +131,51 @@ def test_a_scheme_that_nobody_knows_is_told_from_a_path(install: Install) -> Non
             ConfigError, match=r"^typo:\./x: no adapter is called 'typo'; known: one"
         ):
             opened("typo:./x")
+
+
+def test_a_slip_in_a_scheme_is_told_also_before_a_url() -> None:
+    for opened in (registry.open_reader, registry.open_writer, registry.check_store):
+        with pytest.raises(ConfigError, match=r"^mlfow:http://x:5: no adapter is called 'mlfow'"):
+            opened("mlfow:http://x:5")
+
+
+@pytest.mark.parametrize("location", ["127.0.0.1:5077", "host:5000", "my-host.org:80/prefix"])
+def test_a_server_without_its_http_is_no_folder(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = f"^mlflow:{location}: .* mlflow:http://{location}.* mlflow:./{location}"
+    for opened in (registry.open_reader, registry.open_writer, registry.check_store):
+        with pytest.raises(ConfigError, match=told):
+            opened(f"mlflow:{location}")
+    assert not list(tmp_path.iterdir())
+    registry.check_store(f"mlflow:./{location}")
+
+
+@pytest.mark.parametrize(
+    ("location", "way_out"),
+    [
+        ("sqlite://x.db", "mlflow:sqlite:///x.db"),
+        ("sqlite:x.db", "mlflow:sqlite:///x.db"),
+        ("sqlite://", "mlflow:sqlite:///"),
+        ("htp://host:5000", "http://"),
+        ("s3://bucket/mlruns", "http://"),
+    ],
+)
+def test_a_url_that_means_no_store_of_mlflow_is_no_folder(
+    location: str, way_out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for opened in (registry.open_reader, registry.open_writer, registry.check_store):
+        with pytest.raises((ConfigError, UnsupportedError)) as caught:
+            opened(f"mlflow:{location}")
+        assert way_out in str(caught.value) and location.partition(":")[0] in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheme_alone_names_no_store() -> None:
+    with pytest.raises(ConfigError, match=r"^wandb:: names no store"):
+        registry.check_store("wandb:")
 
 
 def test_an_installed_adapter_is_found(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
