@@ -29,13 +29,12 @@ class ArchiveAdapter:
 
     def recognizes(self, location: str) -> bool:
         from trackbridge.errors import BridgeError
-        from trackbridge.folder import open_folder
-        from trackbridge_adapters.archive.marker import MARKER, is_marker
+        from trackbridge_adapters.archive.marker import MARKER, is_marker, open_archive
 
         if location.partition("://")[0] in ("http", "https"):
             return False
         try:
-            return is_marker(open_folder(location, {}).read(MARKER))
+            return is_marker(open_archive(location, {}).read(MARKER))
         except BridgeError:
             return False
 
@@ -47,20 +46,18 @@ class ArchiveAdapter:
         )
 
     def reader(self, location: str, options: Mapping[str, str]) -> ArchiveReader:
-        from trackbridge.folder import open_folder
-        from trackbridge_adapters.archive.marker import check
+        from trackbridge_adapters.archive.marker import check, open_archive
         from trackbridge_adapters.archive.reader import ArchiveReader
 
-        folder = open_folder(location, options)
+        folder = open_archive(location, options)
         check(folder)
         return ArchiveReader(folder)
 
     def writer(self, location: str, options: Mapping[str, str]) -> ArchiveWriter:
-        from trackbridge.folder import open_folder
-        from trackbridge_adapters.archive.marker import check_target
+        from trackbridge_adapters.archive.marker import check_target, open_archive
         from trackbridge_adapters.archive.writer import ArchiveWriter
 
-        folder = open_folder(location, options)
+        folder = open_archive(location, options)
         check_target(folder)
         return ArchiveWriter(folder)
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
-from trackbridge.folder import Folder
+from trackbridge.folder import Folder, open_folder
+from trackbridge.packed import PackedFolder, is_packed
 
 MARKER = "trackbridge.json"
 FORMAT = "trackbridge archive"
 LAYOUT = 1
 """Raised when the layout changes in a way that an older reader cannot understand."""
+
+
+def open_archive(location: str, options: Mapping[str, str]) -> Folder:
+    """The folder at a path or URL, or in a zip or tar file."""
+    local = location.removeprefix("file://")
+    if "://" not in local and is_packed(Path(local).expanduser()):
+        return PackedFolder(Path(local).expanduser(), MARKER)
+    return open_folder(location, options)
 
 
 def is_marker(data: bytes) -> bool:

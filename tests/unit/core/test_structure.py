@@ -29,6 +29,7 @@ FOR_ADAPTERS = {
     "fit_text",
     "folder",
     "losses",
+    "packed",
     "prefetch",
     "schema",
 }
