@@ -225,6 +225,36 @@ def test_threads_and_children_log_too(tmp_path: Path) -> None:
     assert ours["runs"] == theirs["runs"]
 
 
+def test_children_leave_the_open_row_of_their_parent_alone(tmp_path: Path) -> None:
+    """One logs and ends with its work, one with the hooks of its program; neither ends a row."""
+    done = run(
+        tmp_path,
+        """
+        import os, sys
+        run = wandb.init(project="p")
+        run.log({"a": 1.0}, step=0)
+        run.log({"b": 2.0}, step=0)
+        for logs in (True, False):
+            child = os.fork()
+            if not child:
+                if logs:
+                    run.log({"c": 3.0}, step=1)
+                    os._exit(0)
+                sys.exit()
+            os.waitpid(child, 0)
+        run.log({"a": 1.5}, step=2)
+        run.finish()
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    theirs, ours = (
+        [(row["key"], row["step"], row["value"]) for row in found["metrics"]]
+        for found in both(tmp_path)
+    )
+    assert sorted(ours) == sorted(theirs)
+    assert len(ours) == 4
+
+
 def test_a_process_that_is_given_the_run_logs_to_it(tmp_path: Path) -> None:
     done = run(
         tmp_path,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +65,8 @@ class Mirrored:
     def close(self, final: Any) -> None:
         """The run ends: what is left is told. `final` is W&B's answer with its summary, if any."""
         self._rows.close()
+        if self._process != os.getpid():  # the rest is its parent's to tell
+            return
         self._summary.end(final.item if final is not None else None)
         self._contents.end()
         saved = {path: list(how) for path, how in self._contents.saved.items()}
@@ -82,8 +83,7 @@ class Mirrored:
         self.run.finish(exit_code=exit_code, wait=0)
 
     def after_fork(self) -> None:
-        """In a child: a lock may be held by a thread that is not there."""
-        self._rows.lock = threading.RLock()
+        self._rows.after_fork()
 
     def _begin(self, record: Any) -> None:
         fields: dict[str, Any] = process_fields()

@@ -79,6 +79,10 @@ class Rows:
             if flush:
                 self._step += 1
 
+    def after_fork(self) -> None:
+        """In a child: the open row is its parent's, as is a lock that a thread of that one holds."""
+        self.lock, self._open = threading.RLock(), []
+
     def close(self) -> None:
         """No more comes to the row that is open."""
         with self.lock:
