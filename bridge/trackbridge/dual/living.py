@@ -51,8 +51,7 @@ def going(folder: Path, status: str | None) -> str:
     if anybody(folder):
         return "it goes on"
     others = {told.get("host") for told in _headers(folder)} - {place.host()}
-    written = max(path.stat().st_mtime for path in place.files(folder))
-    if others and time.time() - written < QUIET:
+    if others and time.time() - _written(folder) < QUIET:
         return (
             f"it may go on, on {', '.join(sorted(map(str, others)))}; it does not once nothing"
             f" was written for {QUIET / 60:.0f} minutes"
@@ -63,6 +62,11 @@ def going(folder: Path, status: str | None) -> str:
 def status_of(folder: Path, status: str | None) -> str:
     """What a run is that has this status by its journal: crashed, if nothing more will come."""
     return "crashed" if status == "running" and not going(folder, status) else status or ""
+
+
+def _written(folder: Path) -> float:
+    """The second in which a run was written to last, by whichever process."""
+    return max(path.stat().st_mtime for path in place.files(folder))
 
 
 def _headers(folder: Path) -> list[dict[str, Any]]:
@@ -78,10 +82,10 @@ def mark_crashed(folder: Path) -> None:
     """
     if journaled.run_of(journaled.opened(folder)).status != "running":
         return
-    last, told = place.files(folder)[-1], place.latest_header(folder)
+    told = place.latest_header(folder)
     names = ("run", "host", "by", "to", "cwd", "key")
     kept: dict[str, Any] = {name: told[name] for name in names if name in told}
-    ended = last.stat().st_mtime_ns // 1000
+    ended = int(_written(folder) * 1e6)
     journal = Journal(folder, {**kept, "marks": True})
     journal.record({"t": "end", "at": now(), "ended": ended, "status": "crashed"})
     journal.close()
