@@ -68,7 +68,10 @@ def is_running(name: str) -> bool:
     if not path.exists():
         return False
     with path.open("rb+") as file:
-        return not try_lock(file.fileno())
+        if not try_lock(file.fileno()):
+            return True
+        _unlock(file.fileno())  # closing does not, if a child has been forked meanwhile
+    return False
 
 
 def is_tended(told: Mapping[str, Any]) -> bool:
@@ -86,6 +89,13 @@ def try_lock(file: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _unlock(file: int) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def start(root: Path, name: str, stores: Sequence[str], cwd: Path) -> None:

@@ -1,0 +1,54 @@
+"""Who logs to a run is known while it lives, and when it was written to last once it does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from unit.dual.looking import read
+
+from trackbridge.dual import living, place, spawn
+from trackbridge.dual.journal import Journal
+
+HEADER = {"run": ["p", "r"], "host": "elsewhere", "by": "", "to": []}
+
+
+def test_a_crashed_run_ended_when_a_process_wrote_last_whichever_began_first(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run-1"
+    for _ in range(2):
+        journal = Journal(folder, HEADER)
+        journal.record({"t": "set", "at": 1, "row": {"status": "running"}})
+        journal.close()
+    for path, second in zip(place.files(folder), (2000, 1000), strict=True):
+        os.utime(path, (second, second))
+    living.mark_crashed(folder)
+    [row] = read(tmp_path)["runs"]
+    assert (row["status"], row["ended"].timestamp()) == ("crashed", 2000)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
+def test_a_child_that_is_forked_during_a_look_at_a_lock_does_not_keep_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(spawn, "lock_path", lambda name: tmp_path / name)
+    (tmp_path / "f").touch()
+    lock, (over, end) = spawn.try_lock, os.pipe()
+    children: list[int] = []
+
+    def try_lock(file: int) -> bool:
+        held = lock(file)
+        if not children and not (child := os.fork()):
+            os.close(end)
+            os.read(over, 1)
+            os._exit(0)
+        elif not children:
+            children.append(child)
+        return held
+
+    monkeypatch.setattr(spawn, "try_lock", try_lock)
+    assert [spawn.is_running("f"), spawn.is_running("f")] == [False, False]
+    os.close(end)
+    os.waitpid(children[0], 0)
