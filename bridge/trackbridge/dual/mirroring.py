@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from trackbridge.adapter import Mirroring
 from trackbridge.dual import place, spawn
 from trackbridge.dual.followed import Followed
 from trackbridge.dual.run import Run
-from trackbridge.dual.starting import begin, rank_of_process
+from trackbridge.dual.starting import Addresses, addresses, begin, rank_of_process
 from trackbridge.errors import ConfigError
 
 
@@ -20,11 +20,12 @@ class Mirror:
     """
 
     def __init__(
-        self, to: str | Iterable[str], folder: str | Path | None, cwd: str | Path | None = None
+        self, to: Addresses, folder: str | Path | None, cwd: str | Path | None = None
     ) -> None:
+        """`ConfigError` for an address that no adapter knows."""
         self._cwd = place.here() / (cwd or "")
         self._root = place.root(self._cwd) if folder is None else self._cwd / folder
-        self._to = [to] if isinstance(to, str) else list(to)
+        self._to = addresses(to)
 
     def begin(self, project: str, run_id: str, key: Sequence[str]) -> Run:
         """The journal of a run, which goes on if it is there; `key` is the run's own `RunKey`.
@@ -42,7 +43,7 @@ class Mirror:
 
 def mirror(
     library: str,
-    to: str | Iterable[str] = (),
+    to: Addresses = (),
     *,
     ranks: str = "first",
     folder: str | Path | None = None,

@@ -53,7 +53,8 @@ class Recorded(MutableMapping[str, Any]):
         try:
             changed: dict[str, Any] = {}
             for other in (*others, named):
-                changed |= values.members(other) or dict(other)
+                own = values.members(other)
+                changed |= dict(other) if own is None else own
             changed = {str(key): value for key, value in changed.items()}
             self._values.update(changed)
             if changed:

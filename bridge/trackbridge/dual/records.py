@@ -13,6 +13,8 @@ from typing import Any
 Record = dict[str, Any]
 VERSION = 1
 """Of the framing and of what records say; a reader refuses what is newer."""
+_LISTS = (list, tuple)
+"""What becomes a list in JSON."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -22,8 +24,8 @@ def parse(payload: bytes) -> Record | None:
         record = json.loads(payload)
         if b"\\u" in payload:  # a lone half of a surrogate pair is no text
             json.dumps(record, ensure_ascii=False).encode()
-        return record if _is_sound(record) else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return record if is_sound(record) else None
+    except (ValueError, RecursionError):
         return None
 
 
@@ -33,13 +35,17 @@ def leads_out(path: str) -> bool:
     return not path or path.startswith("/") or "\0" in path or ".." in parts
 
 
-def _is_sound(record: Any) -> bool:
+def is_sound(record: Any) -> bool:
+    """Whether it is a record that can be understood, as it was read or is to be written."""
     if not isinstance(record, dict) or not isinstance(kind := record.get("t"), str):
         return False
-    if kind != "keys" and not is_int(record["at"]):
+    try:
+        if kind != "keys" and not is_int(record["at"]):
+            return False
+        check = _CHECKS.get(kind)
+        return check is None or check(record)
+    except (ValueError, TypeError, KeyError):
         return False
-    check = _CHECKS.get(kind)
-    return check is None or check(record)
 
 
 def is_int(value: Any) -> bool:
@@ -47,11 +53,11 @@ def is_int(value: Any) -> bool:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return isinstance(value, _LISTS) and all(isinstance(text, str) for text in value)
 
 
 def _is_list_of(kind: type, value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(part, kind) for part in value)
+    return isinstance(value, _LISTS) and all(isinstance(part, kind) for part in value)
 
 
 def _is_begin(record: Record) -> bool:
@@ -70,13 +76,13 @@ def _is_keys(record: Record) -> bool:
 
 def _is_series(record: Record) -> bool:
     places = all(is_int(record[name]) for name in ("row", "step"))
-    return places and isinstance(record["items"], list) and all(map(_is_item, record["items"]))
+    return places and isinstance(record["items"], _LISTS) and all(map(_is_item, record["items"]))
 
 
 def _is_whole(record: Record) -> bool:
     """A row that is told anew: it has a number for each key, and `again` points were there."""
     keys, values = record["keys"], record["values"]
-    numbers = _is_texts(keys) and isinstance(values, list) and len(values) == len(keys)
+    numbers = _is_texts(keys) and isinstance(values, _LISTS) and len(values) == len(keys)
     are_numbers = numbers and all(type(value) in (int, float) for value in values)
     return are_numbers and is_int(record["again"]) and _is_series(record)
 

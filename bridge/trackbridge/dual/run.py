@@ -24,6 +24,7 @@ from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.late import Late
 from trackbridge.dual.reading import Points
 from trackbridge.dual.recorded import Recorded
+from trackbridge.dual.records import is_sound
 from trackbridge.dual.steps import Steps
 from trackbridge.dual.values import EXACT, Item, Kept
 
@@ -86,8 +87,8 @@ class Run:
         does nothing.
         """
         self.project, self.id = project, run_id
-        self.config = Recorded(partial(self.tell, "config"), partial(self.lose, "config"))
-        self.summary = Recorded(partial(self.tell, "summary"), partial(self.lose, "summary"))
+        self._config = Recorded(partial(self.tell, "config"), partial(self.lose, "config"))
+        self._summary = Recorded(partial(self.tell, "summary"), partial(self.lose, "summary"))
         self.costs = Costs()
         self._journal = journal
         self._steps = Steps(row, step)
@@ -102,6 +103,24 @@ class Run:
     def folder(self) -> Path | None:
         """Where its journal lies; None where logging is switched off."""
         return None if self._journal is None else self._journal.folder
+
+    @property
+    def config(self) -> Recorded:
+        """What the run is configured with; what is assigned to it is added."""
+        return self._config
+
+    @config.setter
+    def config(self, values: Any) -> None:
+        self._config.update(values)
+
+    @property
+    def summary(self) -> Recorded:
+        """What the run comes to; what is assigned to it is added."""
+        return self._summary
+
+    @summary.setter
+    def summary(self, values: Any) -> None:
+        self._summary.update(values)
 
     @property
     def row(self) -> int:
@@ -198,7 +217,7 @@ class Run:
             files = sorted(each for each in path.rglob("*") if each.is_file())
         kept = [self._keep(each.relative_to(top).as_posix(), each) for each in files]
         row: dict[str, Any] = {
-            "collection": name or called,
+            "collection": str(name or called),
             "kind": kind,
             "aliases": sorted([aliases] if isinstance(aliases, str) else aliases),
         }
@@ -229,7 +248,8 @@ class Run:
             {"key": str(key), "value": None if value is None else str(value)}
             for key, value in given
         ]
-        self.tell("put", table="tags", rows=rows)
+        if rows:
+            self.tell("put", table="tags", rows=rows)
 
     @_kept
     def set(self, **fields: Any) -> None:
@@ -347,9 +367,14 @@ class Run:
         return place.keep(self._journal.folder, path, content)
 
     def tell(self, kind: str, **content: Any) -> None:
-        """Write a record of a kind that the journal's reader knows."""
-        if self._journal is not None:
-            self._journal.record({"t": kind, "at": now(), **content})
+        """Write a record; `ValueError` for one that the journal's reader would not understand."""
+        journal = self._journal
+        if journal is None:
+            return
+        record = {"t": kind, "at": now(), **content}
+        if not is_sound(record):
+            raise ValueError("the journal could not be read with that in it")
+        journal.record(record)
 
     def lose(self, what: str, error: Exception) -> None:
         """Count a call that could not be kept, and warn of its kind once."""
@@ -383,7 +408,7 @@ class Run:
     def warn_of_loss(self) -> None:
         """Say so at once if nothing can be written at all."""
         journal = self._journal
-        if journal is not None and journal.lost:
+        if journal is not None and journal.lost and journal.is_closed:
             why = f"{journal.folder} cannot be written: {journal.reason}"
             self._warn("the run", f"{why}; nor is anything else, until that is mended")
 

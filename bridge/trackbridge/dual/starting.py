@@ -16,10 +16,12 @@ from trackbridge.dual import place, spawn
 from trackbridge.dual.git import repository
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.run import Run
-from trackbridge.errors import without_secrets
+from trackbridge.errors import ConfigError, without_secrets
 from trackbridge.registry import check_store
 
 AnyRun = TypeVar("AnyRun", bound=Run)
+Address = str | os.PathLike[str]
+Addresses = Address | Iterable[Address] | None
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 """Where launchers say which process of a group this is."""
 GROUPS = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "PMIX_NAMESPACE", "MASTER_PORT")
@@ -31,13 +33,13 @@ def start(
     project: str = "default",
     name: str | None = None,
     config: Any = None,
-    to: str | Iterable[str] = (),
+    to: Addresses = (),
     *,
     run_id: str | None = None,
     resume: bool = False,
     group: str | None = None,
     job_type: str | None = None,
-    tags: str | Iterable[str] | Mapping[str, Any] = (),
+    tags: str | Iterable[str] | Mapping[str, Any] | None = None,
     notes: str | None = None,
     ranks: str = "first",
     folder: str | Path | None = None,
@@ -60,10 +62,14 @@ def start(
     fields = {**process_fields(), **{key: text for key, text in given.items() if text is not None}}
     run, is_new = begin(project, run_id, to, folder, kind=Run)
     if not (is_new or resume):
-        warnings.warn(f"trackbridge: the run {run_id} is there already, and goes on", stacklevel=2)
+        with suppress(Warning):  # where warnings are errors
+            warnings.warn(
+                f"trackbridge: the run {run_id} is there already, and goes on", stacklevel=2
+            )
     run.set(**fields, **({"started": now()} if is_new else {}))
-    run.config.update(config or {})
-    if tags:
+    if config is not None:
+        run.config.update(config)
+    if tags is not None:
         run.set_tags(tags)
     run.warn_of_loss()
     return run
@@ -72,7 +78,7 @@ def start(
 def begin(
     project: str,
     run_id: str,
-    to: str | Iterable[str],
+    to: Addresses,
     folder: str | Path | None = None,
     *,
     key: Sequence[str] | None = None,
@@ -87,9 +93,7 @@ def begin(
     project, run_id = str(project), str(run_id)
     cwd = cwd or place.here()
     root = place.root(cwd) if folder is None else cwd / folder
-    stores = list(dict.fromkeys([to] if isinstance(to, str) else to))
-    for store in stores:
-        check_store(store)
+    stores = addresses(to)
     found, row, step = None, 0, 0
     with suppress(OSError):  # what cannot be written is counted by the journal
         place.make_root(root)
@@ -105,6 +109,18 @@ def begin(
     run = kind(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
     run.look()
     return run, found is None
+
+
+def addresses(to: Addresses) -> list[str]:
+    """Addresses of stores, each once; `ConfigError` for what is none."""
+    given = [to] if isinstance(to, (str, os.PathLike)) else () if to is None else to
+    try:
+        found = list(dict.fromkeys([os.fspath(store) for store in given]))
+    except TypeError as error:
+        raise ConfigError(f"to={to!r}: is no address of a store, nor a list of them") from error
+    for store in found:
+        check_store(store)
+    return found
 
 
 def rank_of_process() -> int | None:

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from unit.dual.looking import extra, leaves, points, read, read_all, series, status
 
 from trackbridge.dual import ending, place, spawn
 from trackbridge.dual.git import repository
+from trackbridge.dual.mirroring import Mirror
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import start
+from trackbridge.errors import ConfigError
 
 
 def begin(root: Path, **given: Any) -> Run:
@@ -140,6 +144,44 @@ def test_a_configuration_may_be_a_namespace_or_a_data_class(tmp_path: Path) -> N
     assert leaves(read(tmp_path / "1")) == {"layers": [3]}
 
 
+def test_a_run_begins_with_whatever_says_its_configuration_and_tags(tmp_path: Path) -> None:
+    with begin(tmp_path, config=pd.Series({"lr": 0.5}), tags=np.array(["a", "b"]), to=None) as run:
+        run.config = {"batch": 3}
+        run.config = Inner([3])
+        run.config.epochs = 1
+        run.summary = {"best": 0.5}
+    tables = read(tmp_path)
+    assert leaves(tables) == {"lr": 0.5, "batch": 3, "layers": [3], "epochs": 1}
+    assert leaves(tables, "summary") == {"best": 0.5}
+    assert [row["key"] for row in tables["tags"]] == ["a", "b"]
+    with begin(tmp_path / "none", config=argparse.Namespace(), tags=None):
+        pass
+    assert "damage" not in extra(read(tmp_path / "none"))
+
+
+def test_a_store_may_be_a_path_and_nothing_else_is_one(tmp_path: Path) -> None:
+    with begin(tmp_path / "root", to=Path(f"archive:{tmp_path / 'out'}")) as run:
+        folder = run.folder
+    assert folder is not None
+    assert place.latest_header(folder)["to"] == [f"archive:{tmp_path / 'out'}"]
+    for odd in (5, [5], [None], "nonsense:x", b"archive:x"):
+        with pytest.raises(ConfigError):
+            begin(tmp_path / "odd", to=odd)
+        with pytest.raises(ConfigError):
+            Mirror(odd, tmp_path / "odd")  # type: ignore[arg-type]
+    assert not (tmp_path / "odd").exists()
+
+
+def test_that_nothing_can_be_written_is_told_at_once_and_nothing_else_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    begin(tmp_path / "root", config=5)
+    assert "cannot be written" not in caplog.text
+    begin(tmp_path / "file")
+    assert "cannot be written" in caplog.text
+
+
 def test_a_configuration_that_is_none_is_counted_and_not_raised(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +232,7 @@ def test_files_and_artifacts_are_kept_with_their_bytes(tmp_path: Path) -> None:
     with begin(tmp_path / "root") as run:
         run.log_artifact(folder, kind="model", aliases="best", metadata={"n": 1})
         run.log_artifact(folder / "config.json", "named")
+        run.log_artifact(folder / "config.json", 7)  # type: ignore[arg-type]
         run.log_artifact(folder)
         run.save(folder / "config.json")
         run.save(folder / "config.json", "other/name.json")
@@ -198,14 +241,37 @@ def test_files_and_artifacts_are_kept_with_their_bytes(tmp_path: Path) -> None:
     assert versions == [
         ("model.v1", "v0", '["best"]'),
         ("named", "v0", '["latest"]'),
+        ("7", "v0", '["latest"]'),
         ("model.v1", "v1", '["latest"]'),
     ]
     files = {(row["owner"], row["path"]) for row in tables["files"]}
     assert files == {
         *(("model.v1:v0", "sub/weights.bin"), ("model.v1:v0", "config.json")),
         *(("model.v1:v1", "sub/weights.bin"), ("model.v1:v1", "config.json")),
-        *(("named:v0", "config.json"), ("", "config.json"), ("", "other/name.json")),
+        *(
+            ("named:v0", "config.json"),
+            ("7:v0", "config.json"),
+            ("", "config.json"),
+            ("", "other/name.json"),
+        ),
     }
+
+
+def test_what_no_reader_would_understand_is_not_written(tmp_path: Path) -> None:
+    odd: list[tuple[str, dict[str, Any]]] = [
+        ("artifact", {"row": {"collection": 7}, "files": []}),
+        ("end", {"status": None, "exit_code": True}),
+        ("config", {"set": {}, "drop": [1]}),
+        ("lost", {"calls": 1}),
+    ]
+    with begin(tmp_path) as run:
+        for kind, content in odd:
+            with pytest.raises(ValueError, match="could not be read"):
+                run.tell(kind, **content)
+        run.tell("whole", row=0, step=0, again=1, keys=("loss",), values=(1.0,), items=())
+    tables = read(tmp_path)
+    assert "damage" not in extra(tables)
+    assert points(tables) == [(0, 0, 1.0)]
 
 
 def test_files_that_cannot_be_kept_are_counted(
@@ -394,6 +460,13 @@ def test_a_run_that_is_resumed_goes_on_after_its_last_row_and_step(tmp_path: Pat
 def test_a_run_that_is_there_goes_on_with_a_warning(tmp_path: Path) -> None:
     begin(tmp_path).finish()
     with pytest.warns(UserWarning, match="is there already, and goes on"):
+        begin(tmp_path).finish()
+
+
+def test_a_run_goes_on_where_warnings_are_errors(tmp_path: Path) -> None:
+    begin(tmp_path).finish()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         begin(tmp_path).finish()
 
 
