@@ -134,6 +134,41 @@ def check(archive: str, paths: tuple[Path, ...], roots: tuple[Path, ...], as_jso
     sys.exit(1 if report.problems else 0)
 
 
+@audit.command(name="map")
+@click.argument("archive")
+@click.option(
+    "--profile",
+    required=True,
+    metavar="NAME",
+    help="eu-ai-act, fda-part-11, iso-42001 or nist-ai-rmf.",
+)
+@JSON
+def map_(archive: str, profile: str, as_json: bool) -> None:
+    """Name the files in ARCHIVE that speak to each clause of a regulation or standard.
+
+    It shows evidence, and where there is none; whether that is enough is for people to say.
+    """
+    from trackbridge.audit.evidence import evidence_map, profiles
+
+    if profile not in profiles():
+        raise ConfigError(f"no profile is called {profile!r}; there are {', '.join(profiles())}")
+    found = evidence_map(f"archive:{archive.removeprefix('archive:')}", profile)
+    if as_json:
+        clauses = [
+            {**clause._asdict(), "found": [each._asdict() for each in clause.found]}
+            for clause in found.clauses
+        ]
+        click.echo(json.dumps({**found._asdict(), "clauses": clauses}))
+        return
+    line(f"{found.name}: {found.source}, {found.dated} ({found.address})")
+    for clause in found.clauses:
+        line(f"{clause.id}: {clause.asks}")
+        for each in clause.found:
+            line(f"  {each.path}: {each.what}")
+        if not clause.found:
+            line("  not covered")
+
+
 @audit.command()
 @click.argument("store")
 def prov(store: str) -> None:
