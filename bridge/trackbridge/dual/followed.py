@@ -8,6 +8,8 @@ from trackbridge.dual.run import Run
 class Followed(Run):
     """What is logged of a run elsewhere; its state is what `set` was last given."""
 
+    counts = False
+
     def leave(self) -> None:
         """Nothing more comes from this process, as far as it knows; if it does, it is kept too."""
         journal = self._journal

@@ -157,8 +157,11 @@ def fingerprint_of(sizes: Iterable[tuple[str, int]]) -> str:
 
 
 def put(path: Path, text: str) -> None:
-    """Put a text in the place of a file, as a whole; raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put a text in the place of a file, as a whole; raises `OSError`.
+
+    Its folder is made, but not what that lies in: a run's folder that was deleted stays so.
+    """
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.stem}-{os.urandom(4).hex()}")
     try:
         aside.write_text(text)

@@ -70,6 +70,9 @@ def _say(text: str) -> None:
 class Run:
     """One run; without a journal, every method does nothing."""
 
+    counts = True
+    """Whether it gives rows and steps to calls, and so has to know the last ones."""
+
     def __init__(
         self,
         journal: Journal | None,

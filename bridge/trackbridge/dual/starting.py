@@ -98,7 +98,7 @@ def begin(
     with suppress(OSError):  # what cannot be written is counted by the journal
         place.make_root(root)
         found = place.find(root, project, run_id)
-        row, step = place.next_call(found) if found else (0, 0)
+        row, step = place.next_call(found) if found and kind.counts else (0, 0)
     name = spawn.key(root, stores, cwd)
     header = {"run": [project, run_id], "host": place.host(), "by": name, "cwd": str(cwd)}
     header |= {"to": [without_secrets(store) for store in stores]}

@@ -52,3 +52,9 @@ def test_a_child_that_is_forked_during_a_look_at_a_lock_does_not_keep_it(
     assert [spawn.is_running("f"), spawn.is_running("f")] == [False, False]
     os.close(end)
     os.waitpid(children[0], 0)
+
+
+def test_the_folder_of_a_run_that_was_deleted_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        place.put(place.standing(tmp_path / "run-1", "archive:./out"), "{}")
+    assert not (tmp_path / "run-1").exists()

@@ -183,8 +183,11 @@ class Runs:
         run.run.leave()
         with self._lock:
             self._ended.append(place)
-            if len(self._ended) > REMEMBERED:
-                self._known.pop(self._ended.popleft(), None)
+            is_full = len(self._ended) > REMEMBERED
+            forgotten = self._known.pop(self._ended.popleft(), None) if is_full else None
+        if forgotten is not None:
+            forgotten.run.leave()  # more may have been logged to it
+            forgotten.run.outlast()
 
     def forget_labels(self) -> None:
         """An experiment has another name now: runs that begin have it too."""

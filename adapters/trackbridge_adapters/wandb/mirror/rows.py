@@ -80,7 +80,7 @@ class Rows:
                 self._step += 1
 
     def after_fork(self) -> None:
-        """In a child: the open row is its parent's, as is a lock that a thread of that one holds."""
+        """In a child: the open row is its parent's, and a thread of that one may hold the lock."""
         self.lock, self._open = threading.RLock(), []
 
     def close(self) -> None:
