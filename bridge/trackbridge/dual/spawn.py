@@ -35,10 +35,11 @@ _CREDENTIAL = re.compile(
 
 
 def key(root: Path, stores: Sequence[str], cwd: Path) -> str:
-    """What tells forwarders apart: the folder of journals, and from where and with whose rights
-    it delivers."""
+    """What tells forwarders apart: the folder of journals, and where, from where and with whose
+    rights it delivers."""
     rights = sorted((name, text) for name, text in os.environ.items() if _CREDENTIAL.search(name))
-    told = json.dumps([str(root), str(cwd), sys.executable, sorted(set(stores)), rights])
+    here = [place.host(), str(root), str(cwd), sys.executable]
+    told = json.dumps([*here, sorted(set(stores)), rights])
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

@@ -58,3 +58,14 @@ def test_the_folder_of_a_run_that_was_deleted_does_not_come_back(tmp_path: Path)
     with pytest.raises(FileNotFoundError):
         place.put(place.standing(tmp_path / "run-1", "archive:./out"), "{}")
     assert not (tmp_path / "run-1").exists()
+
+
+def test_each_host_has_a_forwarder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts may have journals and temporary files in common, as containers do."""
+    names = set()
+    for host in ("one", "two", "one"):
+        monkeypatch.setattr(place, "host", lambda name=host: name)
+        names.add(spawn.key(tmp_path, ["archive:./out"], tmp_path))
+    assert len(names) == 2
