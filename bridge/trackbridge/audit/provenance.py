@@ -46,10 +46,10 @@ def provenance(reader: Reader) -> Iterator[Provenance]:
 
 
 def _read(reader: Reader, refs: Sequence[RunRef]) -> Iterator[Provenance]:
-    found = {ref: Provenance() for ref in refs}
+    found: dict[tuple[str, str], Provenance] = {ref: Provenance() for ref in refs}
     for batch in reader.read_runs(refs, TABLES):
         for row in batch.data.to_pylist():
-            one = found[RunRef(row["project"], row["run_id"])]
+            one = found[row["project"], row["run_id"]]
             if batch.table == "runs":
                 one.run = row
             else:
