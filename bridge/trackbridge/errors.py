@@ -12,6 +12,10 @@ _PASSWORD = re.compile(r"(://[^\s:/?#@]*):(?!\d*(?:[/\s]|$))\S*@")
 _OPTION = re.compile(r"([?&][^=&\s]*(?:pass|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
+BRIEF = 60.0
+"""Seconds; a server that wishes a longer pause is told of, and not waited for within a request."""
+
+
 def without_secrets(text: str) -> str:
     """A text in which URLs have no passwords, as a person may read it."""
     return _OPTION.sub(r"\1***", _PASSWORD.sub(r"\1@", text))
@@ -54,6 +58,8 @@ class TransientError(BridgeError):
     """A fault that may pass. `retry_after` is the server's own wish in seconds, if it had one."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
+        if retry_after is not None and retry_after > BRIEF:
+            message = f"{message} (asks to be left alone for {retry_after:,.0f} s)"
         super().__init__(message)
         self.retry_after = retry_after
 

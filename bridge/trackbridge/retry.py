@@ -15,16 +15,18 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 6
 LOGGER = logging.getLogger("trackbridge")
+LONGEST = 300.0
+"""Seconds that nobody waits longer than at a time, whatever a server wishes."""
 NOTICED = 1.0
 """Seconds of waiting that a person is told of."""
 _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 
 def _wait(state: RetryCallState) -> float:
-    """The server's own wish where it has one, else exponential with jitter."""
+    """The server's own wish where it has one, in reason, else exponential with jitter."""
     error = state.outcome.exception() if state.outcome else None
     wish = error.retry_after if isinstance(error, TransientError) else None
-    return _backoff(state) if wish is None else wish
+    return _backoff(state) if wish is None else min(wish, LONGEST)
 
 
 def _say(state: RetryCallState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import io
+import math
 import os
 import shutil
 import tempfile
@@ -206,9 +207,10 @@ def retry_after(response: Any) -> float | None:
     """Seconds that a server asks to wait for, if it says so."""
     wish = getattr(response, "headers", {}).get("Retry-After") if response is not None else None
     try:
-        return None if wish is None else float(wish)
+        seconds = math.nan if wish is None else float(wish)
     except ValueError:  # a date
         return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def one_line(error: object) -> str:

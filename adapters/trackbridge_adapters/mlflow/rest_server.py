@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from inspect import signature
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from trackbridge.errors import (
+    BRIEF,
     BridgeError,
     ConfigError,
     IntegrityError,
@@ -35,6 +37,12 @@ Json = dict[str, Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+RETRIES = 2
+PAUSING = frozenset({429, 503})
+"""States with which a server asks for fewer requests, and may say how long to wait."""
+RETRIED = frozenset({408, 500, 502, 504})
+"""Those that MLflow's client asks again after by itself; it would wait as long as a server says."""
+RESPECT = "respect_retry_after_header"
 READING, WRITING = 16, 6
 """Requests that are under way at a time.
 
@@ -156,18 +164,36 @@ class Server:
         return answer
 
     def _request(self, method: str, path: str, **kwargs: Any) -> Any:
-        """An answer whose body has not been read yet."""
+        """An answer whose body has not been read yet, after the pauses that a server asks for.
+
+        Long ones are left to whoever can tell of them.
+        """
+        tries = int(kwargs.get("max_retries", os.environ.get(HTTP_RETRIES, RETRIES)))
+        for number in range(tries):
+            response = self._answer(method, path, **kwargs)
+            wish = retry_after(response)
+            if response.status_code not in PAUSING or (wish or 0.0) > BRIEF:
+                return response
+            response.close()
+            time.sleep(2.0**number if wish is None else wish)
+        return self._answer(method, path, **kwargs)
+
+    def _answer(self, method: str, path: str, **kwargs: Any) -> Any:
         from mlflow.exceptions import MlflowException
-        from mlflow.utils.rest_utils import http_request
+        from mlflow.utils import rest_utils
 
         # MLflow's own settings make a dead host take minutes: 7 tries, 120 s for each connection
-        own: Json = {} if HTTP_RETRIES in os.environ else {"max_retries": 2, "backoff_factor": 1}
+        quick = {"max_retries": RETRIES, "backoff_factor": 1}
+        own: Json = {} if HTTP_RETRIES in os.environ else quick
+        own["retry_codes"] = RETRIED
+        if RESPECT in signature(rest_utils.http_request).parameters:  # else up to six hours
+            own[RESPECT] = False
         own.update(kwargs)
         limit = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
         named = self.workspace and not path.startswith(WORKSPACES)
         headers = {WORKSPACE: self.workspace} if named else {}
         try:
-            response = http_request(
+            response = rest_utils.http_request(
                 self._credentials_now(),
                 path,
                 method,

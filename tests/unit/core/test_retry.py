@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError, TransientError
-from trackbridge.retry import ATTEMPTS, persist
+from trackbridge.retry import ATTEMPTS, LONGEST, persist
 
 
 class Step:
@@ -40,6 +40,16 @@ def test_waits_grow_and_are_bounded(waits: list[float]) -> None:
     assert all(0 <= wait <= 60 for wait in waits)
     assert max(waits[:3]) <= 2
     assert max(waits) > 2
+
+
+def test_nobody_waits_as_long_as_a_server_may_wish(waits: list[float]) -> None:
+    persist(Step(TransientError("429", retry_after=3600)))
+    assert waits == [LONGEST]
+
+
+def test_a_long_wish_is_in_the_words_of_the_error() -> None:
+    assert str(TransientError("busy", 3600)) == "busy (asks to be left alone for 3,600 s)"
+    assert str(TransientError("busy", 7)) == "busy"
 
 
 def test_the_last_error_is_raised_after_the_last_attempt(waits: list[float]) -> None:

@@ -72,6 +72,33 @@ def test_a_server_that_is_asked_too_often_says_how_long_to_wait() -> None:
     assert isinstance(error, TransientError) and error.retry_after == 7.0
 
 
+@pytest.mark.parametrize("state", [429, 503])
+@pytest.mark.parametrize("tries", [None, "2"])
+def test_a_long_wait_that_a_server_wishes_is_an_error_at_once(
+    state: int, tries: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    if tries:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", tries)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"slept {seconds} s"))
+    with answering(state, b"", Retry_After="3600") as (address, asked):
+        with pytest.raises(TransientError, match=r"left alone for 3,600 s") as caught:
+            Server(address).get("mlflow/runs/get")
+        assert len(asked) == 1
+    assert caught.value.retry_after == 3600
+
+
+def test_a_short_wait_that_a_server_wishes_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with answering(429, b"", Retry_After="7") as (address, asked):
+        with pytest.raises(TransientError):
+            Server(address).get("mlflow/runs/get")
+        assert len(asked) == 3
+    assert slept == [7, 7]
+
+
 def test_a_password_in_the_address_is_never_shown() -> None:
     with answering(403, b"") as (address, _):
         place = address.replace("http://", "http://ann:s3cret@")

@@ -160,6 +160,14 @@ def test_a_refused_request_carries_the_wish_of_the_server(wire: Wire, server: An
     assert error.retry_after == 7
 
 
+def test_a_long_wait_that_a_server_wishes_is_an_error_at_once(wire: Wire, server: Any) -> None:
+    server.faults.fail("Viewer", status=429, headers={"Retry-After": "3600"})
+    wire._pace._sleep = lambda seconds: pytest.fail(f"slept {seconds} s")
+    error = failure(lambda: wire.ask(VIEWER, {}))
+    assert isinstance(error, TransientError) and error.retry_after == 3600
+    assert "asks to be left alone for 3,600 s" in str(error)
+
+
 def test_a_refused_request_makes_all_wires_of_the_server_pause(wire: Wire, server: Any) -> None:
     server.faults.fail("Viewer", status=429, headers={"Retry-After": "30"})
     failure(lambda: wire.ask(VIEWER, {}))

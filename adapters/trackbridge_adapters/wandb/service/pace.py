@@ -18,8 +18,8 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-LONGEST = 600.0
-"""Seconds that nobody waits longer than, whatever a server or a file says."""
+from trackbridge.retry import LONGEST
+
 PATIENCE = 10.0
 """Seconds after which a worker that cannot have the lock goes on by itself."""
 _POLL, _SOON = 0.005, 0.0001
@@ -196,7 +196,7 @@ def wish(headers: Mapping[str, str], status: int, now: float) -> float | None:
         seconds = _from_date(headers, now)
     if seconds is None and status == 429:
         seconds = _number(headers, "ratelimit-reset")
-    return None if seconds is None else min(max(seconds, 0.0), LONGEST)
+    return None if seconds is None else max(seconds, 0.0)
 
 
 def _from_date(headers: Mapping[str, str], now: float) -> float | None:

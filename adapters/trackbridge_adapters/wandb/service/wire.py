@@ -20,6 +20,7 @@ from requests.auth import HTTPBasicAuth
 
 from trackbridge import __version__
 from trackbridge.errors import (
+    BRIEF,
     BridgeError,
     ConfigError,
     IntegrityError,
@@ -92,7 +93,7 @@ class Wire:
         content = json.dumps(body, allow_nan=False).encode()
         for _ in range(REFUSALS):
             response, retry_after = self._post(content)
-            if response.status_code != 429:
+            if response.status_code != 429 or (retry_after or 0.0) > BRIEF:
                 break
         status, headers = response.status_code, response.headers
         if response.is_redirect:
