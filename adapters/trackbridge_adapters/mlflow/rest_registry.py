@@ -54,6 +54,8 @@ class Registry:
                     raise error
             self._experiments.reload()
             found = {name: number for number, name in self._experiments.labels.items()}
+            if label not in found:
+                raise self._server.odd()
         return found[label]
 
     def write(self, rows: Mapping[str, Sequence[Row]]) -> None:

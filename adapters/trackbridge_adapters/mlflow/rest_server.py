@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from inspect import signature
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, NoReturn, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from trackbridge.errors import (
@@ -160,8 +160,12 @@ class Server:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise ConfigError(f"{self.name}: answers, but not as MLflow does; check host and path")
-        return answer
+            raise self.odd()
+        return _Answer(self, answer)
+
+    def odd(self) -> BridgeError:
+        """The error for an answer that is none of MLflow's."""
+        return ConfigError(f"{self.name}: answers, but not as MLflow does; check host and path")
 
     def _request(self, method: str, path: str, **kwargs: Any) -> Any:
         """An answer whose body has not been read yet, after the pauses that a server asks for.
@@ -272,6 +276,17 @@ class Server:
         if state == 404 or code == "RESOURCE_DOES_NOT_EXIST":
             return NotFoundError(f"{self.name}: {reason}")
         return IntegrityError(f"{self.name}: {path.rpartition('/')[2]} refused: {reason}")
+
+
+class _Answer(Json):
+    """An answer; what it has to have and lacks is an error that names the server."""
+
+    def __init__(self, server: Server, content: Json) -> None:
+        super().__init__(content)
+        self._server = server
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise self._server.odd()
 
 
 def each(

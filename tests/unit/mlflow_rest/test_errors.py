@@ -10,7 +10,9 @@ from mlflow_servers import free_port
 from trackbridge.adapter import Query
 from trackbridge.cli import main
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, TransientError
-from trackbridge_adapters.mlflow import ADAPTER
+from trackbridge_adapters.mlflow import ADAPTER, rest_runs
+from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids
+from trackbridge_adapters.mlflow.rest_registry import Registry
 from trackbridge_adapters.mlflow.rest_server import Server
 
 QUEUED = (
@@ -97,6 +99,18 @@ def test_a_short_wait_that_a_server_wishes_is_made(monkeypatch: pytest.MonkeyPat
             Server(address).get("mlflow/runs/get")
         assert len(asked) == 3
     assert slept == [7, 7]
+
+
+def test_an_answer_that_lacks_what_it_is_to_have_is_named() -> None:
+    with answering(200, b"{}") as (address, _):
+        server = Server(address)
+        for step in (
+            lambda: rest_runs.create(server, "1", {"user": "", "started": None, "name": ""}, {}),
+            lambda: Ids(server).get("a" * 32),
+            lambda: Registry(server, Ids(server), Experiments(server)).experiment("project"),
+        ):
+            with pytest.raises(ConfigError, match=f"^{address}: answers, but not as MLflow does"):
+                step()
 
 
 def test_a_password_in_the_address_is_never_shown() -> None:
