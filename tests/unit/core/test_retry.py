@@ -43,8 +43,10 @@ def test_waits_grow_and_are_bounded(waits: list[float]) -> None:
 
 
 def test_nobody_waits_as_long_as_a_server_may_wish(waits: list[float]) -> None:
-    persist(Step(TransientError("429", retry_after=3600)))
-    assert waits == [LONGEST]
+    step = Step(TransientError("429", LONGEST), TransientError("429", retry_after=3600))
+    with pytest.raises(TransientError, match="asks to be left alone for 3,600 s"):
+        persist(step)
+    assert (step.calls, waits) == (2, [LONGEST])
 
 
 def test_a_long_wish_is_in_the_words_of_the_error() -> None:
