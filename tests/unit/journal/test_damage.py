@@ -11,7 +11,7 @@ import pytest
 from unit.dual.test_frames import HOSTILE
 
 from trackbridge.adapter import Query, Reader, RunInfo
-from trackbridge.dual import frames, scanning
+from trackbridge.dual import frames, place, scanning
 from trackbridge.dual.starting import start
 from trackbridge.errors import UnsupportedError
 from trackbridge.registry import open_reader
@@ -110,6 +110,14 @@ def test_a_run_that_ended_in_the_middle_of_a_record_says_so(tmp_path: Path) -> N
     [told] = damage(tables)
     assert told.startswith(f"{path.name}: ends in the middle of a record")
     assert told.endswith(f"at {len(whole)}")
+
+
+def test_half_a_record_is_part_of_the_fingerprint_that_trainings_take(tmp_path: Path) -> None:
+    path = logged(tmp_path)
+    _, before, _ = read(tmp_path)
+    path.write_bytes(path.read_bytes() + frames.record({"t": "new kind", "at": 1})[:-3])
+    _, after, _ = read(tmp_path)
+    assert before.fingerprint != after.fingerprint == place.fingerprint(path.parent)
 
 
 def test_a_run_without_its_header_has_the_name_of_its_folder(tmp_path: Path) -> None:
