@@ -383,6 +383,9 @@ NAMED_BY = {
 STREAMS = frozenset({"metrics", "series", "logs"})
 """Tables that may not fit in memory and therefore flow batch by batch."""
 
+POINTS = ("metrics", "series")
+"""Tables of what was logged step by step, whose rows `RunInfo.points` counts."""
+
 BATCH_ROWS = 65_536
 """A reader yields no batch with more rows than this."""
 

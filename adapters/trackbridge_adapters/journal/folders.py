@@ -13,7 +13,7 @@ from pathlib import Path
 from trackbridge.adapter import RunKey, RunRef
 from trackbridge.dual import frames, place, scanning
 from trackbridge.dual.journal import SUFFIX
-from trackbridge.dual.parts import parts
+from trackbridge.dual.parts import parts, session
 from trackbridge.dual.records import VERSION, Record
 from trackbridge.dual.scanning import Window
 from trackbridge.errors import ConfigError, UnsupportedError
@@ -53,7 +53,7 @@ class File:
     @property
     def session(self) -> str:
         """What the files of one process have in common."""
-        return self.path.name.partition(".")[0]
+        return session(self.path)
 
     @property
     def header(self) -> Record:

@@ -13,14 +13,13 @@ from trackbridge.adapter import Batch, Capabilities, FileRef, Query, RunInfo, Ru
 from trackbridge.columns import batches
 from trackbridge.dual import frames, scanning
 from trackbridge.errors import NotFoundError
-from trackbridge.schema import SHARED, TABLES
+from trackbridge.schema import POINTS, SHARED, TABLES
 from trackbridge_adapters.journal.facts import Facts, changed_tables, labelled
 from trackbridge_adapters.journal.folders import File, Folder, native_errors, opened, run_folders
 from trackbridge_adapters.journal.points import Decoder, Ints, Rows, same
 
 AT_ONCE = 1 << 20
 """Values that `read_added` gives at most, about."""
-STREAMS = {"metrics", "series"}
 CAPABILITIES = Capabilities(
     holds={
         "runs": (
@@ -76,7 +75,7 @@ class Journals:
         for ref in refs:
             folder = self._folder(ref)
             with native_errors(self.address):
-                if wanted & STREAMS:
+                if wanted.intersection(POINTS):
                     yield from (b for b in _points(ref, folder) if b.table in wanted)
             yield from self._small(ref, folder, wanted)
 

@@ -58,6 +58,8 @@ class Curve:
 def curves(each: Parity) -> list[Curve]:
     """Curves of a dozen metrics of a run, those that are not as they were sent first."""
     keys = _keys(each)
+    if not keys:
+        return []
     with working_in(each.ran_in):
         source = open_reader(f"journal:{each.folder}")
         sent = _lines(source.read_runs([each.info.ref], ["metrics"]), keys)
@@ -69,7 +71,7 @@ def curves(each: Parity) -> list[Curve]:
 
 def _arrived_lines(each: Parity, keys: Sequence[str]) -> dict[str, Line] | None:
     """None where they cannot be read; of what is wrong with a store, the comparison has told."""
-    if each.verdict == "unknown":
+    if each.arrived is None:
         return None
     try:
         return persist(lambda: _lines(_arrived(each), keys))

@@ -16,7 +16,7 @@ from trackbridge.adapter import Extending, Linking, Query, RunInfo, RunKey, Twin
 from trackbridge.dual import journaled, spawn, standing, twins
 from trackbridge.dual.parts import parts
 from trackbridge.dual.pauses import Pause
-from trackbridge.dual.rounds import STREAMS, grow, logged
+from trackbridge.dual.rounds import grow, logged
 from trackbridge.engine import UNDONE, migrate
 from trackbridge.errors import (
     BridgeError,
@@ -26,6 +26,7 @@ from trackbridge.errors import (
     without_secrets,
 )
 from trackbridge.registry import open_writer
+from trackbridge.schema import POINTS
 from trackbridge.sorting import starts_alike
 
 ROUND_SECONDS = 2.0
@@ -108,7 +109,7 @@ class Delivery:
         at.state, at.linked = "closing", None
         self.save()
         added, _ = self._journal.read_added(info.ref, at.position)
-        left = logged([batch for batch in added if batch.table in STREAMS], SAMPLE)
+        left = logged([batch for batch in added if batch.table in POINTS], SAMPLE)
         report = migrate(self._journal.address, self.store)
         if report.failures:
             raise BridgeError(report.failures[0].error)

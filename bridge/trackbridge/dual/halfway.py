@@ -13,12 +13,14 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, Growing, RunInfo, Writer
 from trackbridge.columns import codes, relabel
 from trackbridge.digest import point_hashes
-from trackbridge.dual.sent import STREAMS, Counts, after, counted
+from trackbridge.dual.sent import Counts, after, counted
 from trackbridge.losses import Loss
+from trackbridge.schema import POINTS
 from trackbridge.translate import translation
 from trackbridge.unequal import Unequal, Unlike
 
-SMALL = ("runs", "params", "tags", "metric_defs", "summary", "files", "artifacts")
+PROMISED = ("runs", "params", "tags", "metric_defs", "summary", "files", "artifacts", *POINTS)
+"""Tables that say what a store is to show of metrics, and what it is to show otherwise."""
 
 
 @dataclass
@@ -135,7 +137,7 @@ def _promised(
     """Points as a store is to show them, and what is known of a run by the journal alone."""
     moved = translation(writer, [info.key])
     born, points, result = {info.ref: info.key.born}, _Points(in_place=in_place), Halfway()
-    for batch in reader.read_runs([info.ref], (*SMALL, *STREAMS)):
+    for batch in reader.read_runs([info.ref], PROMISED):
         result.counts.update(counted([batch]))
         points.add_all(moved.feed(Batch(batch.table, relabel(batch.data, born))))
     moved.present()

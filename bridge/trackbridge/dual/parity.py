@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trackbridge.adapter import Extending, Query, RunInfo, Writer
+from trackbridge.adapter import Extending, Query, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN
 from trackbridge.compare import ABSENT, partners_of, verify
 from trackbridge.dual import by_step, journaled, sent, spawn, standing
 from trackbridge.dual.halfway import Halfway, foreseen, halfway
-from trackbridge.dual.parts import files, latest_header, parts
+from trackbridge.dual.parts import files, latest_header, parts, session
 from trackbridge.dual.replay import folders, status_of, working_in
-from trackbridge.dual.sent import STREAMS, Counts, Life
+from trackbridge.dual.sent import Counts, Life
 from trackbridge.dual.standing import Standing
-from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    NotFoundError,
+    UnsupportedError,
+    without_secrets,
+)
 from trackbridge.losses import Loss
 from trackbridge.proof import Comparison, Difference
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.retry import persist
+from trackbridge.schema import POINTS
 from trackbridge.unequal import Unequal
 
 FINE = ("equal", "goes on")
@@ -54,7 +63,8 @@ class Parity:
 
     `verdict` is `equal` (all has arrived and is equal), `goes on` (so does the run; nothing is
     wrong with what was delivered), `waiting` (the run has ended, and not all of it was delivered),
-    `different`, `missing` (the run is not there) or `unknown` (the back end did not answer).
+    `different`, `missing` (the run is not there), `unknown` (the back end did not answer) or
+    `unreadable` (the journal is).
     """
 
     folder: Path
@@ -82,7 +92,7 @@ class Parity:
 
     @property
     def run(self) -> str:
-        return "/".join(self.info.ref)
+        return "/".join(filter(None, self.info.ref))
 
     @property
     def store(self) -> str:
@@ -99,9 +109,9 @@ class Parity:
     @property
     def arrived(self) -> int | None:
         """Values that are there, equal or not; None where that is not known."""
-        if self.verdict == "unknown":
+        if self.verdict in ("unknown", "unreadable"):
             return None
-        return self.sent - self.missing - self.waiting
+        return max(self.sent - self.missing - self.waiting, 0)  # it may have grown meanwhile
 
     @property
     def differing(self) -> int:
@@ -131,7 +141,8 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
         raise ConfigError("no run names a store that it goes to; name one with --to")
     groups: dict[tuple[Path, str, str], list[Parity]] = defaultdict(list)
     for each in found:
-        groups[each.folder.parent, each.address, each.ran_in].append(each)
+        if each.verdict != "unreadable":
+            groups[each.folder.parent, each.address, each.ran_in].append(each)
     for (root, address, ran_in), some in groups.items():
         with working_in(ran_in):
             try:
@@ -145,28 +156,34 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
 
 def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
     """What is known of a run without asking its back ends."""
-    told = latest_header(parts(folder))
     journal = journaled.opened(folder)
     try:
-        info = journaled.run_of(journal)
+        told, info = latest_header(parts(folder)), journaled.run_of(journal)
+        status, tended = status_of(folder, info.status), spawn.is_tended(told)
+        counts, life = sent.counted(journal.read_runs([info.ref], POINTS)), sent.life(folder)
     except NotFoundError:
         return  # it has not one whole record
-    status, tended = status_of(folder, info.status), spawn.is_tended(told)
-    counts, life = sent.counted(journal.read_runs([info.ref], STREAMS)), sent.life(folder)
+    except (BridgeError, OSError) as error:
+        yield from (_unreadable(folder, store, str(error)) for store in to or ("",))
+        return
     ran_in = "." if to else told.get("cwd", ".")
     for store in to or told.get("to", ()):
         at = standing.load(folder, without_secrets(store))
         yield Parity(folder, store, ran_in, info, status, life, at, tended, counts)
 
 
+def _unreadable(folder: Path, store: str, why: str) -> Parity:
+    ref, now = RunRef("", folder.name), time.time()
+    info, life = RunInfo(ref, RunKey("", "", *ref), ""), Life(now, None, now, None)
+    at = Standing(without_secrets(store))
+    return Parity(folder, store, ".", info, "", life, at, False, Counts(), "unreadable", why)
+
+
 def _compare(root: Path, address: str, some: list[Parity]) -> None:
     """Compare runs of one folder of journals with one store."""
     open_reader(address)  # a store that is not there is not made
     ended = [each for each in some if not each.goes_on]
-    if ended:
-        source = f"journal:{ended[0].folder if len(ended) == 1 else root}"
-        wanted = tuple(each.info.ref.run_id for each in ended)
-        _note_proofs(ended, verify(source, address, Query(run_ids=wanted)))
+    _prove_all(root, address, ended)
     writer = open_writer(address)
     left = [each for each in some if each.goes_on or _is_undelivered(each)]
     if left:
@@ -177,6 +194,21 @@ def _compare(root: Path, address: str, some: list[Parity]) -> None:
     for each in some:
         if each not in left:
             each.losses = _losses(each, writer)
+
+
+def _prove_all(root: Path, address: str, ended: list[Parity]) -> None:
+    """At once, or one by one where there is a journal beside them that cannot be read."""
+    with suppress(ConfigError, UnsupportedError):
+        if len(ended) > 1:
+            _prove(root, address, ended)
+            return
+    for each in ended:
+        _prove(each.folder, address, [each])
+
+
+def _prove(journals: Path, address: str, ended: list[Parity]) -> None:
+    wanted = tuple(each.info.ref.run_id for each in ended)
+    _note_proofs(ended, verify(f"journal:{journals}", address, Query(run_ids=wanted)))
 
 
 def _is_undelivered(each: Parity) -> bool:
@@ -199,13 +231,13 @@ def _note_proofs(some: list[Parity], result: Comparison) -> None:
             each.series = _ordered(Series(*k, n, 0, n, 0, 0) for k, n in each.counts.items())
             continue
         each.verdict = "different" if own else "equal"
-        each.differences = [d for d in own if d.table not in STREAMS]
-        each.series = _ordered(_series(each, u) for u in unequal[each.run] if u.table in STREAMS)
+        each.differences = [d for d in own if d.table not in POINTS]
+        each.series = _ordered(_series(each, u) for u in unequal[each.run] if u.table in POINTS)
 
 
 def _note_halfway(each: Parity, writer: Writer, there: RunInfo | None) -> None:
     reader = journaled.opened(each.folder)
-    sessions = {path.name.partition(".")[0] for path in files(each.folder)}
+    sessions = set(map(session, files(each.folder)))
     held_back = by_step.heard(each.at.waiting)
     found = persist(
         lambda: halfway(

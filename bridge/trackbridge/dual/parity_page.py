@@ -234,7 +234,7 @@ def _cost(each: Parity) -> str:
 
 def _series_table(each: Parity) -> str:
     some = [series for series in each.series if series.wrong or series.waiting]
-    if not some or each.verdict == "unknown":
+    if not some or each.arrived is None:
         return ""
     titles = (
         "series",

@@ -22,6 +22,7 @@ WORDS = {
     "different": "different",
     "missing": "not there",
     "unknown": "no answer",
+    "unreadable": "unreadable",
 }
 """What people are told of verdicts."""
 KEPT = {
@@ -195,7 +196,7 @@ def lines(found: Sequence[Parity]) -> Iterator[str]:
 
 def remarks(each: Parity) -> Iterator[str]:
     """What there is to say beside the overview, a line each."""
-    if each.goes_on and each.verdict != "unknown":
+    if each.goes_on and each.arrived is not None:
         yield f"it goes on, {arrived(each)} values arrived"
     elif each.verdict == "waiting":
         yield f"not all of it was delivered, {arrived(each)} values arrived"

@@ -40,6 +40,11 @@ def files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name)
 
 
+def session(file: Path) -> str:
+    """What the files of one process have in common."""
+    return file.name.partition(".")[0]
+
+
 def latest_header(some: Iterable[Path]) -> dict[str, Any]:
     """What the last process said that began to log to a run of these folders; see `place`."""
     told = filter(None, map(place.latest_header, some))

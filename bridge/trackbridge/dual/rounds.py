@@ -18,11 +18,11 @@ from trackbridge.columns import batches, relabel
 from trackbridge.dual import by_step
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import NotFoundError
+from trackbridge.schema import POINTS
 from trackbridge.translate import Translation
 
-SMALL = ("runs", "params", "tags", "metric_defs")
+TOLD = ("runs", "params", "tags", "metric_defs")
 """Tables that are told anew in each round; a summary is none before the end."""
-STREAMS = ("metrics", "series")
 SAMPLE = 16
 """Lags that are noted of a round."""
 
@@ -36,7 +36,7 @@ def grow(reader: Growing, writer: Extending, info: RunInfo, standing: Standing) 
     found, position = reader.read_added(info.ref, standing.position, whole_rows=whole)
     if position == standing.position:
         return False
-    streams = [batch for batch in found if batch.table in STREAMS and batch.data.num_rows]
+    streams = [batch for batch in found if batch.table in POINTS and batch.data.num_rows]
     ready = _rows(streams, standing) if whole else _Ready(streams)
     if ready.left and standing.proven and not standing.position:
         standing.state = "held"  # it was written whole in other rows than can be told from steps
@@ -92,7 +92,7 @@ def _write(
     born = {info.ref: info.key.born}
     moved = Translation(writer, [info.key])
     with writer.extend([info.key]) as sink:
-        for batch in (*reader.read_runs([info.ref], SMALL), *streams):
+        for batch in (*reader.read_runs([info.ref], TOLD), *streams):
             for native in moved.feed(Batch(batch.table, relabel(batch.data, born))):
                 sink.write(native)
         files = _files(reader, info, paths)
@@ -129,7 +129,7 @@ def _files(reader: Growing, info: RunInfo, paths: set[str]) -> list[Row]:
 
 def _numbered(native: Batch, before: int) -> Batch:
     """Rows are counted from the first of a round; make it from the first of the run."""
-    if not before or native.table not in STREAMS:
+    if not before or native.table not in POINTS:
         return native
     at = native.data.schema.get_field_index("row")
     rows = pc.add(native.data.column("row"), before)

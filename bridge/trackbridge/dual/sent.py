@@ -14,8 +14,8 @@ from trackbridge.adapter import Batch, Growing, RunRef
 from trackbridge.columns import codes
 from trackbridge.dual import scanning
 from trackbridge.dual.parts import files
+from trackbridge.schema import POINTS
 
-STREAMS = ("metrics", "series")
 Counts = Counter[tuple[str, str]]
 """Values by table and key."""
 
@@ -50,7 +50,7 @@ def counted(batches: Iterable[Batch]) -> Counts:
     """How many values there are of each series."""
     found: Counts = Counter()
     for batch in batches:
-        if batch.table not in STREAMS or not batch.data.num_rows:
+        if batch.table not in POINTS or not batch.data.num_rows:
             continue
         column = batch.data.column("key")
         if batch.table == "metrics":

@@ -20,8 +20,8 @@ class Standing:
     """The state of a delivery; all times are seconds since 1970.
 
     `state` is `new` (nothing was tried), `live` (rounds go on), `held` (what was logged cannot be
-    shown before the run ends), `closing` (the run has ended, and is written whole), `done`
-    (proven), or `failed`.
+    shown before the run ends), `closing` (the run has ended, and is written whole) or `done`
+    (proven).
     """
 
     store: str

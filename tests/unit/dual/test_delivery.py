@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,14 @@ class Watched(Delivery):
 
 
 @pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    found = Lane(f"archive:{tmp_path}/out")
+    yield found
+    for delivery in found._deliveries:
+        found.drop(delivery)
+
+
+@pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, Watched]:
     """Two runs on their way to one store."""
     monkeypatch.setattr(module, "ROUND_SECONDS", 0.01)
@@ -61,11 +69,10 @@ def wait(until: Callable[[], object]) -> None:
 
 
 def test_a_run_that_is_written_whole_for_long_stops_no_rounds_of_others(
-    pair: tuple[Watched, Watched],
+    lane: Lane, pair: tuple[Watched, Watched]
 ) -> None:
     long, other = pair
     long.has_ended = True
-    lane = Lane(long.store)
     lane.add(long)
     assert long.closing.wait(PATIENCE)
     lane.add(other)
@@ -75,11 +82,10 @@ def test_a_run_that_is_written_whole_for_long_stops_no_rounds_of_others(
 
 
 def test_a_run_whose_rounds_fail_stops_no_rounds_of_others_and_has_pauses(
-    pair: tuple[Watched, Watched],
+    lane: Lane, pair: tuple[Watched, Watched]
 ) -> None:
     odd, other = pair
     odd.error = ValueError("of this run alone")
-    lane = Lane(odd.store)
     lane.add(odd)
     lane.add(other)
     wait(lambda: other.rounds > 10)
@@ -87,11 +93,10 @@ def test_a_run_whose_rounds_fail_stops_no_rounds_of_others_and_has_pauses(
 
 
 def test_a_back_end_that_does_not_answer_is_asked_once_a_round(
-    pair: tuple[Watched, Watched],
+    lane: Lane, pair: tuple[Watched, Watched]
 ) -> None:
     one, other = pair
     one.error = TransientError("nobody there")
-    lane = Lane(one.store)
     lane.add(one)
     lane.add(other)
     wait(lambda: one.rounds)

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from unit.dual.logged import alter, begin, database, deliver, finished, log, look, round_of
 
 from trackbridge.cli import main
-from trackbridge.dual import parity_text, standing
+from trackbridge.dual import frames, parity_text, standing
 from trackbridge.dual.brief import short
 from trackbridge.dual.journal import Journal
-from trackbridge.dual.parity import parity
+from trackbridge.dual.parity import Series, parity
 from trackbridge.errors import ConfigError
 
 pytest.importorskip("mlflow")  # a database of its is delivered to
@@ -267,6 +267,38 @@ def test_names_in_the_report_do_not_steer_the_terminal(tmp_path: Path) -> None:
     alter(tmp_path, "UPDATE params SET value = char(27) || '[2J' WHERE key = 'lr'")
     done = CliRunner().invoke(main, ["parity", str(journal), "--to", database(tmp_path)])
     assert "\x1b" not in done.output
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_holds_up_no_other(tmp_path: Path) -> None:
+    journals = [finished(tmp_path, name) for name in ("first", "second")]
+    deliver(journals, database(tmp_path))
+    odd = tmp_path / "journals" / "run-odd.1"
+    odd.mkdir()
+    told = {"t": "begin", "version": 99, "at": 1, "run": {"new": "form"}, "to": [1]}
+    (odd / "1.journal").write_bytes(frames.record(told))
+    page = tmp_path / "page.html"
+    command = ["parity", str(tmp_path / "journals"), "--to", database(tmp_path), "--json"]
+    done = CliRunner().invoke(main, [*command, "--html", str(page)])
+    assert done.exit_code == 1, done.output
+    runs = {run["name"] or run["run"]: run for run in json.loads(done.stdout)["runs"]}
+    assert {name: run["verdict"] for name, run in runs.items()} == {
+        "first": "equal",
+        "second": "equal",
+        "run-odd.1": "unreadable",
+    }
+    assert "written by a newer Trackbridge" in runs["run-odd.1"]["why"]
+    assert runs["run-odd.1"]["arrived"] is None and "run-odd.1" in page.read_text()
+    done = CliRunner().invoke(main, command[:-1])
+    assert done.exit_code == 1 and "unreadable" in done.output, done.output
+    assert "written by a newer Trackbridge" in done.output
+
+
+def test_of_a_run_that_grew_since_it_was_counted_no_less_than_nothing_has_arrived(
+    tmp_path: Path, delivered: Path
+) -> None:
+    found = look(delivered, database(tmp_path))
+    found.series = [Series("metrics", "acc", 40, differing=0, missing=200, waiting=0, extra=0)]
+    assert found.arrived == 0
 
 
 def test_the_short_form_is_a_line_for_each_store_of_the_run(tmp_path: Path) -> None:
