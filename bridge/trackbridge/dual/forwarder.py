@@ -84,8 +84,6 @@ class Forwarder:
         is_ours = told.get("by") == self._name and told.get("host") == place.host()
         stores = [self._stores.get(shown, shown) for shown in told["to"]] if is_ours else []
         self._drop([run.deliveries.pop(store) for store in run.deliveries.keys() - set(stores)])
-        if stores:
-            self.alerts.watch(folder, stores)
         for store in stores:
             if store in run.deliveries:
                 continue
@@ -93,6 +91,8 @@ class Forwarder:
             if store not in self._lanes:
                 self._lanes[store] = Lane(store)
             self._lanes[store].add(run.deliveries[store])
+        if stores:
+            self.alerts.watch(folder, stores)
         return run
 
 
