@@ -123,11 +123,18 @@ def _doubled(info: RunInfo, copies: Iterable[RunInfo]) -> str | None:
     return None
 
 
-def starts_alike(one: RunInfo, other: RunInfo) -> bool | None:
-    """Whether two runs began at one time, as exactly as both tell it; None if one is silent."""
+def starts_alike(one: RunInfo, other: RunInfo, *, exactly: bool = False) -> bool | None:
+    """Whether two runs began at one time; None if one is silent.
+
+    Two records of one run may be of two clocks, that of the training and that of a server that it
+    was logged to, so a second more or less is the same time: but where the clock is known to be
+    the same one, `exactly`, as far as both stores keep it.
+    """
     if one.started is None or other.started is None:
         return None
-    return abs(one.started - other.started) < max(_grain(one.started), _grain(other.started))
+    least = timedelta(0) if exactly else timedelta(seconds=1)
+    apart = abs(one.started - other.started)
+    return apart < max(least, _grain(one.started), _grain(other.started))
 
 
 def _grain(time: datetime) -> timedelta:

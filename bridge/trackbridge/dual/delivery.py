@@ -85,9 +85,11 @@ class Delivery:
     def close(self) -> None:
         """Write the run whole and prove it; what rounds have sent is gone on with.
 
-        One process at a time does so: `TransientError` for others.
+        One process at a time does so, and with one run of that project and id, wherever its
+        journal lies: `TransientError` for others.
         """
-        at_work = hashlib.sha256(f"{self.folder}\n{self.standing.store}".encode()).hexdigest()[:16]
+        what = f"{self.info().key}\n{self.standing.store}"
+        at_work = hashlib.sha256(what.encode()).hexdigest()[:16]
         if (lock := spawn.hold(at_work, 0)) is None:
             raise TransientError("another process is at work with this run")
         with lock:
@@ -106,6 +108,8 @@ class Delivery:
         at = self.standing
         if at.proven:  # it had ended once, and would be written anew if it did not go on first
             self.round(open_writer(self.store))
+        elif not self._is_ours:
+            check_same(open_writer(self.store), info)
         at.state, at.linked = "closing", None
         self.save()
         added, _ = self._journal.read_added(info.ref, at.position)
@@ -163,7 +167,7 @@ def check_same(writer: Writer, info: RunInfo) -> None:
     """
     ref = writer.target(info.key)
     for there in writer.list_runs(Query(projects=[ref.project], run_ids=[ref.run_id])):
-        if there.key == info.key and starts_alike(info, there) is False:
+        if there.key == info.key and starts_alike(info, there, exactly=True) is False:
             raise IntegrityError(
                 f"another run of this project and id, started {there.started}, is there already;"
                 " give this one a run_id of its own, or log where that one's journal lies"

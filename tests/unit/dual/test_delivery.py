@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import trackbridge
 from trackbridge.adapter import Writer
 from trackbridge.dual import delivery as module
 from trackbridge.dual.delivery import Delivery, Lane
 from trackbridge.dual.starting import start
-from trackbridge.errors import TransientError
+from trackbridge.errors import IntegrityError, TransientError
 
 PATIENCE = 60.0
 
@@ -103,3 +104,19 @@ def test_a_back_end_that_does_not_answer_is_asked_once_a_round(
     assert not other.rounds
     one.error = None
     wait(lambda: other.rounds)
+
+
+def test_another_run_of_that_id_is_not_written_over_though_it_began_in_the_same_second(
+    tmp_path: Path,
+) -> None:
+    store, folders = f"archive:{tmp_path}/out", []
+    for number in range(2):
+        with start("p", run_id="same", folder=tmp_path / f"journals{number}") as run:
+            run.log({"loss": float(number)})
+            assert run.folder
+            folders.append(run.folder)
+    Delivery(folders[0], store).close()
+    with pytest.raises(IntegrityError, match="another run of this project and id"):
+        Delivery(folders[1], store).close()
+    Delivery(folders[0], store).close()
+    assert trackbridge.verify(f"journal:{tmp_path}/journals0", store).holds
