@@ -9,7 +9,7 @@ from trackbridge.adapter import Mirroring
 from trackbridge.dual import place, spawn
 from trackbridge.dual.followed import Followed
 from trackbridge.dual.run import Run
-from trackbridge.dual.starting import Addresses, addresses, begin, rank_of_process
+from trackbridge.dual.starting import Addresses, addresses, begin, check_ranks, rank_of_process
 from trackbridge.errors import ConfigError
 
 
@@ -53,9 +53,10 @@ def mirror(
 
     `library` is the name of its adapter. What the library does and returns stays as it is.
     Called before or after the library is imported, and before its first run. Of the processes of
-    a distributed training the first alone is mirrored, or `all`. Relative paths begin at `cwd`, or
-    else where the program is now.
+    a distributed training the first alone is mirrored, or `all`; other `ranks` are a `ConfigError`.
+    Relative paths begin at `cwd`, or else where the program is now.
     """
+    check_ranks(ranks)
     if spawn.is_disabled() or (rank_of_process() and ranks == "first"):
         return
     mirroring(library).mirror(Mirror(to, folder, cwd))

@@ -49,9 +49,11 @@ def start(
     Of the processes of a distributed training the first alone logs, or `all`: then each has a run
     of its own, in one group. With `resume`, a run of that `run_id` goes on after its last step; so
     it does without, but with a warning. `config` is a mapping, a namespace or a data class.
-    An address that no adapter knows is a `ConfigError`; nothing else that fails stops the training.
+    An address that no adapter knows, or other `ranks`, is a `ConfigError`; nothing else that fails
+    stops the training.
     `TRACKBRIDGE_DISABLED=1` switches everything off.
     """
+    check_ranks(ranks)
     rank = rank_of_process()
     run_id = run_id or (place.new_id() if rank is None or ranks == "first" else _common_id())
     if spawn.is_disabled() or (rank and ranks == "first"):
@@ -121,6 +123,12 @@ def addresses(to: Addresses) -> list[str]:
     for store in found:
         check_store(store)
     return found
+
+
+def check_ranks(ranks: str) -> None:
+    """`ConfigError` for what does not say which processes of a group log."""
+    if ranks not in ("first", "all"):
+        raise ConfigError(f"ranks={ranks!r}: is neither 'first' nor 'all'")
 
 
 def rank_of_process() -> int | None:

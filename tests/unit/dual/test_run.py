@@ -26,7 +26,7 @@ from unit.dual.looking import extra, leaves, points, read, read_all, series, sta
 
 from trackbridge.dual import ending, place, spawn
 from trackbridge.dual.git import repository
-from trackbridge.dual.mirroring import Mirror
+from trackbridge.dual.mirroring import Mirror, mirror
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import start
 from trackbridge.errors import ConfigError
@@ -576,6 +576,19 @@ def test_every_process_of_a_group_may_log_a_run_of_its_own(
     logged = {ref.run_id: points(tables)[0][2] for ref, tables in found.items()}
     assert logged == {f"77-{rank}": float(rank) for rank in range(3)}
     assert {tables["runs"][0]["group"] for tables in found.values()} == {"77"}
+
+
+@pytest.mark.parametrize("ranks", ["All", "", "1", None])
+@pytest.mark.parametrize("rank", ["", "0", "1"])
+def test_other_ranks_are_an_error_in_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, ranks: Any
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(ConfigError, match="is neither 'first' nor 'all'"):
+        start("p", ranks=ranks, folder=tmp_path / "none")
+    with pytest.raises(ConfigError, match="is neither 'first' nor 'all'"):
+        mirror("wandb", ranks=ranks, folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_run_that_is_sent_to_another_process_is_the_same_and_goes_on(tmp_path: Path) -> None:
