@@ -30,6 +30,6 @@ def _opened(
 ) -> Run:
     journal = Journal(kept[0], {**kept[1], **GUEST}) if kept else None
     run = kind(journal, project, run_id, **told)
-    run.config._values.update(config)  # they are in the journal already
+    run.config._take(config)  # they are in the journal already
     run._pid = 0  # that of nobody: whoever began it ends it
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import getpass
+import json
 import os
 import pickle
 import subprocess
@@ -134,6 +135,109 @@ def test_the_configuration_is_set_in_every_way(tmp_path: Path) -> None:
         "odd.set": [1, 2],
         "odd.range": [0, 1],
     }
+
+
+def test_the_configuration_and_summary_are_added_to_with_an_operator(tmp_path: Path) -> None:
+    with begin(tmp_path, config={"lr": 0.1}) as run:
+        run.config |= {"batch": 3}
+        run.config |= Inner([1])
+        run.summary |= {"best": 0.5}
+        config = run.config
+        config |= [("pair", (1, 2))]
+        config |= 5
+    tables = read(tmp_path)
+    assert leaves(tables) == {"lr": 0.1, "batch": 3, "layers": [1], "pair": [1, 2]}
+    assert leaves(tables, "summary") == {"best": 0.5}
+    assert extra(tables)["damage"] == [
+        "1 calls could not be kept: config: TypeError: 'int' object is not iterable"
+    ]
+
+
+def test_what_changes_in_nested_dicts_is_kept(tmp_path: Path) -> None:
+    given = {"set": 1, "deep": {"er": {"x": 1}}, "gone": 1, "popped": 2, 3: 3}
+    with begin(tmp_path, config={"a": given, "b": {"old": 1}, "c": {"old": 1}}) as run:
+        a = run.config["a"]
+        a["set"] = 2
+        a["deep"]["er"]["x"] = 2
+        run.config.a["deep"] |= {"y": 3}
+        run.config["a"] |= {"z": 4}
+        a["new"] = {"n": {}}
+        a["new"]["n"]["m"] = 5
+        a.update({"w": 6}, v=7)
+        a.setdefault("default", {})["d"] = 8
+        a.setdefault("set", 9)
+        run.config.setdefault("top", {})["t"] = 9
+        run.config.setdefault(4, {})["f"] = 4  # type: ignore[call-overload]
+        del a["gone"]
+        assert (a.pop("popped"), a.pop("none", 0)) == (2, 0)
+        a.popitem()
+        run.config["b"].clear()
+        run.config["c"].update(run.config["b"], copied=1)
+        run.config["d"] = run.config["c"]
+        run.config["d"]["e"] = 1
+        run.summary["n"] = {"k": 1}
+        run.summary["n"]["k"] = 2
+        sent = pickle.loads(pickle.dumps(run))
+        sent.config["sent"] = {"s": 1}
+        sent.config["d"]["f"] = 1
+        kept = dict(run.config)
+    given["set"] = 7
+    tables = read(tmp_path)
+    assert leaves(tables) == {
+        "a.set": 2,
+        "a.deep.er.x": 2,
+        "a.deep.y": 3,
+        "a.z": 4,
+        "a.new.n.m": 5,
+        "a.3": 3,
+        "a.w": 6,
+        "a.v": 7,
+        "top.t": 9,
+        "b": {},
+        "4.f": 4,
+        "c.old": 1,
+        "c.copied": 1,
+        "d.old": 1,
+        "d.copied": 1,
+        "d.e": 1,
+        "d.f": 1,
+        "sent.s": 1,
+    }
+    assert leaves(tables, "summary") == {"n.k": 2}
+    assert kept["a"]["set"] == 2
+
+
+def test_nested_dicts_are_dicts_and_those_that_were_replaced_are_nobodys(tmp_path: Path) -> None:
+    with begin(tmp_path, config={"a": {"b": {"c": 1}}, "x": {"y": 1}}) as run:
+        a, x = run.config["a"], run.config["x"]
+        assert json.dumps(a) == '{"b": {"c": 1}}'
+        for copied in (copy.copy(a), copy.deepcopy(a), pickle.loads(pickle.dumps(a)), a.copy()):
+            assert (type(copied), copied) == (dict, a)
+            copied["b"] = 2
+        with pytest.raises(AttributeError):
+            a.b = 2
+        with pytest.raises(KeyError):
+            del a["none"]
+        run.config["a"] = {"new": 1}
+        del run.config["x"]
+        a["b"], x["y"] = 2, 2
+    tables = read(tmp_path)
+    assert leaves(tables) == {"a.new": 1}
+    assert "damage" not in extra(tables)
+
+
+def test_a_change_in_a_nested_dict_that_cannot_be_kept_is_counted(tmp_path: Path) -> None:
+    circular: dict[str, Any] = {}
+    circular["self"] = circular["again"] = circular
+    with begin(tmp_path, config={"a": {"b": 1}}) as run:
+        run.config["a"]["self"] = run.config["a"]
+        run.config["a"]["circle"] = circular
+        run.config["b"] = {"digits": 10**5000}
+        run.config["b"]["digits"] = 1
+    tables = read(tmp_path)
+    assert leaves(tables) == {"a.b": 1, "b.digits": 1}
+    assert len(extra(tables)["damage"]) == 1
+    assert "3 calls" in extra(tables)["damage"][0]
 
 
 def test_a_configuration_may_be_a_namespace_or_a_data_class(tmp_path: Path) -> None:
