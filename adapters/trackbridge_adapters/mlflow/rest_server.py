@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,6 +61,9 @@ CREDENTIALS_SECONDS = 30
 WORKSPACE = "X-MLFLOW-WORKSPACE"
 WORKSPACES = "/api/3.0/mlflow/workspaces"
 """Where workspaces are made; what is asked there is in none of them."""
+
+IMPORTING = threading.Lock()
+"""Held while MLflow is imported: threads that begin with different parts of it get half of them."""
 
 LACKING = frozenset({"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED"})
 """Codes by which a server says that it does not know a call (protos/databricks.proto, 3.17)."""
@@ -183,8 +187,9 @@ class Server:
         return self._answer(method, path, **kwargs)
 
     def _answer(self, method: str, path: str, **kwargs: Any) -> Any:
-        from mlflow.exceptions import MlflowException
-        from mlflow.utils import rest_utils
+        with IMPORTING:
+            from mlflow.exceptions import MlflowException
+            from mlflow.utils import rest_utils
 
         # MLflow's own settings make a dead host take minutes: 7 tries, 120 s for each connection
         quick = {"max_retries": RETRIES, "backoff_factor": 1}
@@ -220,8 +225,9 @@ class Server:
 
     def _ask_for_credentials(self) -> Any:
         try:
-            from mlflow.exceptions import MlflowException
-            from mlflow.tracking._tracking_service.utils import _get_store
+            with IMPORTING:
+                from mlflow.exceptions import MlflowException
+                from mlflow.tracking._tracking_service.utils import _get_store
         except ImportError as error:
             raise ConfigError(
                 "talking to an MLflow server needs MLflow: pip install 'trackbridge[mlflow]'"
