@@ -150,6 +150,57 @@ def test_steps_that_go_back_are_rows_of_their_own(tmp_path: Path) -> None:
     assert others == theirs["metrics"]
 
 
+def test_what_is_no_time_is_a_value_of_its_call(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        run = wandb.init(project="p")
+        odd = (10**18, 1e300, float("nan"), float("inf"), None, True, "abc", "5", [1], {"a": 1})
+        for time in (*odd, -5, 0, 1.5e9, 1.5e12):
+            run.log({"q": 1.0, "_timestamp": time})
+            run.log({"q": 2.0, "text": "t", "_timestamp": time})
+        run.log({"a": 1, "_timestamp": "abc"}, commit=False)
+        run.log({"b": 1})
+        run.log({"a": 2, "_timestamp": 10**18}, commit=False)
+        run.log({"b": 2})
+        run.log({"a": 3}, commit=False)
+        run.log({"b": 3, "_timestamp": "abc"})
+        run.log({"q": 3.0})
+        run.finish()
+        """,
+    )
+    assert_same(tmp_path)
+    ours = both(tmp_path)[1]
+    assert {row["step"] for row in ours["metrics"] if row["key"] == "q"} == {*range(28), 31}
+
+
+def test_a_call_that_cannot_be_mirrored_takes_its_step(tmp_path: Path) -> None:
+    head = (
+        "from trackbridge_adapters.wandb.mirror import rows\n"
+        "read = rows.Rows._read\n"
+        "def broken(self, items):\n"
+        "    if items[0].key == 'broken':\n        raise RuntimeError('broken')\n"
+        "    return read(self, items)\n"
+        "rows.Rows._read = broken\n"
+    )
+    code = """
+    run = wandb.init(project="p")
+    run.log({"a": 0})
+    run.log({"broken": 1})
+    run.log({"a": 2})
+    run.log({"a": 3}, commit=False)
+    run.log({"broken": 3})
+    run.log({"a": 4})
+    run.log({"broken": 9}, step=9)
+    run.log({"a": 9})
+    run.finish()
+    """
+    run(tmp_path, code, head + BEFORE)
+    theirs, ours = both(tmp_path)
+    for rows_ in (theirs, ours):
+        assert [row["step"] for row in rows_["metrics"] if row["key"] == "a"] == [0, 2, 3, 4, 9]
+
+
 def test_of_a_key_that_is_logged_twice_in_a_row_the_last_value_counts(tmp_path: Path) -> None:
     run(
         tmp_path,

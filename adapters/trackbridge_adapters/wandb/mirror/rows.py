@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from trackbridge.dual import frames
 from trackbridge.dual.journal import now
 from trackbridge.dual.run import Run
 from trackbridge.dual.values import EXACT, Item
 from trackbridge_adapters.wandb import jsontext, kinds, names
+from trackbridge_adapters.wandb.facts import FIRST_SECOND, LAST_SECOND
 from trackbridge_adapters.wandb.mirror.definitions import Definitions
 from trackbridge_adapters.wandb.mirror.summary import spelled
 
@@ -58,26 +60,18 @@ class Rows:
         step = request.step.num if request.HasField("step") else None
         flush = request.action.flush if request.HasField("action") else step is None
         with self.lock:
-            call = self._read(request.item)
-            if step is not None and step != self._step:
-                if step < self._step:
-                    self._write(call, self._number(), step, closed=True)
-                    return
+            if step is not None and step < self._step:
+                self._write(self._read(request.item), self._number(), step, closed=True)
+                return
+            if step is not None and step > self._step:
                 self.close()
                 self._step = step
-            if flush and not self._open:
-                call = self._completed(call)
-                self._write(call, self._number(), self._step, closed=True)
-                self._note(call)
-            else:
-                if not self._open:
-                    self._at = self._number()
-                self._open.append(call)
-                self._write(call, self._at, self._step, closed=False)
+            try:
+                self._take(self._read(request.item), is_last=flush)
+            finally:  # W&B counts a call that cannot be kept here, too
                 if flush:
                     self.close()
-            if flush:
-                self._step += 1
+                    self._step += 1
 
     def after_fork(self) -> None:
         """In a child: the open row is its parent's, and a thread of that one may hold the lock."""
@@ -103,6 +97,18 @@ class Rows:
                     items=whole.items,
                 )
             self._note(whole)
+
+    def _take(self, call: Call, *, is_last: bool) -> None:
+        """Have a call in the row that is open, or in one of its own that no other call comes to."""
+        if is_last and not self._open:
+            call = self._completed(call)
+            self._write(call, self._number(), self._step, closed=True)
+            self._note(call)
+            return
+        if not self._open:
+            self._at = self._number()
+        self._open.append(call)
+        self._write(call, self._at, self._step, closed=False)
 
     def _note(self, call: Call) -> None:
         call.texts["_step"] = str(self._step)
@@ -141,7 +147,12 @@ class Rows:
         if not all(map(_EXACT, map(abs, numbers))):
             return self._read_others(items)
         shown, at = self._names.get(keys) or self._name(keys)
-        time = round(numbers.pop(at) * 1e6) if at >= 0 else now()
+        if at < 0:
+            time = now()
+        elif FIRST_SECOND <= numbers[at] < LAST_SECOND:
+            time = round(numbers.pop(at) * 1e6)
+        else:
+            return self._read_others(items)
         return Call(shown, tuple(numbers), [], time, dict(zip(keys, texts)))
 
     def _name(self, keys: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
@@ -159,10 +170,11 @@ class Rows:
         for item in items:
             key, text = item.key, item.value_json or kinds.typed(item)
             found.texts[key] = text
-            if key == TIME:
-                found = found._replace(at=round(float(text) * 1e6))
-            else:
+            time = _time(text) if key == TIME else None
+            if time is None:
                 self._take_apart(key, text, keys, numbers, found.items)
+            if key == TIME:
+                found = found._replace(at=frames.NONE if time is None else time)
         return found._replace(keys=tuple(keys), numbers=tuple(numbers))
 
     def _take_apart(
@@ -181,6 +193,16 @@ class Rows:
                 others.append(Item(name, kind, part, file))
 
 
+def _time(text: str) -> int | None:
+    """The time of a call; none where the program has logged under its key what is no time, and is
+    a value to W&B."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return round(seconds * 1e6) if FIRST_SECOND <= seconds < LAST_SECOND else None
+
+
 def _ordered(node: jsontext.Node) -> jsontext.Node:
     """Keys in the order in which a run folder is read."""
     if isinstance(node, str):
@@ -196,6 +218,9 @@ def _merged(calls: list[Call]) -> Call:
     items: dict[str, Item] = {}
     texts: dict[str, str] = {}
     for call in calls:
+        if call.at != frames.NONE:  # which replaces what was no time
+            numbers.pop(TIME, None)
+            items.pop(TIME, None)
         for key, number in zip(call.keys, call.numbers):
             items.pop(key, None)
             numbers[key] = number
