@@ -35,6 +35,10 @@ LATE_SECONDS = 10.0
 """How long the end of a run waits for values of an accelerator."""
 SAMPLED = 8
 """Of so many rows, one is timed."""
+LEVELS = ("info", "warn", "error", "warning", "critical", "fatal")
+"""Of alerts; the last three are other words for those before."""
+AGGREGATES = ("min", "max", "mean", "last", "best", "first", "copy", "none")
+GOALS = ("minimize", "maximize")
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -182,10 +186,17 @@ class Run:
         """Say how a metric, or all that a pattern with `*` means, is plotted and summed up.
 
         `summary` names aggregates (min, max, mean, last, best), with commas between; `goal` is
-        minimize or maximize.
+        minimize or maximize. Other words are counted, and the rest is kept without them.
         """
-        row = {"key": name, "glob": "*" in name, "x_axis": step_metric, "summary": summary}
-        self.tell("put", table="metric_defs", rows=[{**row, "goal": goal, "hidden": hidden}])
+        named = [name.strip().lower() for name in str(summary or "").split(",") if name.strip()]
+        what = "summary of define_metric"
+        summary = ",".join(name for name in named if self._is_one_of(AGGREGATES, name, what))
+        if goal is not None:
+            is_one = self._is_one_of(GOALS, goal, "goal of define_metric")
+            goal = goal.lower() if is_one else None
+        row = {"key": name, "glob": "*" in name, "x_axis": step_metric}
+        row |= {"summary": summary or None, "goal": goal, "hidden": hidden}
+        self.tell("put", table="metric_defs", rows=[row])
 
     @_kept
     def log_image(
@@ -236,8 +247,10 @@ class Run:
     @_kept
     def alert(self, title: str, text: str = "", level: str = "INFO") -> None:
         """Raise an alert: told natively where a back end can, else sent where `TRACKBRIDGE_ALERTS`
-        says."""
+        says. A level that is none is counted, and the alert is of INFO."""
         at = now()
+        if not self._is_one_of(LEVELS, level, "level of an alert"):
+            level = LEVELS[0].upper()
         definition = {"title": title, "text": text, "level": level}
         row = {"title": title, "level": level, "time": at, "definition": values.dumps(definition)}
         self.tell("put", table="alerts", rows=[row])
@@ -384,6 +397,13 @@ class Run:
         if self._journal is not None:
             self._journal.lose(f"{what}: {type(error).__name__}: {error}")
         self._warn(what, str(error))
+
+    def _is_one_of(self, known: Sequence[str], told: object, what: str) -> bool:
+        """Whether a word is known; others are counted."""
+        is_known = str(told).lower() in known
+        if not is_known:
+            self.lose(what, ValueError(f"{told!r} is none of {', '.join(known)}"))
+        return is_known
 
     def _say_over(self, what: str) -> None:
         if self._is_over:

@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 from unit.dual.looking import extra, leaves, points, read, read_all, series, status
 
-from trackbridge.dual import ending, place, spawn
+from trackbridge.dual import ending, place, sinks, spawn
 from trackbridge.dual.git import repository
 from trackbridge.dual.mirroring import Mirror, mirror
 from trackbridge.dual.run import Run
@@ -326,6 +326,36 @@ def test_definitions_tags_alerts_and_fields_are_rows(tmp_path: Path) -> None:
     )
     assert row["started"] == datetime(2024, 1, 2, tzinfo=timezone.utc)
     assert extra(tables)["colour"] == "red"
+
+
+def test_words_that_say_nothing_are_told_once_and_counted_and_the_rest_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd: Any = 5
+    with begin(tmp_path) as run:
+        run.define_metric("loss", "epoch", summary="mn, Max,", goal="up", hidden=True)
+        run.define_metric("acc", summary="men", goal=odd)
+        run.define_metric("f1", summary=["min"], goal="Maximize")  # type: ignore[arg-type]
+        run.alert("first", "text", "BAD")
+        run.alert("second", level=odd)
+        for level in (*sinks.LEVELS, "INFO", "warn", "Error"):
+            run.alert(level, level=level)
+    told = [record.message for record in caplog.records]
+    assert len(told) == 3
+    for word, known in (("'mn'", "min, max"), ("'up'", "minimize, maximize"), ("'BAD'", "info")):
+        assert [message for message in told if f"{word} is none of {known}" in message], word
+    assert "7 calls could not be kept" in capsys.readouterr().err
+    tables = read(tmp_path)
+    defs = {row["key"]: row for row in tables["metric_defs"]}
+    loss, acc = defs["loss"], defs["acc"]
+    assert (loss["x_axis"], loss["summary"], loss["goal"], loss["hidden"]) == (
+        *("epoch", "max"),
+        *(None, True),
+    )
+    assert (acc["summary"], acc["goal"], defs["f1"]["goal"]) == (None, None, "maximize")
+    levels = {row["title"]: row["level"] for row in tables["alerts"]}
+    assert (levels.pop("first"), levels.pop("second")) == ("INFO", "INFO")
+    assert all(title == level for title, level in levels.items())
 
 
 def test_files_and_artifacts_are_kept_with_their_bytes(tmp_path: Path) -> None:
