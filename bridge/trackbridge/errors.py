@@ -12,6 +12,8 @@ _PASSWORD = re.compile(r"(://[^\s:/?#@]*):(?!\d*(?:[/\s]|$))\S*@")
 _OPTION = re.compile(r"([?&][^=&\s]*(?:pass|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
+LONGEST = 300.0
+"""Seconds that nobody waits longer than at a time: a server that wishes more is an error."""
 BRIEF = 60.0
 """Seconds; a server that wishes a longer pause is told of, and not waited for within a request."""
 

@@ -9,14 +9,12 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-from trackbridge.errors import TransientError
+from trackbridge.errors import LONGEST, TransientError
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 6
 LOGGER = logging.getLogger("trackbridge")
-LONGEST = 300.0
-"""Seconds that nobody waits longer than at a time: a server that wishes more is an error."""
 NOTICED = 1.0
 """Seconds of waiting that a person is told of."""
 _backoff = wait_random_exponential(multiplier=0.5, max=60)

@@ -37,7 +37,7 @@ def _line(at: Standing, *, is_whole: bool) -> str:
     if is_whole:
         lags = spread(at.lags)
         lag = f"; lag {lags[0]:.1f} s" if lags else ""
-        damage = f"; the journal is damaged: {at.damage[0]}" if at.damage else ""
+        damage = f"; the journal is not whole: {at.damage[0]}" if at.damage else ""
         return f"all {at.points:,} values arrived and are equal{lag}{damage}"
     if at.error:
         why = at.error if len(at.error) <= LONGEST else f"{at.error[: LONGEST - 3]}..."

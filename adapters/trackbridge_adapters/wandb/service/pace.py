@@ -18,7 +18,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from trackbridge.retry import LONGEST
+from trackbridge.errors import LONGEST
 
 PATIENCE = 10.0
 """Seconds after which a worker that cannot have the lock goes on by itself."""
