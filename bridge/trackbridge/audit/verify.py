@@ -50,6 +50,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _LINE = re.compile(r"([0-9a-f]{64}) {1,2}(\S.*)")
 _GENERATION = re.compile(SEALS + r"/([0-9]{4,})/.+")
 _BLOCK = 1 << 20
+_PART_BYTES, _PART_FILES = 16 << 20, 200
+_HOSTILE = re.compile(r"[\x00-\x1f\x7f\\:*?\"<>|]|(?:^|/)(?:\.{0,2}|\s[^/]*|[^/]*\s)(?:/|$)")
 
 
 class Problem(NamedTuple):
@@ -220,9 +222,24 @@ class _Check:
         """Read all files, on as many cores as there are; large ones first, so that none is last."""
         order = sorted(paths, key=lambda path: -self._tree[path].size)
         with ThreadPoolExecutor(len(_cores())) as pool:
-            for path, digest in zip(order, pool.map(self._digest_of, order)):
-                if digest is not None:
-                    self._digests[path] = digest
+            for found in pool.map(self._digests_of, self._parts(order)):
+                self._digests.update(found)
+
+    def _parts(self, order: Sequence[str]) -> Iterator[list[str]]:
+        """Files for a thread to read one after the other: small ones take no time but to begin."""
+        part: list[str] = []
+        size = 0
+        for path in order:
+            part.append(path)
+            size += self._tree[path].size
+            if size >= _PART_BYTES or len(part) == _PART_FILES:
+                yield part
+                part, size = [], 0
+        yield part
+
+    def _digests_of(self, paths: Sequence[str]) -> dict[str, str]:
+        found = ((path, self._digest_of(path)) for path in paths)
+        return {path: digest for path, digest in found if digest is not None}
 
     def _digest_of(self, path: str) -> str | None:
         digest = hashlib.sha256()
@@ -329,9 +346,7 @@ def folder_of(generation: int) -> str:
 
 def is_hostile(path: str) -> bool:
     """Whether a name could lead out of the archive, or is no name on some system."""
-    parts = path.split("/")
-    odd = any(part in ("", ".", "..") or part != part.strip() for part in parts)
-    return odd or any(ord(sign) < 32 or sign in '\\:*?"<>|\x7f' for sign in path)
+    return _HOSTILE.search(path) is not None
 
 
 def read_manifest(data: bytes) -> dict[str, str]:
