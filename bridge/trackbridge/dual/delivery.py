@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -65,6 +65,13 @@ class Delivery:
         And whether the run names its twins, as far as it is known where they are.
         """
         return self.standing.is_proven(fingerprint) and self.standing.linked == self._twins()
+
+    def is_there(self) -> bool:
+        """Ask the back end for the run; one that was deleted there counts as never delivered."""
+        there = any(True for _ in _alike(open_writer(self.store), self.info()))
+        if not there:
+            self.standing = standing.Standing(self.standing.store)
+        return there
 
     def round(self, writer: Writer) -> None:
         """Add what was logged since the last round, where the back end can show that."""
@@ -165,13 +172,18 @@ def check_same(writer: Writer, info: RunInfo) -> None:
 
     So `migrate` would refuse it in the end, and rounds would have mixed both by then.
     """
-    ref = writer.target(info.key)
-    for there in writer.list_runs(Query(projects=[ref.project], run_ids=[ref.run_id])):
+    for there in _alike(writer, info):
         if there.key == info.key and starts_alike(info, there, exactly=True) is False:
             raise IntegrityError(
                 f"another run of this project and id, started {there.started}, is there already;"
                 " give this one a run_id of its own, or log where that one's journal lies"
             )
+
+
+def _alike(writer: Writer, info: RunInfo) -> Iterator[RunInfo]:
+    """Runs of a back end that are called like this one."""
+    ref = writer.target(info.key)
+    return writer.list_runs(Query(projects=[ref.project], run_ids=[ref.run_id]))
 
 
 class Lane:

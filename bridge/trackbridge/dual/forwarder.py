@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trackbridge.adapter import RunInfo
-from trackbridge.dual import journaled, living, place, spawn
+from trackbridge.dual import journaled, living, place, spawn, standing
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.delivery import Delivery, Lane
 from trackbridge.dual.parts import grouped, latest_header
@@ -82,7 +82,8 @@ class Forwarder:
         if not all(map(_is_begun, folders)):
             run.look_again()
         is_ours = told.get("by") == self._name and told.get("host") == place.host()
-        stores = [self._stores.get(shown, shown) for shown in told["to"]] if is_ours else []
+        named = standing.owed(folder, told["to"]) if is_ours else []
+        stores = [self._stores.get(shown, shown) for shown in named]
         self._drop([run.deliveries.pop(store) for store in run.deliveries.keys() - set(stores)])
         for store in stores:
             if store in run.deliveries:

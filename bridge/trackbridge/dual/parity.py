@@ -167,7 +167,7 @@ def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
         yield from (_unreadable(folder, store, str(error)) for store in to or ("",))
         return
     ran_in = "." if to else told.get("cwd", ".")
-    for store in to or told.get("to", ()):
+    for store in to or standing.owed(folder, told.get("to", ())):
         at = standing.load(folder, without_secrets(store))
         yield Parity(folder, store, ran_in, info, status, life, at, tended, counts)
 

@@ -59,7 +59,7 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
             yield Delivered(folder.name, "", "failed", why=str(error))
             continue
         run = "/".join(info.ref)
-        stores = to or told.get("to", ())
+        stores = list(to) or standing.owed(folder, told.get("to", ()))
         if why := going(folder, info.status):
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
         elif spawn.is_tended(told) and not _takes_over(folder, told):
@@ -122,7 +122,7 @@ def _deliver(folder: Path, run: str, store: str) -> Delivered:
     delivery = Delivery(folder, store)
     info = delivery.info()
     try:
-        if delivery.is_done(info.fingerprint):
+        if delivery.is_done(info.fingerprint) and delivery.is_there():
             return Delivered(run, store, "skipped", info.points)
         delivery.close()
     except BridgeError as error:

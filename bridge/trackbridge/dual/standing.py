@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,14 @@ def every(folder: Path) -> Iterator[Standing]:
             yield Standing(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             continue
+
+
+def owed(folder: Path, named: Iterable[str]) -> list[str]:
+    """Addresses that a run goes to: those named last, and earlier ones that lack some of it."""
+    found = list(named)
+    return found + [
+        at.store for at in every(folder) if at.store not in found and at.state != "done"
+    ]
 
 
 def save(folder: Path, standing: Standing) -> None:

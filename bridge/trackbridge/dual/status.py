@@ -47,7 +47,7 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
             yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, str(error))
             continue
         status, tended = status_of(folder, info.status), spawn.is_tended(told)
-        for store in told.get("to", ()):
+        for store in standing.owed(folder, told.get("to", ())):
             at = standing.load(folder, store)
             lags = spread(at.lags)
             yield Status(

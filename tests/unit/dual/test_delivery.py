@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ import trackbridge
 from trackbridge.adapter import Writer
 from trackbridge.dual import delivery as module
 from trackbridge.dual.delivery import Delivery, Lane
+from trackbridge.dual.replay import replay
 from trackbridge.dual.starting import start
+from trackbridge.dual.status import status
 from trackbridge.errors import IntegrityError, TransientError
 
 PATIENCE = 60.0
@@ -120,3 +123,24 @@ def test_another_run_of_that_id_is_not_written_over_though_it_began_in_the_same_
         Delivery(folders[1], store).close()
     Delivery(folders[0], store).close()
     assert trackbridge.verify(f"journal:{tmp_path}/journals0", store).holds
+
+
+def test_a_run_that_was_deleted_in_its_store_is_delivered_again(tmp_path: Path) -> None:
+    one = watched(tmp_path, "one")
+    journals = [tmp_path / "journals"]
+    assert [each.what for each in replay(journals, [one.store])] == ["delivered"]
+    assert [each.what for each in replay(journals, [one.store])] == ["skipped"]
+    shutil.rmtree(tmp_path / "out")
+    assert [each.what for each in replay(journals, [one.store])] == ["delivered"]
+    assert trackbridge.verify(f"journal:{tmp_path}/journals", one.store).holds
+
+
+def test_a_store_that_was_named_before_is_owed_what_it_lacks(tmp_path: Path) -> None:
+    one = watched(tmp_path, "one")
+    one.fail(TransientError("nobody there"))
+    journals = [tmp_path / "journals"]
+    with start("p", run_id="one", folder=journals[0], resume=True) as run:
+        run.log({"loss": 2.0})
+    assert [each.store for each in status(journals)] == [one.store]
+    assert [(each.store, each.what) for each in replay(journals)] == [(one.store, "delivered")]
+    assert [each.store for each in status(journals)] == []
