@@ -221,6 +221,21 @@ class _Post:
             LOGGER.warning("alert %r: %s; it is tried again", alert.title, why)
 
 
+class _Once(_Post):
+    """A sink that is told at once, and asked no second time where that fails."""
+
+    def add(self, alert: Alert, raised: _Raised) -> None:
+        self._deal(alert, raised)
+
+
+def raise_left(folder: Path, stores: Iterable[str]) -> None:
+    """Raise what a run has raised lately and nobody was told of, for whoever has no forwarder."""
+    run = _Run(folder)
+    run.posts = [_Once(sink) for sink in (*sinks(), *map(Native, stores))]
+    with suppress(OSError, BridgeError):  # the deliveries say it too
+        run.look()
+
+
 def is_late(raised: int) -> bool:
     return time.time() - raised / 1e6 > LATE_SECONDS
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trackbridge.dual import living, place, spawn, standing
+from trackbridge.dual.alerts import raise_left
 from trackbridge.dual.delivery import Delivery
 from trackbridge.dual.journaled import opened, run_of
 from trackbridge.dual.parts import grouped, latest_header, parts
@@ -50,7 +51,8 @@ def folders(journals: Iterable[str | Path]) -> list[Path]:
 def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Iterator[Delivered]:
     """Deliver every run that is not proven to be in its stores, or in those of `to`, one by one.
 
-    Runs that go on, and those that a forwarder is at work with, are left to it.
+    Runs that go on, and those that a forwarder is at work with, are left to it. Alerts of the last
+    hour that were not raised yet are raised.
     """
     for folder in folders(journals):
         try:
@@ -75,6 +77,8 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
             for store in stores[:-1]:
                 with working_in(ran_in):
                     _link(folder, store)
+            with working_in(ran_in):
+                raise_left(folder, stores)
 
 
 def going(folder: Path, status: str | None) -> str:

@@ -25,6 +25,7 @@ from dual_logging import Training, training
 from trackbridge.dual import alerts, journaled, pauses, spawn
 from trackbridge.dual.alerts import Alerts
 from trackbridge.dual.place import DELIVERY
+from trackbridge.dual.replay import replay
 from trackbridge.dual.sinks import Alert
 from trackbridge.dual.starting import start
 
@@ -414,3 +415,16 @@ def test_a_sink_that_fails_by_a_mistake_is_asked_again(
         mute.error = None
         wait(lambda: states(folder) == ["raised"])
     assert mute.titles == ["title"] and SECRET not in caplog.text
+
+
+def test_a_replay_raises_what_no_forwarder_has(
+    tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKBRIDGE_ALERTS", hook.url)
+    journals = tmp_path / "journals"
+    with start("p", folder=journals) as run:
+        run.alert("title", "text", "warning")
+    for _ in range(2):
+        [found] = replay([journals], [f"archive:{tmp_path}/out"])
+        assert found.what in ("delivered", "skipped")
+    assert len(hook.taken) == 1
