@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from wandb_server import Server
 
 import trackbridge
+from trackbridge.dual.parity import Parity, parity
 from trackbridge.dual.replay import replay
 from trackbridge_adapters.wandb.service.ledger import HIDDEN
 
@@ -53,6 +54,12 @@ def in_wandb(server: Server) -> dict[str, tuple[str, list[Any]]]:
     }
 
 
+def shown(trained: Training) -> list[Parity]:
+    """What parity says of the run with an alert."""
+    found = parity([trained.journals])
+    return [each for each in found if each.info.name == "run 0"]
+
+
 def test_dual_written_runs_name_each_other_and_are_found_by_bulk_migrations(
     trained: Training, mlflow: str, wandb: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -64,6 +71,8 @@ def test_dual_written_runs_name_each_other_and_are_found_by_bulk_migrations(
     slow = wandb.run(f"{wandb.user.name}/{PROJECT}/{other['run 0'][0]}")
     own = {"title": "title", "text": "text", "severity": "WARN", "waitDuration": 60000}
     assert [dict(alert, **own) for alert in slow.alerts] == slow.alerts and len(slow.alerts) == 1
+    losses = {each.store: {loss.kind for loss in each.losses} for each in shown(trained)}
+    assert "alerts not shown" not in losses[elsewhere], "it was raised there"
     experiment = MlflowClient(mlflow).get_experiment_by_name(PROJECT).experiment_id
     for name, (run_id, twins) in native.items():
         assert twins == [

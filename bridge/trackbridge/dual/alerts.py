@@ -236,6 +236,13 @@ def raise_left(folder: Path, stores: Iterable[str]) -> None:
         run.look()
 
 
+def told(folder: Path, store: str) -> int:
+    """How many alerts of a run a back end has told people of as its own."""
+    sink = Native(store).id
+    found = _loaded(folder / place.DELIVERY / RAISED).values()
+    return sum(where.get(sink) == "raised" for where in found if isinstance(where, dict))
+
+
 def is_late(raised: int) -> bool:
     return time.time() - raised / 1e6 > LATE_SECONDS
 

@@ -6,13 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trackbridge.adapter import Extending, Query, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN
 from trackbridge.compare import ABSENT, partners_of, verify
 from trackbridge.dual import by_step, journaled, sent, spawn, standing
+from trackbridge.dual.alerts import told as raised_at
 from trackbridge.dual.halfway import Halfway, foreseen, halfway
 from trackbridge.dual.parts import files, latest_header, parts, session
 from trackbridge.dual.replay import folders, status_of, working_in
@@ -32,6 +33,8 @@ from trackbridge.retry import persist
 from trackbridge.schema import POINTS
 from trackbridge.unequal import Unequal
 
+ALERTS = "alerts not shown"
+"""What a loss is called where a store has no rows of alerts."""
 FINE = ("equal", "goes on")
 """Verdicts by which nothing is wrong."""
 
@@ -151,7 +154,17 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
                 for each in some:
                     each.verdict, each.why = "unknown", str(error)
                     each.losses = [Loss(**loss) for loss in each.at.losses]
+    for each in found:
+        each.losses = list(_untold(each.losses, raised_at(each.folder, each.address)))
     return found
+
+
+def _untold(losses: Iterable[Loss], raised: int) -> Iterator[Loss]:
+    """Losses without alerts that are not written as rows, but were raised as the store's own."""
+    for loss in losses:
+        left = loss.count - (raised if loss.kind == ALERTS else 0)
+        if left > 0:
+            yield replace(loss, count=left)
 
 
 def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
