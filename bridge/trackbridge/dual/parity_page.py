@@ -69,10 +69,13 @@ def _head(found: Sequence[Parity], made: str) -> str:
     known = sum(each.arrived or 0 for each in found)
     tone = "bad" if wrong else "good"
     said = "Everything that was logged has arrived, and is equal"
+    lives = {each.folder: each.life for each in found}.values()
     if wrong:
-        verb = "is" if len(wrong) == 1 else "are"
-        said = f"{len(wrong):,} of {len(found):,} deliveries {verb} not as logged"
-    elif lost := sum(each.life.cost.lost for each in found if each.life.cost):
+        verb = f"{'is' if len(wrong) == 1 else 'are'} not as logged"
+        if all(each.verdict == "unknown" for each in wrong):
+            verb = "could not be looked at: no answer"
+        said = f"{len(wrong):,} of {len(found):,} deliveries {verb}"
+    elif lost := sum(life.cost.lost for life in lives if life.cost):
         tone, said = "bad", f"What was kept has arrived; {counted(lost, 'calls')} could not be kept"
     elif any(each.at.damage for each in found):
         tone, said = "bad", "What can be read has arrived; journals are damaged"
@@ -193,7 +196,8 @@ def _lag(each: Parity) -> str:
     lags = each.at.lags
     found = spread(lags)
     if found is None:
-        return _figure("Delivery lag", _nothing("not measured: written whole when it had ended"))
+        why = "written whole when it had ended" if each.at.proven else "nothing has arrived yet"
+        return _figure("Delivery lag", _nothing(f"not measured: {why}"))
     named = list(zip(("p50", "p95", "max"), found))
     title = ", ".join(f"{name} {value:.1f} s" for name, value in named)
     svg = Steps(title, lags, [(f"{n} {v:.1f}", v) for n, v in named], "seconds").svg()
@@ -212,7 +216,8 @@ def _life(each: Parity) -> str:
         for since, until, why in down
     ]
     title = f"Outages: {words.down(each) or 'none'}"
-    note = words.down(each) or "no outage was noticed"
+    quiet = "it does not answer now" if each.verdict == "unknown" else "no outage was noticed"
+    note = words.down(each) or quiet
     svg = timeline(title, [run, Track("back end", spans)])
     return _figure(
         "The run, and the back end beside it", svg, f"{note}; red: no answer" if down else note

@@ -14,7 +14,7 @@ from trackbridge.dual.alerts import raise_left
 from trackbridge.dual.delivery import Delivery
 from trackbridge.dual.journaled import opened, run_of
 from trackbridge.dual.parts import grouped, latest_header, parts
-from trackbridge.errors import BridgeError, NotFoundError
+from trackbridge.errors import BridgeError, NotFoundError, without_secrets
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
             yield from (Delivered(run, store, "waiting", why=why) for store in stores)
         elif spawn.is_tended(told) and not _takes_over(folder, told):
             why = "a forwarder is at work; `trackbridge status` shows how far it is"
-            yield from (Delivered(run, store, "waiting", why=why) for store in stores)
+            for store in stores:
+                done = standing.load(folder, without_secrets(store)).is_proven(info.fingerprint)
+                what = ("skipped", info.points) if done else ("waiting", 0, why)
+                yield Delivered(run, store, *what)
         else:
             living.mark_crashed(folder)
             ran_in = "." if to else told.get("cwd", ".")

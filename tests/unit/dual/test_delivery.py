@@ -13,6 +13,7 @@ import pytest
 import trackbridge
 from trackbridge.adapter import Writer
 from trackbridge.dual import delivery as module
+from trackbridge.dual import spawn
 from trackbridge.dual.delivery import Delivery, Lane
 from trackbridge.dual.replay import replay
 from trackbridge.dual.starting import start
@@ -144,3 +145,13 @@ def test_a_store_that_was_named_before_is_owed_what_it_lacks(tmp_path: Path) -> 
     assert [each.store for each in status(journals)] == [one.store]
     assert [(each.store, each.what) for each in replay(journals)] == [(one.store, "delivered")]
     assert [each.store for each in status(journals)] == []
+
+
+def test_a_replay_waits_for_no_forwarder_that_has_done_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = watched(tmp_path, "one")
+    journals, stores = [tmp_path / "journals"], [one.store, f"archive:{tmp_path}/other"]
+    assert [each.what for each in replay(journals, stores[:1])] == ["delivered"]
+    monkeypatch.setattr(spawn, "is_tended", lambda told: True)
+    assert [each.what for each in replay(journals, stores)] == ["skipped", "waiting"]

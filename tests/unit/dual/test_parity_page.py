@@ -102,6 +102,9 @@ def test_a_store_that_does_not_answer_has_a_page_too(tmp_path: Path) -> None:
     journal = finished(tmp_path)
     text = page(parity([journal], [f"archive:{tmp_path / 'nowhere'}"]))
     assert "no answer" in text and "not known what arrived" in text
+    assert "1 of 1 deliveries could not be looked at" in text
+    assert "it does not answer now" in text and "no outage was noticed" not in text
+    assert "nothing has arrived yet" in text
 
 
 @pytest.fixture(scope="module")
