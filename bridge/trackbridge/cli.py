@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge import __version__
-from trackbridge.cli_audit import audit
+from trackbridge.cli_audit import archive_at, audit
 from trackbridge.cli_dual import COMMANDS
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 from trackbridge.output import (
@@ -207,7 +207,7 @@ def migrate(source: str, target: str, **options: Any) -> None:
 @_movement
 def export(source: str, archive: str, **options: Any) -> None:
     """Copy runs from SOURCE into a Parquet ARCHIVE (a folder or any fsspec URL)."""
-    _migrate(source, _archive(archive), **options)
+    _migrate(source, archive_at(archive), **options)
 
 
 @main.command(name="import")
@@ -217,7 +217,7 @@ def export(source: str, archive: str, **options: Any) -> None:
 @_root
 def import_(archive: str, target: str, **options: Any) -> None:
     """Copy runs from a Parquet ARCHIVE into TARGET."""
-    _migrate(_archive(archive), target, **options)
+    _migrate(archive_at(archive), target, **options)
 
 
 @main.command()
@@ -402,15 +402,6 @@ def _limits(max_rps: str | None, *stores: str) -> list[dict[str, str]]:
             f"--max-rps: of no use for {' and '.join(stores)}: no server that counts its API calls"
         )
     return limits
-
-
-def _archive(address: str) -> str:
-    from trackbridge.registry import targets
-
-    scheme = address.partition(":")[0]
-    if scheme != "archive" and scheme in targets():
-        raise ConfigError(f"{address}: no archive; `trackbridge migrate` moves to other stores")
-    return address if address.startswith("archive:") else f"archive:{address}"
 
 
 def _query(

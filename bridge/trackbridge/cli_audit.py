@@ -15,6 +15,19 @@ from trackbridge.output import counted, line, readable
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
+def archive_at(address: str) -> str:
+    """The address of an archive that a person named, with or without its scheme."""
+    from trackbridge.registry import targets
+
+    scheme = address.partition(":")[0]
+    if scheme != "archive" and scheme in targets():
+        raise ConfigError(
+            f"{address}: no archive; `trackbridge export` makes one of a store, `trackbridge migrate` "
+            "moves to other stores"
+        )
+    return address if address.startswith("archive:") else f"archive:{address}"
+
+
 @click.group()
 def audit() -> None:
     """Seal archives and check them.
@@ -69,7 +82,7 @@ def seal(archive: str, path: Path, tsa: str | None, as_json: bool) -> None:
     from trackbridge.audit.seal import seal as make
 
     key = keys.load(path, lambda: _passphrase(path))
-    done = make(f"archive:{archive.removeprefix('archive:')}", key, tsa)
+    done = make(archive_at(archive), key, tsa)
     if as_json:
         found = {"generation": done.generation, "files": done.files, "bytes": done.size}
         click.echo(json.dumps({**found, "new": done.new, "key": key.id}))
@@ -109,7 +122,7 @@ def check(archive: str, paths: tuple[Path, ...], roots: tuple[Path, ...], as_jso
     from trackbridge.audit.check import check as look
     from trackbridge.audit.verify import lines_of
 
-    report, gaps, stamps = look(f"archive:{archive.removeprefix('archive:')}", paths, roots)
+    report, gaps, stamps = look(archive_at(archive), paths, roots)
     if as_json:
         found = {
             "problems": [each._asdict() for each in report.problems],
@@ -152,7 +165,7 @@ def map_(archive: str, profile: str, as_json: bool) -> None:
 
     if profile not in profiles():
         raise ConfigError(f"no profile is called {profile!r}; there are {', '.join(profiles())}")
-    found = evidence_map(f"archive:{archive.removeprefix('archive:')}", profile)
+    found = evidence_map(archive_at(archive), profile)
     if as_json:
         clauses = [
             {**clause._asdict(), "found": [each._asdict() for each in clause.found]}
