@@ -22,8 +22,8 @@ def archive_at(address: str) -> str:
     scheme = address.partition(":")[0]
     if scheme != "archive" and scheme in targets():
         raise ConfigError(
-            f"{address}: no archive; `trackbridge export` makes one of a store, `trackbridge migrate` "
-            "moves to other stores"
+            f"{address}: no archive; `trackbridge export` makes one of a store, "
+            "`trackbridge migrate` moves to other stores"
         )
     return address if address.startswith("archive:") else f"archive:{address}"
 
