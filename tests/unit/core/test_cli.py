@@ -586,4 +586,4 @@ def test_an_archive_that_is_another_store_is_named_with_the_command_for_it(comma
     addresses = ["memory:a", "mlflow:sqlite:///b.db"]
     result = run(command, *(addresses if command == "export" else addresses[::-1]))
     assert result.exit_code == 2
-    assert "mlflow:sqlite:///b.db: no archive; `trackbridge migrate`" in result.stderr
+    assert "mlflow:sqlite:///b.db: no archive; `trackbridge export` makes one" in result.stderr
