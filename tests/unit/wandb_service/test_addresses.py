@@ -42,7 +42,7 @@ def test_an_address_names_an_entity_or_a_project(
         (f"{HOST}/team/projects", f"names a page of an entity; write wandb:{HOST}/team"),
         ("", "'wandb:' names no project; write wandb:ENTITY/PROJECT, or"),
         (":team/p", "names no project; write wandb:ENTITY/PROJECT, or"),
-        ("w.example.org:8080/team/p", "on a server of your own wandb:https://HOST/ENTITY/PROJECT"),
+        ("w.example.org:8080/team/p", "a server is wandb:http://w.example.org:8080/team/p"),
     ],
 )
 def test_anything_else_is_told_how_to_write_it(text: str, hint: str) -> None:
