@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trackbridge.audit import verify
 from trackbridge.audit.references import Gap, References
-from trackbridge.audit.seal import Archive
+from trackbridge.audit.seal import open_archive
 from trackbridge.audit.timestamp import certificates, read
 from trackbridge.audit.verify import Problem, Report, folder_of
 from trackbridge.errors import BridgeError, ConfigError
 from trackbridge.folder import Folder
-from trackbridge.registry import open_reader, open_writer
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -49,10 +48,7 @@ def check(
     """
     keys = [_public_key(path) for path in public_keys]
     roots = [root for path in tsa_roots for root in certificates(path)]
-    open_reader(address)
-    archive = open_writer(address)
-    if not isinstance(archive, Archive):
-        raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
+    archive = open_archive(address)
     report = verify.verify(archive.folder, keys)
     problems, stamps, gaps = list(report.problems), [], []
     for seal in (seal for seal in report.seals if seal.stamped):

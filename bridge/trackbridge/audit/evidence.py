@@ -15,9 +15,7 @@ import yaml
 
 from trackbridge.audit import verify
 from trackbridge.audit.describe import CRATE, DICTIONARY, README
-from trackbridge.audit.seal import Archive
-from trackbridge.errors import ConfigError
-from trackbridge.registry import open_reader, open_writer
+from trackbridge.audit.seal import Archive, open_archive
 
 
 class Evidence(NamedTuple):
@@ -55,10 +53,7 @@ def profiles() -> list[str]:
 
 def evidence_map(address: str, profile: str) -> EvidenceMap:
     """For each clause of a profile the files that speak to it."""
-    open_reader(address)
-    archive = open_writer(address)
-    if not isinstance(archive, Archive):
-        raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
+    archive = open_archive(address)
     folder = resources.files("trackbridge.audit").joinpath("profiles")
     told: dict[str, Any] = yaml.safe_load(folder.joinpath(f"{profile}.yaml").read_text("utf-8"))
     there = _Evidence(archive)

@@ -74,11 +74,16 @@ def seal(address: str, key: Key, tsa: str | None = None) -> Sealed:
     `ConfigError` where something lies in it that is not of it, `IntegrityError` where a file is
     missing or not as large as it was written.
     """
-    open_reader(address)  # where no archive is, none is made
+    return _Job(open_archive(address), key, tsa).run()
+
+
+def open_archive(address: str) -> Archive:
+    """The archive at an address; where none is, none is made. `ConfigError` for another store."""
+    open_reader(address)
     archive = open_writer(address)
     if not isinstance(archive, Archive):
         raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
-    return _Job(archive, key, tsa).run()
+    return archive
 
 
 class _Job:
