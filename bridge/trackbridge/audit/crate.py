@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trackbridge.adapter import Reader, Row
-from trackbridge.audit.provenance import Provenance, provenance
+from trackbridge.audit.provenance import Provenance, iso, provenance, without_nothing
 
 CONTEXT = "https://w3id.org/ro/crate/1.2/context"
 SPECIFICATION = "https://w3id.org/ro/crate/1.2"
@@ -70,15 +70,15 @@ class _Crate:
         results = [*_values(f"{name}/summary", run.summary)]
         inputs = [*_inputs(f"{name}/input", run.inputs)]
         status = STATUS.get(row["status"] or "")
-        action = _without_nothing(
+        action = without_nothing(
             {
                 "@id": name,
                 "@type": "CreateAction",
                 "name": row["name"] or row["run_id"],
                 "identifier": row["run_id"],
                 "description": row["notes"] or f"a run of {row['project']}",
-                "startTime": _time(row["started"]),
-                "endTime": _time(row["ended"]),
+                "startTime": iso(row["started"]),
+                "endTime": iso(row["ended"]),
                 "actionStatus": status and f"http://schema.org/{status}",
                 "agent": self._agent(row),
                 "instrument": self._instrument(row),
@@ -93,7 +93,7 @@ class _Crate:
         yield from self._agents.values()
         for path, entity in sorted(self._files.items()):
             first, *more = sorted(self._names[path])
-            yield _without_nothing({**entity, "name": first, "alternateName": more})
+            yield without_nothing({**entity, "name": first, "alternateName": more})
         for path, what in sorted(folders.items()):
             yield {"@id": path, "@type": "Dataset" if path.endswith("/") else "File", "name": what}
         parts = sorted({*folders, *self._files})
@@ -109,7 +109,7 @@ class _Crate:
             "name": "Records of experiment tracking",
             "description": "Runs of experiments as they were tracked: tables of all that was "
             "logged, and the files that runs have made and used.",
-            "datePublished": _time(self._latest) or "1970-01-01",
+            "datePublished": iso(self._latest) or "1970-01-01",
             "license": LICENSE,
             "conformsTo": {"@id": PROFILE},
             "hasPart": [{"@id": part} for part in parts],
@@ -136,7 +136,7 @@ class _Crate:
         program = row["program"] or "unknown program"
         version = row["git_commit"] or ""
         name = _id("program", row["git_remote"] or "", version, program)
-        self._agents[name] = _without_nothing(
+        self._agents[name] = without_nothing(
             {
                 "@id": name,
                 "@type": "SoftwareApplication",
@@ -156,7 +156,7 @@ class _Crate:
             self._names.setdefault(place, set()).add(file["path"])
             self._files.setdefault(
                 place,
-                _without_nothing(
+                without_nothing(
                     {
                         "@id": place,
                         "@type": "File",
@@ -178,7 +178,7 @@ def _values(prefix: str, rows: Iterable[Row]) -> Iterator[Entity]:
 
 def _inputs(prefix: str, rows: Iterable[Row]) -> Iterator[Entity]:
     for number, row in enumerate(rows):
-        yield _without_nothing(
+        yield without_nothing(
             {
                 "@id": f"{prefix}/{number}",
                 "@type": "CreativeWork",
@@ -201,14 +201,6 @@ def _quoted(name: str) -> str:
 
 def _ids(entities: Iterable[Entity]) -> list[Entity]:
     return [{"@id": entity["@id"]} for entity in entities]
-
-
-def _time(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
-
-
-def _without_nothing(entity: Entity) -> Entity:
-    return {key: value for key, value in entity.items() if value not in (None, [], "")}
 
 
 def _text(entities: list[Entity]) -> str:

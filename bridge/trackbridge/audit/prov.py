@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import IO, Any
 from urllib.parse import quote
 
 from trackbridge.adapter import Reader, Row
-from trackbridge.audit.provenance import Provenance, provenance
+from trackbridge.audit.provenance import Provenance, iso, provenance, without_nothing
 
 PREFIXES = {
     "run": "urn:trackbridge:run:",
@@ -45,9 +44,9 @@ def _said(run: Provenance) -> Iterator[tuple[str, str, dict[str, Any]]]:
     row = run.run
     name = _name("run", row["project"], row["run_id"])
     params = {f"tb:{quote(p['key'], safe='')}": p["value"] or "null" for p in run.params}
-    times = {"prov:startTime": _time(row["started"]), "prov:endTime": _time(row["ended"])}
+    times = {"prov:startTime": iso(row["started"]), "prov:endTime": iso(row["ended"])}
     own = {"prov:label": row["name"] or row["run_id"], "tb:status": row["status"]}
-    yield "activity", name, _without_nothing({**times, **own, **params})
+    yield "activity", name, without_nothing({**times, **own, **params})
     if row["user"]:
         agent = _name("agent", row["user"])
         yield "agent", agent, {"prov:type": "prov:Person", "prov:label": row["user"]}
@@ -55,7 +54,7 @@ def _said(run: Provenance) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if row["program"]:
         program = _name("program", row["git_commit"] or "", row["program"])
         what = {"prov:label": row["program"], "tb:repository": row["git_remote"]}
-        yield "entity", program, _without_nothing(what)
+        yield "entity", program, without_nothing(what)
         yield from _relation("used", activity=name, entity=program)
     if row["parent_run_id"]:
         parent = _name("run", row["project"], row["parent_run_id"])
@@ -63,7 +62,7 @@ def _said(run: Provenance) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for number, each in enumerate(run.inputs):
         entity = _name("input", row["project"], row["run_id"], str(number))
         what = {"prov:label": each["name"], "tb:digest": each["digest"], "tb:at": each["source"]}
-        yield "entity", entity, _without_nothing(what)
+        yield "entity", entity, without_nothing(what)
         yield from _relation("used", activity=name, entity=entity)
     for relation, files in (("used", run.used()), ("wasGeneratedBy", run.made())):
         for entity, what in _files(row, files):
@@ -77,7 +76,7 @@ def _files(run: Row, files: Iterable[Row]) -> Iterator[tuple[str, dict[str, Any]
         own = _name("file", run["project"], run["run_id"], file["owner"], file["path"])
         name = f"content:{file['sha256']}" if file["sha256"] else own
         what = {"prov:label": file["path"], "tb:at": file["reference"], "tb:size": file["size"]}
-        yield name, _without_nothing(what)
+        yield name, without_nothing(what)
 
 
 def _relation(kind: str, **ends: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -87,11 +86,3 @@ def _relation(kind: str, **ends: str) -> Iterator[tuple[str, str, dict[str, Any]
 
 def _name(prefix: str, *parts: str) -> str:
     return f"{prefix}:" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _time(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
-
-
-def _without_nothing(said: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in said.items() if value not in (None, "")}

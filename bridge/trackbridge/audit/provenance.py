@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from trackbridge.adapter import Query, Reader, Row, RunRef
 
@@ -55,3 +57,13 @@ def _read(reader: Reader, refs: Sequence[RunRef]) -> Iterator[Provenance]:
             else:
                 getattr(one, batch.table).append(row)
     yield from found.values()
+
+
+def iso(time: datetime | None) -> str | None:
+    """A time as both forms of provenance write it."""
+    return None if time is None else time.isoformat()
+
+
+def without_nothing(said: dict[str, Any]) -> dict[str, Any]:
+    """What is said, without what nothing is known of."""
+    return {key: value for key, value in said.items() if value not in (None, [], "")}
