@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -99,8 +100,7 @@ class PackedFolder:
         with tempfile.TemporaryDirectory(prefix="trackbridge-") as scratch, self.open(path) as file:
             local = Path(scratch, "fetched")
             with local.open("wb") as out:
-                while block := file.read(1 << 20):
-                    out.write(block)
+                shutil.copyfileobj(file, out, 1 << 20)
             yield local
 
     def scratch(self, name: str) -> AbstractContextManager[Path]:
