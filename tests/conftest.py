@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -49,8 +50,8 @@ def _own_working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     os.chdir(before)
 
 
-@pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
+@contextlib.contextmanager
+def _as_found() -> Iterator[None]:
     """Clients keep what they are told in variables (MLflow its experiment), which programs that
     later tests start would take for their own."""
     before = dict(os.environ)
@@ -58,6 +59,19 @@ def _own_environment() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _environment_of_module() -> Iterator[None]:
+    """Before and after what the module's fixtures set."""
+    with _as_found():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(_environment_of_module: None) -> Iterator[None]:
+    with _as_found():
+        yield
 
 
 @pytest.fixture(autouse=True)

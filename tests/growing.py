@@ -49,7 +49,8 @@ def grown(project: str, *, status: str = "finished", rate: str = "0.1") -> MadeR
         "params": [{"key": "rate", "value": rate, "type": "string"}],
         "tags": [{"key": "stage", "value": rate}],
     }
-    key = RunKey("some-kind", "", project, "grown")
+    instance = project  # of a store of its own, or the same run would be in several projects
+    key = RunKey("some-kind", instance, project, "grown")
     return MadeRun(key, tables, {("", "notes.txt"): rate.encode(), ("", "a/b.txt"): b"b"})
 
 
