@@ -183,6 +183,35 @@ def map_(archive: str, profile: str, as_json: bool) -> None:
 
 
 @audit.command()
+@click.argument("archive")
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Put the pages there, and leave the archive as it is.",
+)
+@JSON
+def view(archive: str, output: Path | None, as_json: bool) -> None:
+    """Make pages that show ARCHIVE in a browser, without network or server.
+
+    They go into the archive, where the next seal covers them.
+    """
+    from trackbridge.audit.view import view as make
+    from trackbridge.progress import Bars
+
+    with Bars("viewing") as bars:
+        made = make(archive_at(archive), output, bars)
+    if as_json:
+        click.echo(json.dumps(made._asdict()))
+        return
+    reduced = f", {made.reduced:,} of them drawn by their extremes" if made.reduced else ""
+    line(
+        f"{made.page}: {counted(made.runs, 'runs')}, {counted(made.points, 'points')}, "
+        f"{counted(made.metrics, 'metrics')}{reduced}; {readable(made.size)}"
+    )
+
+
+@audit.command()
 @click.argument("store")
 def prov(store: str) -> None:
     """Print where the results of the runs in STORE come from, as W3C PROV (PROV-JSON)."""

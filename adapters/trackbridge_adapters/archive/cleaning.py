@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackbridge.audit.bag import Content
+from trackbridge.audit import view_files
+from trackbridge.audit.bag import Content, content_of
 from trackbridge.errors import TransientError
 from trackbridge_adapters.archive.chunks import Chunk, chunk_id
 from trackbridge_adapters.archive.draft import Draft
@@ -72,7 +72,8 @@ def sweep(store: ArchiveWriter) -> None:
     store.folder.clear_scratch()
     needed = contents(store)
     bytes_folders = [f"{BYTES}/{name}" for name in store.folder.names(BYTES)]
-    for folder in [*(f"data/{table}" for table in SCHEMAS), *bytes_folders]:
+    tables = [f"data/{table}" for table in SCHEMAS]
+    for folder in [*tables, *bytes_folders, *view_files.folders(store.folder)]:
         for name in store.folder.names(folder):
             if f"{folder}/{name}" not in needed and f"{folder}/{name}" not in store.sealed:
                 store.folder.remove(f"{folder}/{name}")
@@ -81,11 +82,13 @@ def sweep(store: ArchiveWriter) -> None:
 def contents(store: ArchiveWriter) -> dict[str, Content]:
     """Every file that a commit speaks of, with the digest of when it was written; the commits.
 
+    Pages that show the archive are among them.
+
     No Parquet file is read but those of the table contents.
     """
-    found = {MARKER: _content(store.folder.read(MARKER))}
+    found = {MARKER: content_of(store.folder.read(MARKER)), **view_files.contents(store.folder)}
     for chunk in store.index.chunks.values():
-        found[chunk.commit] = _content(store.folder.read(chunk.commit))
+        found[chunk.commit] = content_of(store.folder.read(chunk.commit))
         for table, part in chunk.parts.items():
             found[chunk.path(table)] = Content(part.size, part.sha256)
         if CONTENTS in chunk.parts:
@@ -94,7 +97,3 @@ def contents(store: ArchiveWriter) -> dict[str, Content]:
                 for digest, size in zip(digests, data.column("size").to_pylist()):
                     found[content_path(digest)] = Content(size, digest)
     return found
-
-
-def _content(data: bytes) -> Content:
-    return Content(len(data), hashlib.sha256(data).hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +13,16 @@ class Content(NamedTuple):
 
     size: int
     sha256: str
+
+
+def content_of(data: bytes) -> Content:
+    """Size and digest of bytes."""
+    return Content(len(data), hashlib.sha256(data).hexdigest())
+
+
+def by_digest(payload: Mapping[str, Content]) -> dict[str, str]:
+    """Where the bytes with a digest lie, of those that are called by it."""
+    return {c.sha256: path for path, c in payload.items() if path.endswith(c.sha256)}
 
 
 def manifest(digests: Mapping[str, str]) -> bytes:

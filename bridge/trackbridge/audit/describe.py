@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Reader
 from trackbridge.audit import crate
-from trackbridge.audit.bag import Content
+from trackbridge.audit.bag import Content, by_digest
 
 README, VERIFY = "README.txt", "verify.py"
 DICTIONARY, CRATE = "data/dictionary.csv", f"data/{crate.DESCRIPTOR}"
@@ -38,6 +38,7 @@ What lies where:
     data/<table>/*.parquet    the tables; data/dictionary.csv says what each column means
     data/contents/*.parquet   which bytes each file of a run has
     data/bytes/<ab>/<sha256>  those bytes
+    data/viewer/<number>/index.html   pages that show it all in a browser, if any were made
     data/ro-crate-metadata.json   each run with its program, user, times, inputs and outputs
     data/chunks/*.json        which runs each Parquet file holds; where a run is in several, the
                               one with the highest generation, then revision, counts
@@ -72,11 +73,7 @@ def describe(
     there = {path.split("/")[1] for path in payload if path.endswith(".parquet")}
     folders = {f"{table}/": _doc(tables[table].metadata) for table in sorted(there)}
     folders[DICTIONARY.removeprefix("data/")] = "what each table and column means"
-    contents = {
-        content.sha256: path.removeprefix("data/")
-        for path, content in payload.items()
-        if path.endswith(content.sha256)
-    }
+    contents = {sha256: p.removeprefix("data/") for sha256, p in by_digest(payload).items()}
     crate.write(reader, folders, contents, made[CRATE])
     return made
 

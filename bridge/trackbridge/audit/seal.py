@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from trackbridge import __version__
 from trackbridge.adapter import Reader
-from trackbridge.audit import bag, verify
+from trackbridge.audit import bag, verify, view_files
 from trackbridge.audit.bag import Content
 from trackbridge.audit.describe import DESCRIPTIONS, describe
 from trackbridge.audit.keys import Key
@@ -86,27 +86,57 @@ def open_archive(address: str) -> Archive:
     return archive
 
 
+class Standing(NamedTuple):
+    """What is in an archive, and what of it its newest seal covers."""
+
+    there: dict[str, int]
+    """Size of each file that is in the archive."""
+    last: int
+    """Number of the newest seal; 0 where there is none."""
+    before: dict[str, str]
+    """Digest of each file as that seal has it."""
+
+    def is_sealed(self, but: str = verify.SEALS + "/") -> bool:
+        """Whether the newest seal covers all there is, `but` what lies below some folder."""
+        outside = (f"{verify.SEALS}/", but)
+        inside = (path for path in self.there if not path.startswith(outside))
+        return bool(self.last) and self.before.keys() >= set(inside)
+
+
+def standing(folder: Folder) -> Standing:
+    """Look at an archive. Raises `IntegrityError` for a manifest that is damaged."""
+    there = {path: found.size for path, found in folder.tree()}
+    last = 0
+    while f"{folder_of(last + 1)}/{verify.SEAL}" in there:
+        last += 1
+    before: dict[str, str] = {}
+    for name in (TAG_MANIFEST, MANIFEST) if last else ():
+        aside = f"{folder_of(last)}/{name}"
+        path = aside if aside in there else name
+        try:
+            before |= verify.read_manifest(folder.read(path))
+        except ValueError as error:
+            raise IntegrityError(f"{folder.address}/{path} {error}") from error
+        if name == TAG_MANIFEST:
+            before[name] = _digest(folder.open(path))
+    return Standing(there, last, before)
+
+
 class _Job:
     def __init__(self, archive: Archive, key: Key, tsa: str | None) -> None:
         self._archive = archive
         self._folder = archive.folder
         self._key = key
         self._tsa = tsa
-        self._there: dict[str, int] = {}
-        """Size of each file that is in the archive."""
-        self._last = 0
-        """Number of the newest seal; 0 where there is none."""
-        self._before: dict[str, str] = {}
-        """Digest of each file as that seal has it."""
 
     def run(self) -> Sealed:
         self._folder.clear_scratch()
         self._look()
         self._end()
-        if not self._is_sealed():
+        if not self._found.is_sealed():
             self._archive.sweep()
             self._look()
-        if self._is_sealed():
+        if self._found.is_sealed():
             records = self._sealed()
             return Sealed(self._last, len(records), _size(records), new=False)
         payload = self._archive.payload()
@@ -120,21 +150,8 @@ class _Job:
         return Sealed(self._last + 1, len(records), _size(records), new=True)
 
     def _look(self) -> None:
-        self._there = {path: found.size for path, found in self._folder.tree()}
-        self._last = 0
-        while f"{folder_of(self._last + 1)}/{verify.SEAL}" in self._there:
-            self._last += 1
-        if not self._last:
-            return
-        for name in (TAG_MANIFEST, MANIFEST):
-            aside = f"{folder_of(self._last)}/{name}"
-            path = aside if aside in self._there else name
-            try:
-                self._before |= verify.read_manifest(self._folder.read(path))
-            except ValueError as error:
-                raise IntegrityError(f"{self._archive.address}/{path} {error}") from error
-            if name == TAG_MANIFEST:
-                self._before[name] = self._digest(path)
+        self._found = standing(self._folder)
+        self._there, self._last, self._before = self._found
 
     def _end(self) -> None:
         """Take the last step of a call that was killed before it."""
@@ -143,11 +160,6 @@ class _Job:
         if json.loads(self._folder.read(SEALING))["generation"] == self._last:
             self._folder.remove(SEALING)
             del self._there[SEALING]
-
-    def _is_sealed(self) -> bool:
-        """Whether the newest seal covers all there is."""
-        inside = (path for path in self._there if not path.startswith(f"{verify.SEALS}/"))
-        return bool(self._last) and self._before.keys() >= set(inside)
 
     def _check(self, payload: Mapping[str, Content]) -> None:
         """Everything is there that was written, and nothing else."""
@@ -159,12 +171,23 @@ class _Job:
             if size not in (content.size, UNTOLD):
                 what = "is missing" if size is None else f"has {size} bytes, not {content.size}"
                 raise IntegrityError(f"{self._archive.address}/{path} {what}; restore it")
+        self._check_pages(payload)
         known = {*payload, *self._before, *OWN}
         for path in self._there:
             if not (path in known or path.startswith(f"{verify.SEALS}/")):
                 raise ConfigError(
                     f"{self._archive.address}/{path} is no file of the archive; move it elsewhere"
                 )
+
+    def _check_pages(self, payload: Mapping[str, Content]) -> None:
+        """Pages that were made to be sealed now show the records as they are now."""
+        inside = view_files.folder_of(self._last + 1)
+        pages = view_files.read(self._folder, inside)
+        if pages and pages.state != view_files.state_of(payload):
+            raise ConfigError(
+                f"{self._archive.address}/{inside} shows the archive as it was before something "
+                "was added; make it anew with `trackbridge audit view`"
+            )
 
     def _describe(self, payload: Mapping[str, Content]) -> dict[str, Content]:
         """Every file of the bag's payload, once its descriptions are in it."""

@@ -1,0 +1,114 @@
+"""Where the pages that show an archive lie in it, and which files they are.
+
+    data/viewer/<generation>/            pages that the seal of that number covers
+    data/viewer/<generation>/viewer.json the commit: which files they are, and what they show
+
+Pages without their commit are what a killed process has left. What was sealed is never replaced,
+so each seal has pages of its own, if any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from trackbridge.audit.bag import Content, content_of
+from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.folder import Folder
+
+VIEWER = "data/viewer"
+COMMIT = "viewer.json"
+PAGE = "index.html"
+_OURS = re.compile(
+    r"(index\.html|viewer\.json|(runs|columns|lineage|others|group-\d+)\.js|[0-9a-f]{64}\.\w+)"
+)
+
+
+class Viewer(NamedTuple):
+    """Pages that were made whole."""
+
+    state: str
+    """What names the records that they show: see `state_of`."""
+    files: dict[str, Content]
+    """Files by name; the commit is not among them."""
+
+
+def folder_of(generation: int) -> str:
+    """Where the pages lie that the seal of that number covers."""
+    return f"{VIEWER}/{generation:04d}"
+
+
+def folders(folder: Folder) -> list[str]:
+    """Every folder of pages of an archive, whole or not."""
+    return [f"{VIEWER}/{name}" for name in folder.names(VIEWER)]
+
+
+def is_ours(name: str) -> bool:
+    """Whether pages have a file of that name."""
+    return _OURS.fullmatch(name) is not None
+
+
+def read(folder: Folder, inside: str) -> Viewer | None:
+    """The pages in a folder; None where none were made whole."""
+    path = _join(inside, COMMIT)
+    try:
+        data = folder.read(path)
+    except NotFoundError:
+        return None
+    try:
+        document = json.loads(data)
+        files = {name: Content(*content) for name, content in document["files"].items()}
+        return Viewer(document["state"], files)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"{folder.address}/{path} is damaged ({error}); make the pages again"
+        ) from error
+
+
+def contents(folder: Folder) -> dict[str, Content]:
+    """Every file of pages that were made whole, by its path below the archive's root."""
+    found: dict[str, Content] = {}
+    for inside in folders(folder):
+        if viewer := read(folder, inside):
+            found |= {_join(inside, name): content for name, content in viewer.files.items()}
+            found[_join(inside, COMMIT)] = content_of(folder.read(_join(inside, COMMIT)))
+    return found
+
+
+def state_of(payload: Mapping[str, Content]) -> str:
+    """A digest of the records of an archive; its pages are no records."""
+    state = hashlib.sha256()
+    for path, content in sorted(payload.items()):
+        if not path.startswith(f"{VIEWER}/"):
+            state.update(f"{content.sha256} {path}\n".encode())
+    return state.hexdigest()
+
+
+def publish(folder: Folder, inside: str, made: Path, state: str) -> dict[str, Content]:
+    """Put the files of a local folder in place, instead of what is there; the page comes last.
+
+    Killed at any moment, the folder holds pages as a whole, or no page to be opened.
+    """
+    for name in (COMMIT, PAGE):
+        folder.remove(_join(inside, name))
+    for name in folder.names(inside):
+        folder.remove(_join(inside, name))
+    names = sorted((path.name for path in made.iterdir()), key=lambda name: (name == PAGE, name))
+    files = {name: content_of((made / name).read_bytes()) for name in names}
+    (made / COMMIT).write_text(
+        json.dumps({"state": state, "files": files}, indent=1), encoding="utf-8", newline="\n"
+    )
+    for name in (*names, COMMIT):
+        if name in (PAGE, COMMIT):
+            folder.settle([_join(inside, name)])
+        folder.publish(made / name, _join(inside, name))
+    folder.settle([_join(inside, COMMIT)])
+    return files
+
+
+def _join(inside: str, name: str) -> str:
+    return f"{inside}/{name}" if inside else name

@@ -1,0 +1,191 @@
+"""What the page of a run shows, in bounded size: all small tables, metrics as they are drawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trackbridge.adapter import Reader, Row, RunInfo, RunRef
+from trackbridge.audit.view_contents import Contents
+from trackbridge.audit.view_scripts import packed, rows
+from trackbridge.audit.view_series import STEP, TIME, VALUE, Series, series_of
+from trackbridge.columns import split
+from trackbridge.console import shown
+from trackbridge.plan import chunked
+
+SMALL = ("params", "tags", "metric_defs", "summary", "alerts", "inputs", "artifacts", "files")
+TABLES = ("runs", *SMALL, "metrics", "series", "logs")
+LONGEST = 50_000
+"""Characters of a text."""
+MOST_ROWS = 5_000
+"""Rows of a small table."""
+MOST_POINTS = 100
+"""Points at either end of a series that is no metric."""
+MOST_LINES = 1_000
+"""Pieces of console output at the beginning; four times as many at the end."""
+
+
+def details(
+    reader: Reader, infos: Sequence[RunInfo], told: Callable[[int], None]
+) -> Iterator[Detail]:
+    """The details of runs, in order; as many are in memory at a time as lie in a chunk.
+
+    `told` is called with the number of points after each batch of them.
+    """
+    for chunk in chunked(infos):
+        found = {info.ref: Detail(info) for info in chunk.runs}
+        for batch in reader.read_runs(list(found), TABLES):
+            if batch.table == "metrics":
+                for ref, key, system, points in series_of(batch.data):
+                    found[ref].series[key, system].add(points)
+            else:
+                for ref, data in split(batch.data):
+                    found[ref].take(batch.table, data)
+            if batch.table in ("metrics", "series"):
+                told(batch.data.num_rows)
+        yield from found.values()
+
+
+class _Ends:
+    """Rows at the beginning and at the end of many."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.count = 0
+        self._most = first
+        self._first: list[Row] = []
+        self._last: deque[Row] = deque(maxlen=last)
+
+    def add(self, data: pa.RecordBatch) -> None:
+        self.count += data.num_rows
+        begun = data.slice(0, max(0, self._most - len(self._first)))
+        self._first += rows(begun)
+        rest = data.slice(begun.num_rows)
+        self._last.extend(rows(rest.slice(max(0, rest.num_rows - (self._last.maxlen or 0)))))
+
+    def rows(self) -> list[Row]:
+        return [*self._first, *self._last]
+
+
+class Detail:
+    """A run, as its page shows it."""
+
+    def __init__(self, info: RunInfo) -> None:
+        self.info = info
+        self.run: Row = {}
+        self.tables: dict[str, list[Row]] = {table: [] for table in SMALL}
+        self._counts: dict[str, int] = dict.fromkeys(SMALL, 0)
+        self.series: dict[tuple[str, bool], Series] = defaultdict(Series)
+        self._others: dict[tuple[str, str], _Ends] = {}
+        self._log = _Ends(MOST_LINES, 4 * MOST_LINES)
+
+    @property
+    def ref(self) -> RunRef:
+        return self.info.ref
+
+    def take(self, table: str, data: pa.RecordBatch) -> None:
+        """Rows of this run, of any table but metrics."""
+        if table == "runs":
+            (self.run,) = rows(data)
+        elif table == "logs":
+            self._log.add(data)
+        elif table == "series":
+            self._take_series(data)
+        else:
+            room = MOST_ROWS - len(self.tables[table])
+            self._counts[table] += data.num_rows
+            self.tables[table] += rows(data.slice(0, max(0, room)))
+
+    def _take_series(self, data: pa.RecordBatch) -> None:
+        names = pa.table({"key": data.column("key"), "kind": data.column("kind")})
+        for name in names.group_by(["key", "kind"], use_threads=False).aggregate([]).to_pylist():
+            mask = pa.compute.and_(
+                pa.compute.equal(data.column("key"), name["key"]),
+                pa.compute.equal(data.column("kind"), name["kind"]),
+            )
+            ends = self._others.setdefault(
+                (name["key"], name["kind"]), _Ends(MOST_POINTS, MOST_POINTS)
+            )
+            ends.add(data.filter(mask))
+
+    def document(self, contents: Contents) -> dict[str, Any]:
+        """The whole detail, for JSON."""
+        axes: dict[bytes, int] = {}
+        scales: list[Any] = []
+
+        def axis(numbers: Any) -> int:
+            number = axes.setdefault(numbers.tobytes(), len(scales))
+            if number == len(scales):
+                scales.append(packed(numbers))
+            return number
+
+        metrics = []
+        for (key, system), series in sorted(self.series.items()):
+            kept = series.kept()
+            metrics.append(
+                {
+                    "key": key,
+                    "system": system,
+                    "count": series.count,
+                    "nan": series.nan,
+                    "infinite": series.infinite,
+                    "kept": kept.shape[1],
+                    "stretches": series.stretches,
+                    "steps": axis(kept[STEP]),
+                    "times": axis(kept[TIME]) if not np.isnan(kept[TIME]).all() else None,
+                    "values": packed(kept[VALUE]),
+                }
+            )
+        more = {t: n for t, n in self._counts.items() if n > len(self.tables[t])}
+        return {
+            "run": {name: _plain(value) for name, value in self.run.items()},
+            **{
+                table: [said(row) for row in self.tables[table]]
+                for table in SMALL
+                if table != "files"
+            },
+            "files": [self._file(row, contents) for row in self.tables["files"]],
+            "more": more,
+            "metrics": metrics,
+            "axes": scales,
+            "series": [
+                {
+                    "key": key,
+                    "kind": kind,
+                    "count": ends.count,
+                    "points": [
+                        [r["step"], r["time"], _cut(r["value"]), r["path"]] for r in ends.rows()
+                    ],
+                }
+                for (key, kind), ends in sorted(self._others.items())
+            ],
+            "log": self._console(),
+        }
+
+    def _file(self, row: Row, contents: Contents) -> dict[str, Any]:
+        place = contents.place(self.ref, row)
+        return {**said(row), "kind": place.kind, "link": place.link}
+
+    def _console(self) -> dict[str, Any]:
+        pieces = self._log.rows()
+        text = shown(row["text"] or "" for row in pieces)
+        return {"pieces": self._log.count, "kept": len(pieces), "text": _cut(text, 10 * LONGEST)}
+
+
+def said(row: Row) -> Row:
+    """What a row says, without its labels and without what it says nothing of."""
+    labels = ("project", "run_id")
+    return {n: _plain(v) for n, v in row.items() if n not in labels and v is not None}
+
+
+def _plain(value: Any) -> Any:
+    return _cut(value) if isinstance(value, str) else value
+
+
+def _cut(text: str | None, longest: int = LONGEST) -> str | None:
+    if text is None or len(text) <= longest:
+        return text
+    return f"{text[:longest]}… ({len(text):,} characters, of which the archive has all)"

@@ -1,0 +1,121 @@
+// Images, sounds and films of a run, by step; other points that are no numbers; files.
+
+const SEEN = ["image", "audio", "video"];
+
+/** What shows a file in the page, if anything may. */
+function shown(file, caption) {
+  const makes = {
+    image: () => el("img", { src: file.link, alt: caption || file.path, loading: "lazy" }),
+    audio: () => el("audio", { src: file.link, controls: true, preload: "none" }),
+    video: () => el("video", { src: file.link, controls: true, preload: "none" }),
+  };
+  return file.link && makes[file.kind] ? makes[file.kind]() : null;
+}
+
+/** A file's name, as a link to its content where one may be followed. */
+function fileName(file, text = file.path) {
+  return file.link ? el("a", { href: file.link, target: "_blank", rel: "noopener noreferrer" }, text) : el("span", null, text);
+}
+
+/** The files that a point of a series refers to, by their paths in its value. */
+function filesOf(value, path, files) {
+  const found = new Set();
+  const look = (part) => {
+    if (typeof part === "string") {
+      if (files.has(part)) found.add(files.get(part));
+    } else if (part && typeof part === "object") Object.values(part).forEach(look);
+  };
+  if (path) look(path);
+  look(value);
+  return [...found];
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The sections for all that a run has logged besides numbers. */
+function mediaSections(detail) {
+  const files = new Map(detail.files.filter((file) => !file.owner).map((file) => [file.path, file]));
+  const used = new Set();
+  const series = detail.series.map((each) => {
+    const points = each.points.map(([step, time, text, path]) => {
+      const value = parsed(text);
+      const found = filesOf(value, path, files);
+      found.forEach((file) => used.add(file));
+      return { step, time, text, value, files: found };
+    });
+    return { ...each, points };
+  });
+  const rest = detail.files.filter((file) => SEEN.includes(file.kind) && file.link && !used.has(file));
+  const found = [];
+  if (series.length) found.push(section("media", "Media and other points", null, series.map(seriesBlock)));
+  if (rest.length) {
+    const figures = (part) => el("div", { class: "gallery" }, part.map((file) => el("figure", null, shown(file), el("figcaption", null, fileName(file)))));
+    found.push(section("gallery", "Images, sounds and films among its files", null, some(rest, 24, figures)));
+  }
+  return found;
+}
+
+/** One series: a point at a time, by step. */
+function seriesBlock({ key, kind, count: number, points }) {
+  const place = el("div", { class: "point" });
+  const told = el("small", { class: "note", role: "status" });
+  const slider = el("input", { type: "range", min: 0, max: points.length - 1, value: points.length - 1, "aria-label": `point of ${key}`, input: () => show(Number(slider.value)) });
+  function show(index) {
+    const point = points[index];
+    told.textContent = [point.step === null ? null : `step ${SEPARATED.format(point.step)}`, moment(point.time), points.length > 1 ? `${index + 1} of ${points.length}` : null].filter(Boolean).join(" · ");
+    place.replaceChildren(...pointContent(kind, point));
+  }
+  show(points.length - 1);
+  const left = number > points.length ? el("p", { class: "note" }, `${count(points.length, "point")} of ${SEPARATED.format(number)}: the first and the last ones`) : null;
+  return el("div", { class: "series" }, el("h3", null, el("code", null, key), el("small", null, kind)), points.length > 1 ? slider : null, told, place, left);
+}
+
+function pointContent(kind, point) {
+  const seen = point.files.map((file) => shown(file, caption(point.value)));
+  const names = point.files.filter((_, index) => !seen[index]).map((file) => el("p", null, fileName(file), " ", el("small", null, whyNot(file))));
+  const pictures = seen.filter(Boolean);
+  const histogram = bins(point.value);
+  if (histogram) return [bars(histogram)];
+  if (pictures.length) return [...pictures, captionText(point.value), ...names].filter(Boolean);
+  if (typeof point.value === "string") return [el("pre", null, point.value), ...names];
+  return [...names, code(point.text ?? "null")];
+}
+
+function whyNot(file) {
+  if (file.kind === "active") return "not opened from here: it may hold scripts";
+  if (!file.link) return file.reference ? `lies elsewhere: ${file.reference}` : "no bytes to be shown here";
+  return "not shown in this page";
+}
+
+function caption(value) {
+  return value && typeof value === "object" && typeof value.caption === "string" ? value.caption : "";
+}
+
+function captionText(value) {
+  return caption(value) ? el("p", { class: "note" }, caption(value)) : null;
+}
+
+/** Edges and amounts of a histogram, if a value is one. */
+function bins(value) {
+  if (!value || typeof value !== "object" || !Array.isArray(value.values)) return null;
+  const edges = value.bins || (value.packedBins && Array.from({ length: value.packedBins.count + 1 }, (_, n) => value.packedBins.min + n * value.packedBins.size));
+  if (!Array.isArray(edges) || edges.length !== value.values.length + 1) return null;
+  return [...edges, ...value.values].every((each) => Number.isFinite(each)) ? { edges, values: value.values } : null;
+}
+
+function bars({ edges, values }) {
+  const x = new Scale(edges[0], edges[edges.length - 1], BOX.left, BOX.right);
+  const y = new Scale(0, values.reduce((most, value) => Math.max(most, value), 0) || 1, BOX.bottom, BOX.top);
+  const drawn = values.map((value, n) =>
+    svg("rect", { class: "bar", x: x.at(edges[n]).toFixed(1), width: Math.max(0.5, x.at(edges[n + 1]) - x.at(edges[n]) - 0.5).toFixed(1), y: y.at(value).toFixed(1), height: (BOX.bottom - y.at(value)).toFixed(1) },
+      svg("title", null, `${brief(edges[n])} to ${brief(edges[n + 1])}: ${number(value)}`)));
+  const texts = [...x.ticks(5).map((tick) => svg("text", { x: x.at(tick), y: HIGH - 8, "text-anchor": "middle" }, brief(tick))),
+    ...y.ticks(3).map((tick) => svg("text", { x: BOX.left - 6, y: y.at(tick) + 4, "text-anchor": "end" }, brief(tick)))];
+  return el("div", { class: "drawing still" }, svg("svg", { class: "plot", viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": "histogram" }, drawn, texts));
+}
