@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +15,7 @@ import click
 from trackbridge import __version__
 from trackbridge.cli_audit import archive_at, audit
 from trackbridge.cli_dual import COMMANDS
+from trackbridge.cli_redact import Wish, look, salted, wish
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 from trackbridge.output import (
     line,
@@ -205,9 +207,46 @@ def migrate(source: str, target: str, **options: Any) -> None:
 @click.argument("source")
 @click.argument("archive")
 @_movement
-def export(source: str, archive: str, **options: Any) -> None:
+@click.option(
+    "--redact",
+    "rules",
+    type=click.Path(path_type=Path),
+    metavar="RULES",
+    help="Take credentials, names and whatever the rules say out of everything; an empty file will "
+    "do. What is found is said before anything leaves, and with --dry-run nothing does.",
+)
+@salted
+def export(
+    source: str, archive: str, rules: Path | None, salt: Path | None, **options: Any
+) -> None:
     """Copy runs from SOURCE into a Parquet ARCHIVE (a folder or any fsspec URL)."""
-    _migrate(source, archive_at(archive), **options)
+    target, redaction = archive_at(archive), wish(rules, salt)
+    if redaction is None:
+        from trackbridge.audit.redaction.job import refuse_redacted
+
+        refuse_redacted(target)
+    _migrate(source, target, redaction, **options)
+
+
+@audit.command()
+@click.argument("archive")
+@click.argument("new")
+@click.option(
+    "--rules",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="What is to be taken out, in YAML; an empty file means credentials and names.",
+)
+@_movement
+@salted
+def redact(archive: str, new: str, rules: Path, salt: Path | None, **options: Any) -> None:
+    """Copy ARCHIVE to a NEW one, without what must not leave.
+
+    Credentials, e-mail addresses, names of users and hosts, home folders and IP addresses are found
+    by themselves. What is found is said before anything is written; a ledger in the new archive
+    says what was taken out where. ARCHIVE stays as it is.
+    """
+    _migrate(archive_at(archive), archive_at(new), wish(rules, salt), **options)
 
 
 @main.command(name="import")
@@ -321,6 +360,7 @@ for command in [*COMMANDS, audit]:
 def _migrate(
     source: str,
     target: str,
+    redaction: Wish | None = None,
     *,
     as_json: bool,
     workers: int,
@@ -333,8 +373,13 @@ def _migrate(
     from trackbridge.progress import Bars
 
     wishes = _wishes(source, target, **options)
-    if dry_run:
+    if redaction is not None:
+        wishes = look(
+            source, target, redaction, wishes, strict=strict, dry=dry_run, as_json=as_json
+        )
+    elif dry_run:
         _plan(source, target, as_json, wishes)
+    if dry_run:
         return
     if artifact_root:
         wishes["target_options"] |= {"artifact_root": artifact_root}

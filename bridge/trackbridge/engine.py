@@ -80,6 +80,7 @@ def migrate(
     renames: Mapping[str, str] = NO_RENAMES,
     files: FileChoice = WHOLE,
     workers: int = 1,
+    through: Callable[[Reader], Reader] | None = None,
     source_options: Mapping[str, str] = NO_OPTIONS,
     target_options: Mapping[str, str] = NO_OPTIONS,
     progress: Progress | None = None,
@@ -88,7 +89,8 @@ def migrate(
 
     The runs are those that the query means and that meet `where`, an expression such as
     `metrics.loss < 0.1 and params.model = 'cnn'`. `renames` maps projects of the source to other
-    names in the target; `files` says whose bytes are moved.
+    names in the target; `files` says whose bytes are moved. `through` makes of the source's reader
+    another one, from which is read instead; workers get it too, so it has to pickle.
 
     Calling it again finishes what was interrupted, brings changed runs up to date and skips the
     rest. Runs that fail are in the report and stop nothing; errors that concern the whole job
@@ -98,6 +100,8 @@ def migrate(
     if same_place(source, target):
         raise ConfigError(f"{target}: source and target are the same store")
     reader = open_reader(source, source_options)
+    if through is not None:
+        reader = through(reader)
     writer = open_writer(target, target_options)
     if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
@@ -115,7 +119,7 @@ def migrate(
     job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, EARLY)))
     chunks = list(chunked(waiting))
     if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
-        open_both = _Stores(source, target, source_options, target_options, files)
+        open_both = _Stores(source, target, source_options, target_options, files, through)
         results = Parallel(n_jobs=workers, return_as="generator_unordered")(
             delayed(_move_elsewhere)(open_both, chunk) for chunk in chunks
         )
@@ -147,10 +151,13 @@ class _Stores:
     source_options: Mapping[str, str]
     target_options: Mapping[str, str]
     files: FileChoice
+    through: Callable[[Reader], Reader] | None
 
 
 def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome[Moved]]]:
     reader = open_reader(stores.source, stores.source_options)
+    if stores.through is not None:
+        reader = stores.through(reader)
     writer = open_writer(stores.target, stores.target_options)
     return chunk, list(apart(chunk, partial(_move, reader, writer, stores.files, SILENCE)))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trackbridge.audit import view_files
 from trackbridge.audit.bag import Content, content_of
+from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.errors import TransientError
 from trackbridge_adapters.archive.chunks import Chunk, chunk_id
 from trackbridge_adapters.archive.draft import Draft
@@ -82,11 +83,13 @@ def sweep(store: ArchiveWriter) -> None:
 def contents(store: ArchiveWriter) -> dict[str, Content]:
     """Every file that a commit speaks of, with the digest of when it was written; the commits.
 
-    Pages that show the archive are among them.
+    Pages that show the archive are among them, and ledgers of what was taken out.
 
     No Parquet file is read but those of the table contents.
     """
     found = {MARKER: content_of(store.folder.read(MARKER)), **view_files.contents(store.folder)}
+    for path in store.folder.sizes(LEDGERS):
+        found[path] = content_of(store.folder.read(path))
     for chunk in store.index.chunks.values():
         found[chunk.commit] = content_of(store.folder.read(chunk.commit))
         for table, part in chunk.parts.items():

@@ -45,6 +45,15 @@ class ArchiveWriter(ArchiveReader):
         self.index.refresh()
         return contents(self)
 
+    def add(self, path: str, data: bytes) -> None:
+        """Put a document beside the records; one that is there is not written again."""
+        ensure(self.folder)
+        if self.folder.size(path) is None:
+            with self.folder.scratch("document") as scratch:
+                (scratch / "document").write_bytes(data)
+                self.folder.publish(scratch / "document", path)
+            self.folder.settle([path])
+
     @cached_property
     def sealed(self) -> Collection[str]:
         """Paths of what was sealed when this writer was made; it is neither altered nor removed."""

@@ -54,6 +54,10 @@ class Archive(Reader, Protocol):
         """Every file of the records, by its path below the root, as it was when it was written."""
         ...
 
+    def add(self, path: str, data: bytes) -> None:
+        """Put a document beside the records; one that is there is not written again."""
+        ...
+
 
 class Sealed(NamedTuple):
     """What a call has done."""
@@ -77,9 +81,13 @@ def seal(address: str, key: Key, tsa: str | None = None) -> Sealed:
     return _Job(open_archive(address), key, tsa).run()
 
 
-def open_archive(address: str) -> Archive:
-    """The archive at an address; where none is, none is made. `ConfigError` for another store."""
-    open_reader(address)
+def open_archive(address: str, *, new: bool = False) -> Archive:
+    """The archive at an address, which has to be there unless it may be `new`.
+
+    `ConfigError` for another store.
+    """
+    if not new:
+        open_reader(address)
     archive = open_writer(address)
     if not isinstance(archive, Archive):
         raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")

@@ -1,0 +1,1 @@
+"""Takes out of records what must not leave, and says what was taken out where."""

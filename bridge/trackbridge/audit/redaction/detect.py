@@ -1,0 +1,176 @@
+"""Finds credentials, addresses and names in text.
+
+The shapes of credentials are those of `detect-secrets`. What stands around them (assignments,
+options, addresses) is looked at here, since the library tells that a line has a secret and not
+where in it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+
+class Span(NamedTuple):
+    """A part of a text, and what it is."""
+
+    start: int
+    end: int
+    kind: str
+
+
+SHORTEST_WORD = 4
+"""Characters of a name that is looked for outside the columns that hold names."""
+COMMON = {"root", "user", "admin", "ubuntu", "jovyan", "runner", "localhost", "unknown", "none"}
+"""Names of users and hosts that name nobody."""
+SECRET_NAME = re.compile(
+    r"(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?i:passw(?:or)?d|passwd|pwd|passphrase|secrets?|api_?-?key"
+    r"|access_?-?key|private_?-?key|secret_?-?key|auth_?-?key|account_?-?key|credentials?"
+    r"|(?:auth|access|api|bearer|refresh|secret|hf|hub|session|id)_?-?token)$"
+)
+"""The end of the name of a field, option or variable that holds a credential."""
+_NAMES = (
+    r"(?:passw(?:or)?d|passwd|pwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|auth[_-]?key|account[_-]?key|credentials?"
+    r"|(?:auth|access|api|bearer|refresh|secret|hf|hub|session|id)[_-]?token)"
+)
+_ASSIGNED = re.compile(
+    rf"(?i)(?<![a-z]){_NAMES}[\"']?(?:\s{{0,3}}(?::=|=>|==?|:)\s{{0,3}}|(?<=[a-z])\s+(?=\S*\d))"
+    r"(?:\"(?P<double>[^\"\n]{4,})\"|'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;(){}<>\[\]]{4,}))"
+)
+"""`password = x`, `"api_key": "x"`, `--api-key x`: the value is what is secret."""
+_TOKENS = re.compile(
+    r"\bwandb_v\d+_[A-Za-z0-9_]{20,}"
+    r"|\blocal-[0-9a-f]{40}\b"
+    r"|\bhf_[A-Za-z0-9]{30,}"
+    r"|\bgithub_pat_[A-Za-z0-9_]{22,}"
+    r"|\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}"
+    r"|\bAIza[0-9A-Za-z_-]{35}"
+    r"|(?<=Bearer )[A-Za-z0-9._~+/=-]{16,}"
+    r"|-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[^-]{0,12000}-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\]{0,12000})"
+    r"|(?<=://)[^/\s@\"'<>\\]+(?=@)"
+)
+"""Keys of services that the library does not know, private keys whole, users of URLs."""
+_NO_SECRET = re.compile(
+    r"(?i)none|null|true|false|nan|[\d.eE+-]{1,8}|\*+|\$\{?\w+\}?|<[^>]*>|os\..*"
+)
+"""What stands after such a name and is none: numbers, placeholders, what is looked up."""
+_EMAIL = re.compile(r"(?<![\w.+-])(?!git@)[\w.%+-]+@(?:[\w-]+\.)+[^\W\d_]{2,24}(?![\w-])")
+_HOME = re.compile(
+    r"(?:(?<![\w.])/(?:home|Users)/|\b[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))"
+    r"([^/\\\s\"':,;<>|()]+)"
+)
+_IP4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")
+_IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{3,}[0-9A-Fa-f](?![\w:])")
+_CANDIDATE = re.compile(r"[\w/+=.-]{16,}")
+"""Whatever the library takes for a credential has so many characters in a row."""
+_OTHERWISE = {"IPPublicDetector", "BasicAuthDetector", "PrivateKeyDetector"}
+"""Detectors of the library whose job is done here."""
+
+
+@cache
+def _shapes() -> list[re.Pattern[str]]:
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+    from detect_secrets.plugins.base import RegexBasedDetector
+
+    found: list[type[RegexBasedDetector]] = [
+        detector
+        for detector in get_mapping_from_secret_type_to_class().values()
+        if issubclass(detector, RegexBasedDetector) and detector.__name__ not in _OTHERWISE
+    ]
+    found.sort(key=lambda detector: detector.__name__)
+    return [pattern for detector in found for pattern in cast(Any, detector).denylist]
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what a field or option is called says that it holds a credential."""
+    return SECRET_NAME.search(name) is not None
+
+
+def is_secret(value: str) -> bool:
+    """Whether what such a field holds may be one: no number, switch or placeholder."""
+    return len(value) >= SHORTEST_WORD and _NO_SECRET.fullmatch(value) is None
+
+
+class Detectors:
+    """Finds what is of some kinds; `people` and `hosts` are the names to look for."""
+
+    def __init__(
+        self, kinds: Collection[str], people: Collection[str] = (), hosts: Collection[str] = ()
+    ) -> None:
+        self._kinds = kinds
+        self._words = {
+            kind: _words(names) for kind, names in (("user", people), ("host", hosts)) if names
+        }
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Everything, in no order; parts may overlap."""
+        if "credentials" in self._kinds:
+            yield from _credentials(text)
+        if "email" in self._kinds and "@" in text:
+            yield from (Span(*m.span(), "email") for m in _EMAIL.finditer(text))
+        if "home" in self._kinds:
+            yield from (Span(*m.span(1), "home") for m in _HOME.finditer(text))
+        if "ip" in self._kinds:
+            yield from _addresses(text)
+        for kind, words in self._words.items():
+            if kind in self._kinds and words is not None:
+                yield from (Span(*m.span(), kind) for m in words.finditer(text))
+
+    def find_in_bytes(self, text: str) -> Iterator[Span]:
+        """What is told for certain in bytes that are no text, each taken for a character."""
+        if "credentials" in self._kinds:
+            yield from _shaped(text)
+        for kind, words in self._words.items():
+            if kind in self._kinds and words is not None:
+                yield from (Span(*m.span(), kind) for m in words.finditer(text))
+        if "home" in self._kinds:
+            yield from (Span(*m.span(1), "home") for m in _HOME.finditer(text))
+
+
+def homes(text: str) -> Iterator[str]:
+    """Names of the people whose home folders a text names."""
+    return (match[1] for match in _HOME.finditer(text))
+
+
+def _words(names: Collection[str]) -> re.Pattern[str] | None:
+    """Matches each of the names as a word by itself, those that are long enough to be told."""
+    told = sorted(
+        (n for n in names if len(n) >= SHORTEST_WORD and n.lower() not in COMMON),
+        key=len,
+        reverse=True,
+    )
+    inside = "|".join(map(re.escape, told))
+    return re.compile(rf"(?i)(?<![^\W_])(?:{inside})(?![^\W_])") if told else None
+
+
+def _credentials(text: str) -> Iterator[Span]:
+    for match in _ASSIGNED.finditer(text):
+        group = match.lastgroup or ""
+        if is_secret(match[group]):
+            yield Span(*match.span(group), "credentials")
+    yield from _shaped(text)
+
+
+def _shaped(text: str) -> Iterator[Span]:
+    for match in _TOKENS.finditer(text):
+        yield Span(*match.span(), "credentials")
+    if _CANDIDATE.search(text):
+        for pattern in _shapes():
+            for match in pattern.finditer(text):
+                yield Span(*match.span(), "credentials")
+
+
+def _addresses(text: str) -> Iterator[Span]:
+    for pattern in (_IP4, _IP6):
+        for match in pattern.finditer(text):
+            try:
+                address = ipaddress.ip_address(match[0])
+            except ValueError:
+                continue
+            if not (address.is_loopback or address.is_unspecified):
+                yield Span(*match.span(), "ip")

@@ -1,0 +1,183 @@
+"""Looks through a store before anything of it leaves, and exports what may."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from trackbridge.adapter import FileRef, ItemRef, Query, Reader, RunInfo, RunRef
+from trackbridge.audit.redaction.detect import homes
+from trackbridge.audit.redaction.ledger import FOLDER, Ledger
+from trackbridge.audit.redaction.reader import Policy, Redacted, Survey
+from trackbridge.audit.redaction.rules import Rules, Salt
+from trackbridge.audit.seal import open_archive
+from trackbridge.choose import EVERY_RUN, chosen
+from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.filing import WHOLE, FileChoice
+from trackbridge.items import kinds
+from trackbridge.losses import Loss
+from trackbridge.plan import chunked
+from trackbridge.progress import SILENCE, Progress
+from trackbridge.registry import NO_OPTIONS, open_reader
+from trackbridge.retry import persist
+from trackbridge.schema import ITEM_FILES, POINTS
+from trackbridge.sidecar import Overlay
+
+TOLD = ("runs", "params", "tags")
+"""Tables whose home folders tell who the people are."""
+ITEMS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """What is to be exported, and what was found in it."""
+
+    policy: Policy
+    survey: Survey
+    query: Query
+    """What is meant, in the terms of the redacted store."""
+    losses: list[Loss]
+
+    @property
+    def through(self) -> Callable[[Reader], Reader]:
+        """Makes of the source what may leave of it."""
+        return partial(Redacted, self.policy, self.survey)
+
+
+def look_through(
+    source: str,
+    rules: Rules,
+    salt: Salt,
+    query: Query = EVERY_RUN,
+    *,
+    where: str | None = None,
+    files: FileChoice = WHOLE,
+    source_options: Mapping[str, str] = NO_OPTIONS,
+    progress: Progress | None = None,
+) -> Redaction:
+    """Read all that is meant of a store, and say what is to be taken out of it.
+
+    Files are read whole. Nothing is written.
+    """
+    reader = open_reader(source, source_options)
+    meant = persist(lambda: chosen(reader, query, where))
+    progress = progress or SILENCE
+    progress.begin(len(meant.runs), sum(info.points for info in meant.runs))
+    policy = persist(lambda: _policy(reader, rules, salt, meant.runs))
+    looking = _Looking(Redacted(policy, None, reader), files, progress)
+    redacted_query = looking.store.query(meant.query)
+    looking.run(redacted_query, {looking.store.placed(info).ref for info in meant.runs})
+    return Redaction(policy, looking.survey, redacted_query, looking.store.losses.list())
+
+
+def _policy(reader: Reader, rules: Rules, salt: Salt, runs: Iterable[RunInfo]) -> Policy:
+    """The names of people and hosts that the records have, which are then looked for everywhere."""
+    people, hosts = set[str](), set[str]()
+    for chunk in chunked(runs):
+        for batch in Overlay(reader, chunk.runs).read(TOLD):
+            for row in batch.data.to_pylist():
+                people |= {row.get("user")} if row.get("user") else set()
+                hosts |= {row.get("host")} if row.get("host") else set()
+                for value in row.values():
+                    if isinstance(value, str):
+                        people.update(homes(value))
+    for batch in reader.read_shared(Query()):
+        if batch.table == "model_versions":
+            people.update(filter(None, batch.data.column("user").to_pylist()))
+    hosts |= {host.partition(".")[0] for host in hosts}
+    allowed = rules.allow
+    return Policy(rules, salt, frozenset(people - allowed), frozenset(hosts - allowed))
+
+
+class _Looking:
+    """Reads a store whole, and keeps what it finds."""
+
+    def __init__(self, store: Redacted, files: FileChoice, progress: Progress) -> None:
+        self.store, self.survey = store, Survey()
+        self._files, self._progress = files, progress
+
+    def run(self, query: Query, wanted: set[RunRef]) -> None:
+        infos = [i for i in persist(lambda: list(self.store.list_runs(query))) if i.ref in wanted]
+        for chunk in chunked(infos):
+            persist(partial(self._runs, [info.ref for info in chunk.runs]))
+            self._progress.runs(len(chunk.runs))
+        persist(partial(self._shared, query))
+        for kind in kinds(self.store):
+            refs = persist(partial(self._item_refs, kind, query))
+            for start in range(0, len(refs), ITEMS_AT_A_TIME):
+                persist(partial(self._items, refs[start : start + ITEMS_AT_A_TIME]))
+
+    def _runs(self, refs: list[RunRef]) -> None:
+        found: list[FileRef] = []
+        for batch in self.store.read_runs(refs):
+            if batch.table in POINTS:
+                self._progress.points(batch.data.num_rows)
+            if batch.table == "files":
+                found += (
+                    FileRef(RunRef(row["project"], row["run_id"]), row["owner"] or "", row["path"])
+                    for row in batch.data.to_pylist()
+                    if not (row["reference"] or self._files.leaves(row))
+                )
+        self._note()
+        self._look(found)
+
+    def _shared(self, query: Query) -> None:
+        for _ in self.store.read_shared(query):
+            pass
+        self._note()
+
+    def _item_refs(self, kind: str, query: Query) -> list[ItemRef]:
+        return [info.ref for info in self.store.list_items(kind, query)]
+
+    def _items(self, refs: list[ItemRef]) -> None:
+        found: list[FileRef] = []
+        for batch in self.store.read_items(refs):
+            if batch.table == ITEM_FILES:
+                for row in batch.data.to_pylist():
+                    ref = ItemRef(row["kind"], row["project"], row["item_id"])
+                    found.append(ref.file(row["path"]))
+        self._note()
+        self._look(found)
+
+    def _note(self) -> None:
+        for ref, ledger in self.store.ledgers.items():
+            self.survey.runs[ref] = self.survey.runs.get(ref, Ledger())
+            self.survey.runs[ref] += ledger
+
+    def _look(self, files: Iterable[FileRef]) -> None:
+        for file in files:
+            look = self.store.look(file)
+            if look is not None:
+                self.survey.files[file] = look
+
+
+def begin(address: str, ledger: Ledger) -> str:
+    """Put the ledger into an archive, before anything else comes; gives its path.
+
+    `ConfigError` where the archive holds records that were not redacted.
+    """
+    archive = open_archive(address, new=True)
+    if _has_runs(archive) and not archive.folder.names(FOLDER):
+        raise ConfigError(f"{address}: holds records as they are; redacted ones need a new archive")
+    data = ledger.csv()
+    path = f"{FOLDER}/{hashlib.sha256(data).hexdigest()[:16]}.csv"
+    archive.add(path, data)
+    return path
+
+
+def refuse_redacted(address: str) -> None:
+    """`ConfigError` where an archive holds redacted records, to which others must not come."""
+    try:
+        archive = open_archive(address)
+    except NotFoundError:
+        return
+    if archive.folder.names(FOLDER):
+        raise ConfigError(
+            f"{address}: holds redacted records; export into it with --redact, or name another"
+        )
+
+
+def _has_runs(archive: Reader) -> bool:
+    return next(iter(archive.list_runs(Query())), None) is not None

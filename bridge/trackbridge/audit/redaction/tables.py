@@ -1,0 +1,266 @@
+"""Applies rules to the rows of tables, batch by batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.audit.redaction.ledger import Ledger, Place
+from trackbridge.audit.redaction.rules import DROP, Rule
+from trackbridge.audit.redaction.scrub import MODELS, NAMES, PLAIN, Cut, Hit, Scope, Scrubber
+from trackbridge.columns import batches, codes, split
+from trackbridge.digest import point_hashes
+from trackbridge.schema import EVERY_TABLE, STREAMS
+
+LABELS = ("project", "run_id")
+HOLDS = {("runs", "user"): "user", ("runs", "host"): "host", ("model_versions", "user"): "user"}
+KEYED = {"params", "summary", "tags"}
+"""Tables in which the key tells what the value is."""
+WINDOW, BEHIND = 1 << 20, 1 << 14
+"""Characters of console output that are looked at together, and how many of them come again with
+what follows: a secret may be printed in pieces."""
+ROW_NAMES = ("key", "path", "line", "name", "title", "trace_id", "span_id", "dataset_id")
+"""Columns by which the ledger names a row: the first that its table has."""
+
+
+class Tables:
+    """Alters rows, and notes in a ledger what was taken out of which run."""
+
+    def __init__(self, scrubber: Scrubber) -> None:
+        self._scrubber = scrubber
+        self._scope = lru_cache(maxsize=None)(self._scope_of)
+        self._rows_of = {
+            table: [r for r in scrubber.rules.rules if _is_about_rows(r, table)]
+            for table in EVERY_TABLE
+        }
+
+    def label(self, text: str) -> str:
+        """A project, run or instance as it is called where it goes."""
+        return self._scrubber.clean(text, self._scope("runs", "project", None)).text
+
+    def passage(self) -> Passage:
+        """A new ledger and what belongs to it, for one reading of some runs."""
+        return Passage(self._scrubber, self._scope, self._rows_of)
+
+    def _scope_of(self, table: str, column: str, key: str | None) -> Scope:
+        rules = tuple(
+            rule
+            for rule in self._scrubber.rules.rules
+            if rule.pattern is not None and rule.means(table, column) and rule.means_key(key)
+        )
+        naming = column in NAMES or (column == "name" and table in MODELS)
+        return Scope(rules, naming, HOLDS.get((table, column), ""))
+
+
+class Passage:
+    """One reading of some runs (or of what belongs to none): `ledger` is whole at its end."""
+
+    def __init__(self, scrubber: Scrubber, scope: Any, rows_of: Mapping[str, list[Rule]]) -> None:
+        self._scrubber, self._scope, self._rows_of = scrubber, scope, rows_of
+        self._keyed = any(rule.key is not None for rule in scrubber.rules.rules)
+        self._pending: list[Row] = []
+        self._sums: dict[tuple[Place, Rule], tuple[int, int]] = {}
+        self.ledgers: dict[RunRef, Ledger] = {}
+
+    def feed(self, batch: Batch) -> Iterator[Batch]:
+        """A batch, labelled with where its rows go, as it may leave."""
+        if batch.table == "metrics":
+            yield from self._metrics(batch.data)
+        elif batch.table == "logs":
+            for _, part in split(batch.data):
+                yield from self._logs(part.to_pylist())
+        else:
+            rows = (self.row(batch.table, row) for row in batch.data.to_pylist())
+            yield from batches(batch.table, [row for row in rows if row is not None])
+
+    def finish(self) -> Iterator[Batch]:
+        """What was held back."""
+        yield from batches("logs", self._cut_out(len(self._pending)))
+        for (place, rule), (count, total) in self._sums.items():
+            sha256 = self._scrubber.salt.digest(f"{place.name}\n{count}\n{total}")
+            self._ledger(place).add(place, [Hit(rule.name, DROP, sha256)], count)
+        self._sums = {}
+
+    def row(self, table: str, row: Row) -> Row | None:
+        """A row as it may leave; None where it may not."""
+        place = Place(table, row.get("project") or "", row.get("run_id") or "")
+        key = row.get("key")
+        name = next((str(row[c]) for c in ROW_NAMES if row.get(c) is not None), "")
+        place = place._replace(name=self._scrubber.clean(name, self._name_scope(table)).text)
+        row, altered = dict(row), False
+        for rule in self._rows_of[table]:
+            if not rule.means_key(key):
+                continue
+            if rule.empties is None:
+                self._drop(place, rule, row)
+                return None
+            value = row.get(rule.empties)
+            if isinstance(value, str):
+                cleaned = self._scrubber.whole(value, rule, naming=rule.empties in NAMES)
+                row[rule.empties] = None if rule.action == DROP else cleaned.text
+                self._note(place, rule.empties, cleaned.hits)
+                altered = altered or rule.empties == "value"
+        context = _context(row) if table in KEYED else ""
+        for column, value in row.items():
+            if not isinstance(value, str) or column in LABELS or column in PLAIN:
+                continue
+            scope = self._scope(table, column, key if self._keyed else None)
+            cleaned = self._scrubber.clean(value, scope, context if column == "value" else "")
+            if cleaned.hits:
+                row[column] = cleaned.text
+                self._note(place, column, cleaned.hits)
+                altered = altered or (column == "value" and row.get("type") not in _NESTED)
+        if altered and "type" in row:
+            row["type"] = "string"
+        if row.get("key_path"):
+            row["key"] = ".".join(map(str, json.loads(row["key_path"])))
+        return row
+
+    def _name_scope(self, table: str) -> Scope:
+        return self._scope(table, "key", None)  # type: ignore[no-any-return]
+
+    def _drop(self, place: Place, rule: Rule, row: Row) -> None:
+        value = row.get("value", row)
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+        if place.table in STREAMS:
+            self._sum(place._replace(name=row.get("key") or ""), rule, 1, self._number(text))
+        else:
+            hit = Hit(rule.name, DROP, self._scrubber.salt.digest(text))
+            self._note(place, "", (hit,))
+
+    def _number(self, text: str) -> int:
+        return int(self._scrubber.salt.digest(text)[:16], 16)
+
+    def _sum(self, place: Place, rule: Rule, count: int, number: int) -> None:
+        """Rows of a stream come in pieces of any size, so their digests are added up."""
+        before = self._sums.get((place, rule), (0, 0))
+        self._sums[place, rule] = before[0] + count, (before[1] + number) % 2**64
+
+    def _metrics(self, data: pa.RecordBatch) -> Iterator[Batch]:
+        for ref, part in split(data):
+            place = Place("metrics", *ref)
+            column = part.column("key")
+            keys, index = column.dictionary.to_pylist(), codes(column)
+            used = np.bincount(index[index >= 0], minlength=len(keys))
+            gone, names = np.zeros(part.num_rows, bool), list(keys)
+            for number, key in enumerate(keys):
+                if not used[number]:
+                    continue
+                cleaned = self._scrubber.clean(key, self._scope("metrics", "key", key))
+                names[number] = cleaned.text
+                rule = next((r for r in self._rows_of["metrics"] if r.means_key(key)), None)
+                if rule is not None:
+                    mine = index == number
+                    hashes = point_hashes(part.filter(pa.array(mine)))
+                    total = int(np.add.reduce(hashes, dtype=np.uint64))
+                    self._sum(place._replace(name=cleaned.text), rule, int(mine.sum()), total)
+                    gone |= mine
+                elif cleaned.hits:
+                    named = place._replace(name=cleaned.text, column="key")
+                    self._ledger(named).add(named, cleaned.hits, int(used[number]))
+            if names != keys:
+                renamed = pa.DictionaryArray.from_arrays(column.indices, pa.array(names))
+                position = part.schema.get_field_index("key")
+                part = part.set_column(position, part.schema.field("key"), renamed)
+            if gone.any():
+                part = part.filter(pa.array(~gone))
+            if part.num_rows:
+                yield Batch("metrics", part)
+
+    def _logs(self, rows: list[Row]) -> Iterator[Batch]:
+        if self._pending and _ref(self._pending[0]) != _ref(rows[0]):
+            yield from batches("logs", self._cut_out(len(self._pending)))
+        self._pending += rows
+        if sum(len(row["text"] or "") for row in self._pending) > WINDOW:
+            behind, end = 0, len(self._pending)
+            while end and behind < BEHIND:
+                end -= 1
+                behind += len(self._pending[end]["text"] or "")
+            yield from batches("logs", self._cut_out(end))
+
+    def _cut_out(self, end: int) -> list[Row]:
+        """The first of the rows that wait, without what has to go; the others wait on."""
+        rows, ready = self._pending, []
+        cuts = {}
+        for stream in sorted({row["stream"] or "" for row in rows}):
+            mine = [i for i, row in enumerate(rows) if (row["stream"] or "") == stream]
+            found, end = self._console(rows, mine, end)
+            cuts[stream] = found
+        self._pending = rows[end:]
+        for number, row in enumerate(rows[:end]):
+            dropped = next((r for r in self._rows_of["logs"] if r.empties is None), None)
+            place = Place("logs", *_ref(row), str(row["line"]), "text")
+            if dropped is not None:
+                self._sum(place._replace(name="", column=""), dropped, 1, self._number(row["text"]))
+                continue
+            text, hits = cuts[row["stream"] or ""].get(number, (row["text"], []))
+            self._note(place, "text", hits)
+            ready.append({**row, "text": text})
+        return ready
+
+    def _console(
+        self, rows: list[Row], mine: list[int], end: int
+    ) -> tuple[dict[int, tuple[str, list[Hit]]], int]:
+        """Altered texts of the rows of one stream, and before which row to stop.
+
+        What is found in pieces is replaced in the first of them.
+        """
+        starts = np.cumsum([0, *(len(rows[i]["text"] or "") for i in mine)])
+        whole = "".join(rows[i]["text"] or "" for i in mine)
+        altered: dict[int, list[tuple[int, int, Cut | None]]] = {}
+        for cut in self._scrubber.cuts(whole, self._scope("logs", "text", None)):
+            first = int(np.searchsorted(starts, cut.start, "right")) - 1
+            last = int(np.searchsorted(starts, cut.end, "left")) - 1
+            if mine[last] >= end > mine[first]:
+                end = mine[first]  # it may go on in what is still to come
+            for piece in range(first, last + 1):
+                begin = max(0, cut.start - int(starts[piece]))
+                stop = min(int(starts[piece + 1]), cut.end) - int(starts[piece])
+                altered.setdefault(piece, []).append((begin, stop, cut if piece == first else None))
+        found = {}
+        for piece, parts in altered.items():
+            text, done, made, hits = rows[mine[piece]]["text"], 0, [], []
+            for begin, stop, part in parts:
+                made.append(text[done:begin])
+                if part is not None:
+                    made.append(part.stand_in)
+                    hits.append(part.hit)
+                done = stop
+            found[mine[piece]] = ("".join([*made, text[done:]]), hits)
+        return found, end
+
+    def _note(self, place: Place, column: str, hits: Collection[Hit]) -> None:
+        if hits:
+            self._ledger(place).add(place._replace(column=column), hits)
+
+    def _ledger(self, place: Place) -> Ledger:
+        return self.ledgers.setdefault(RunRef(place.project, place.run_id), Ledger())
+
+
+_NESTED = ("list", "object")
+
+
+def _ref(row: Row) -> RunRef:
+    return RunRef(row["project"], row["run_id"])
+
+
+def _is_about_rows(rule: Rule, table: str) -> bool:
+    """Whether it is about rows of a table, or about the whole value of a column that it has."""
+    if rule.regex is not None or rule.file is not None or rule.table not in (None, table):
+        return False
+    names = EVERY_TABLE[table].names
+    if rule.key is not None and "key" not in names:
+        return False
+    column, schema = rule.empties, EVERY_TABLE[table]
+    return column is None or (column in schema.names and schema.field(column).type == pa.string())
+
+
+def _context(row: Row) -> str:
+    path = json.loads(row["key_path"]) if row.get("key_path") else [row["key"]]
+    return str(path[-1]) if path else ""
