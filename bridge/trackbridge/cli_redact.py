@@ -84,7 +84,7 @@ def look(
             f"nothing was exported; drop or keep them in {wish.rules}"
         )
     if not dry:
-        job.begin(target, found.survey.ledger)
+        job.begin(target, found)
     return {**wishes, "query": found.query, "where": None, "through": found.through}
 
 

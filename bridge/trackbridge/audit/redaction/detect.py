@@ -145,7 +145,8 @@ def _words(names: Collection[str]) -> re.Pattern[str] | None:
         reverse=True,
     )
     inside = "|".join(map(re.escape, told))
-    return re.compile(rf"(?i)(?<![^\W_])(?:{inside})(?![^\W_])") if told else None
+    begin = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2}))"  # also in what is quoted for URLs
+    return re.compile(rf"(?i){begin}(?:{inside})(?![^\W_])") if told else None
 
 
 def _credentials(text: str) -> Iterator[Span]:

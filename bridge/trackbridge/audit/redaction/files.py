@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple, cast
 
 from trackbridge.audit.redaction.rules import DROP, HASH, Rule
-from trackbridge.audit.redaction.scrub import Cleaned, Hit, Hits, Scope, Scrubber, is_json
+from trackbridge.audit.redaction.scrub import BEFORE, Cleaned, Hit, Hits, Scope, Scrubber, is_json
 from trackbridge.proof import Hashing
 
 WHOLE = 64 << 20
@@ -136,29 +136,35 @@ class Files:
 
     def _long(self, head: bytes, data: Hashing, scope: Scope, hits: list[Hit]) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder(_TEXT)(_LOSSLESS)
-        text = ""
+        before, text = "", ""
         for block in _blocks(head, data):
             text += decoder.decode(block)
-            end = max(0, len(text) - BEHIND)
-            made, text = self._upto(text, end, scope, hits)
+            made, done = self._upto(before, text, max(0, len(text) - BEHIND), scope, hits)
+            before, text = (before + text[:done])[-BEFORE:], text[done:]
             yield made.encode(_TEXT, _LOSSLESS)
-        made, _ = self._upto(text + decoder.decode(b"", True), None, scope, hits)
+        text += decoder.decode(b"", True)
+        made, _ = self._upto(before, text, len(text), scope, hits)
         yield made.encode(_TEXT, _LOSSLESS)
 
-    def _upto(self, text: str, end: int | None, scope: Scope, hits: list[Hit]) -> tuple[str, str]:
-        """A text's beginning as it may leave, and the rest, which is to be looked at again."""
-        if end is not None:
-            end = text.rfind("\n", 0, end) + 1 or end
-        stop = len(text) if end is None else end
+    def _upto(
+        self, before: str, text: str, end: int, scope: Scope, hits: list[Hit]
+    ) -> tuple[str, int]:
+        """A text's beginning as it may leave, and where the rest begins: that is to come again.
+
+        `before` is what stood there and has left.
+        """
         parts, done = [], 0
-        for cut in self._scrubber.cuts(text, scope):
-            if cut.end > stop:
-                stop = min(stop, cut.start) if cut.start < stop else stop
+        for cut in self._scrubber.cuts(before + text, scope):
+            start, stop = cut.start - len(before), cut.end - len(before)
+            if start < 0:
+                continue
+            if stop > end and end < len(text):
+                end = min(end, start)
                 break
-            parts += [text[done : cut.start], cut.stand_in]
+            parts += [text[done:start], cut.stand_in]
             hits.append(cut.hit)
-            done = cut.end
-        return "".join([*parts, text[done:stop]]), text[stop:]
+            done = stop
+        return "".join([*parts, text[done:end]]), end
 
     def _search(self, head: bytes, data: Hashing, scope: Scope, hits: list[Hit]) -> None:
         """Look for what is told for certain, in bytes and in UTF-16."""

@@ -87,8 +87,8 @@ def _policy(reader: Reader, rules: Rules, salt: Salt, runs: Iterable[RunInfo]) -
         if batch.table == "model_versions":
             people.update(filter(None, batch.data.column("user").to_pylist()))
     hosts |= {host.partition(".")[0] for host in hosts}
-    allowed = rules.allow
-    return Policy(rules, salt, frozenset(people - allowed), frozenset(hosts - allowed))
+    people, hosts = people.difference(rules.allow), hosts.difference(rules.allow)
+    return Policy(rules, salt, frozenset(people), frozenset(hosts))
 
 
 class _Looking:
@@ -153,16 +153,31 @@ class _Looking:
                 self.survey.files[file] = look
 
 
-def begin(address: str, ledger: Ledger) -> str:
+def begin(address: str, redaction: Redaction) -> str:
     """Put the ledger into an archive, before anything else comes; gives its path.
 
-    `ConfigError` where the archive holds records that were not redacted.
+    `ConfigError` where the archive holds records that were not redacted, or otherwise.
     """
     archive = open_archive(address, new=True)
-    if _has_runs(archive) and not archive.folder.names(FOLDER):
+    rules = redaction.policy.rules_id
+    known = archive.folder.names(FOLDER)
+    runs = list(archive.list_runs(Query()))
+    if runs and not known:
         raise ConfigError(f"{address}: holds records as they are; redacted ones need a new archive")
-    data = ledger.csv()
-    path = f"{FOLDER}/{hashlib.sha256(data).hexdigest()[:16]}.csv"
+    if any(not name.startswith(rules) for name in known):
+        raise ConfigError(
+            f"{address}: was redacted by other rules, or with another salt; take those, or name a "
+            "new archive"
+        )
+    tables = Redacted(redaction.policy, None, archive)
+    for project in sorted({info.ref.project for info in runs}):
+        if tables.label(project) != project:
+            raise ConfigError(
+                f"{address}: its project {project!r} has a name in it that has to go now; name a "
+                "new archive"
+            )
+    data = redaction.survey.ledger.csv()
+    path = f"{FOLDER}/{rules}-{hashlib.sha256(data).hexdigest()[:16]}.csv"
     archive.add(path, data)
     return path
 
@@ -177,7 +192,3 @@ def refuse_redacted(address: str) -> None:
         raise ConfigError(
             f"{address}: holds redacted records; export into it with --redact, or name another"
         )
-
-
-def _has_runs(archive: Reader) -> bool:
-    return next(iter(archive.list_runs(Query())), None) is not None

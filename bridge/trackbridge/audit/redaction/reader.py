@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import BinaryIO, cast
 
 from trackbridge import shared
@@ -59,11 +58,16 @@ class Policy:
     people: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
 
-    @cached_property
+    @property
+    def rules_id(self) -> str:
+        """Another one for other rules, or another salt."""
+        return self.salt.digest(repr(self.rules))[:16]
+
+    @property
     def id(self) -> str:
         """Another one for whatever gives other results."""
         names = [sorted(self.people), sorted(self.hosts)]
-        return self.salt.digest(repr((self.rules, names)))[:16]
+        return self.salt.digest(repr((self.rules_id, names)))[:16]
 
 
 @dataclass
@@ -109,10 +113,14 @@ class Redacted:
         self.capabilities = Capabilities.everything(items=reader.capabilities.items)
         self.losses = Losses()
         """What the source holds and nobody reads."""
-        self._policy, self._survey, self._reader = policy, survey, reader
+        self._survey, self._reader = survey, reader
+        self._policy_id = policy.id
         scrubber = Scrubber(policy.rules, policy.salt, policy.people, policy.hosts)
         self._tables, self._files = Tables(scrubber), Files(scrubber)
+        self.label = self._tables.label
+        """A project, run or instance as it is called here."""
         self._natives: dict[RunRef, RunInfo] = {}
+        self._ids: dict[str, str] = {}
         self._overlays: dict[RunRef, Overlay] = {}
         self._native_items: dict[ItemRef, ItemRef] = {}
         self._paths: dict[FileRef, FileRef] = {}
@@ -122,11 +130,11 @@ class Redacted:
 
     def query(self, query: Query) -> Query:
         """A query in the terms of the source, in those of this store."""
-        return replace(
-            query,
-            projects=[*map(self._tables.label, query.projects)],
-            run_ids=[*map(self._tables.label, query.run_ids)],
-        )
+        named = set(query.run_ids)
+        infos = self._reader.list_runs(Query()) if named else ()
+        runs = {self.placed(i).ref.run_id for i in infos if i.ref.run_id in named}
+        projects = [*map(self.label, query.projects)]
+        return replace(query, projects=projects, run_ids=sorted(runs) if runs else query.run_ids)
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         wide = replace(query, projects=(), run_ids=())
@@ -140,13 +148,13 @@ class Redacted:
 
     def placed(self, info: RunInfo) -> RunInfo:
         """A run of the source as it is listed here."""
-        label = self._tables.label
+        label = self.label
         key = RunKey(info.key.kind, *map(label, info.key[1:]))
         there = replace(
             info,
-            ref=RunRef(*map(label, info.ref)),
+            ref=RunRef(label(info.ref.project), label(info.key.run_id)),
             key=key.placed(label(info.key.label)),
-            fingerprint=f"{info.fingerprint} {self._policy.id}",
+            fingerprint=f"{info.fingerprint} {self._policy_id}",
             name=None if info.name is None else label(info.name),
             native_id=None,
             carried=False,
@@ -215,16 +223,16 @@ class Redacted:
         origins = shared.Origins(every)
         found = shared.read(self._reader, self._native_query(query), origins, self.losses)
         natives = {key.project: ref.project for ref, key in every}
-        runs = {key.run_id: ref.run_id for ref, key in every}
         passage = self._tables.passage()
         for table, rows in sorted(found.items()):
             given = []
             for row in rows.values():
                 row = dict(row)
-                for column, there in (("project", natives), ("run_id", runs)):
-                    name: str | None = row.get(column)
-                    if name is not None:
-                        row[column] = self._tables.label(there.get(name) or name)
+                project: str | None = row.get("project")
+                if project is not None:
+                    row["project"] = self.label(natives.get(project) or project)
+                if row.get("run_id") is not None:  # as it was born
+                    row["run_id"] = self.label(row["run_id"])
                 altered = passage.row(table, row)
                 if altered is not None:
                     given.append(altered)
@@ -238,8 +246,8 @@ class Redacted:
             yield replace(
                 info,
                 ref=self._item(info.ref),
-                fingerprint=f"{info.fingerprint} {self._policy.id}",
-                run_id=None if info.run_id is None else self._tables.label(info.run_id),
+                fingerprint=f"{info.fingerprint} {self._policy_id}",
+                run_id=None if info.run_id is None else self._run(info.run_id),
             )
 
     def read_items(self, refs: Sequence[ItemRef]) -> Iterator[Batch]:
@@ -249,9 +257,9 @@ class Redacted:
         for batch in self._items.read_items(natives):
             given = []
             for row in batch.data.to_pylist():
-                for column in ("project", "run_id"):
-                    if row.get(column):
-                        row[column] = self._tables.label(row[column])
+                row["project"] = self.label(row["project"])
+                if row.get("run_id"):
+                    row["run_id"] = self._run(row["run_id"])
                 altered = passage.row(batch.table, row)
                 if altered is None:
                     continue
@@ -323,8 +331,14 @@ class Redacted:
     def _items(self) -> ItemStore:
         return cast(ItemStore, self._reader)
 
+    def _run(self, native: str) -> str:
+        """The id of a run of the source, as it is called here."""
+        if not self._ids:
+            self._ids = {i.ref.run_id: i.key.run_id for i in self._reader.list_runs(Query())}
+        return self.label(self._ids.get(native, native))
+
     def _item(self, ref: ItemRef) -> ItemRef:
-        label = self._tables.label
+        label = self.label
         return ItemRef(ref.kind, label(ref.project), label(ref.id))
 
     def _know_items(self, refs: Collection[ItemRef]) -> None:
@@ -348,11 +362,10 @@ class Redacted:
         if not self._natives:
             for _ in self.list_runs(Query()):
                 pass
-        natives = {ref: info.ref for ref, info in self._natives.items()}
-        projects = {there.project: ref.project for there, ref in natives.items()}
-        runs = {there.run_id: ref.run_id for there, ref in natives.items()}
+        projects, runs = set(query.projects), set(query.run_ids)
+        refs = [(there, info.ref) for there, info in self._natives.items()]
         return replace(
             query,
-            projects=[projects.get(name, name) for name in query.projects],
-            run_ids=[runs.get(name, name) for name in query.run_ids],
+            projects=sorted({r.project for t, r in refs if t.project in projects} or projects),
+            run_ids=sorted({r.run_id for t, r in refs if t.run_id in runs} or runs),
         )

@@ -96,7 +96,7 @@ class Rules:
 
     rules: tuple[Rule, ...] = ()
     detectors: tuple[tuple[str, str], ...] = tuple(DETECTORS.items())
-    allow: frozenset[str] = frozenset()
+    allow: tuple[str, ...] = ()
     """Texts that no detector may take."""
     keep: tuple[str, ...] = ()
     """Globs of files that leave as they are, though nobody can look into them."""
@@ -129,7 +129,7 @@ def _parsed(told: Any) -> Rules:
     return Rules(
         tuple(_rule(each, number) for number, each in enumerate(_list(told, "rules"), 1)),
         tuple(_detectors(told.get("detectors")).items()),
-        frozenset(map(str, _list(told, "allow"))),
+        tuple(map(str, _list(told, "allow"))),
         tuple(map(str, _list(told, "keep"))),
     )
 

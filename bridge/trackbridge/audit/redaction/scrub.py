@@ -63,6 +63,8 @@ FIELDS = {"user": "user", "username": "user", "host": "host", "hostname": "host"
 """What fields of these names hold, whatever it looks like."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?', re.DOTALL)
 _OPTION = re.compile(r"--?[\w-]+")
+BEFORE = 1 << 10
+"""Characters that have left and may tell what comes after them: `/home/`, `password =`."""
 CACHED = 4096
 """Characters of a text that is remembered: most texts of a store are there many times."""
 

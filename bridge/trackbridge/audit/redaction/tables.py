@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,16 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.audit.redaction.ledger import Ledger, Place
 from trackbridge.audit.redaction.rules import DROP, Rule
-from trackbridge.audit.redaction.scrub import MODELS, NAMES, PLAIN, Cut, Hit, Scope, Scrubber
+from trackbridge.audit.redaction.scrub import (
+    BEFORE,
+    MODELS,
+    NAMES,
+    PLAIN,
+    Cut,
+    Hit,
+    Scope,
+    Scrubber,
+)
 from trackbridge.columns import batches, codes, split
 from trackbridge.digest import point_hashes
 from trackbridge.schema import EVERY_TABLE, STREAMS
@@ -65,6 +75,8 @@ class Passage:
         self._scrubber, self._scope, self._rows_of = scrubber, scope, rows_of
         self._keyed = any(rule.key is not None for rule in scrubber.rules.rules)
         self._pending: list[Row] = []
+        self._before: dict[str | None, str] = {}
+        """The end of what was printed and has left, by stream."""
         self._sums: dict[tuple[Place, Rule], tuple[int, int]] = {}
         self.ledgers: dict[RunRef, Ledger] = {}
 
@@ -176,6 +188,7 @@ class Passage:
     def _logs(self, rows: list[Row]) -> Iterator[Batch]:
         if self._pending and _ref(self._pending[0]) != _ref(rows[0]):
             yield from batches("logs", self._cut_out(len(self._pending)))
+            self._before = {}
         self._pending += rows
         if sum(len(row["text"] or "") for row in self._pending) > WINDOW:
             behind, end = 0, len(self._pending)
@@ -186,54 +199,51 @@ class Passage:
 
     def _cut_out(self, end: int) -> list[Row]:
         """The first of the rows that wait, without what has to go; the others wait on."""
-        rows, ready = self._pending, []
-        cuts = {}
-        for stream in sorted({row["stream"] or "" for row in rows}):
-            mine = [i for i, row in enumerate(rows) if (row["stream"] or "") == stream]
-            found, end = self._console(rows, mine, end)
-            cuts[stream] = found
+        rows = self._pending
+        found: list[tuple[int, int, _Part]] = []
+        for stream in {row["stream"] for row in rows}:
+            found += self._console(rows, _of(rows, stream))
+        for first, last, _ in sorted(found, key=lambda each: each[1], reverse=True):
+            if first < end <= last:
+                end = first  # what it is part of may go on in what is still to come
+        altered: dict[int, list[_Part]] = {}
+        for _, _, part in found:
+            altered.setdefault(part.row, []).append(part)
         self._pending = rows[end:]
+        for row in rows[:end]:
+            stream = row["stream"]
+            self._before[stream] = (self._before.get(stream, "") + (row["text"] or ""))[-BEFORE:]
+        dropping = next((r for r in self._rows_of["logs"] if r.empties is None), None)
+        ready = []
         for number, row in enumerate(rows[:end]):
-            dropped = next((r for r in self._rows_of["logs"] if r.empties is None), None)
             place = Place("logs", *_ref(row), str(row["line"]), "text")
-            if dropped is not None:
-                self._sum(place._replace(name="", column=""), dropped, 1, self._number(row["text"]))
+            if dropping is not None:
+                number_of = self._number(row["text"] or "")
+                self._sum(place._replace(name="", column=""), dropping, 1, number_of)
                 continue
-            text, hits = cuts[row["stream"] or ""].get(number, (row["text"], []))
-            self._note(place, "text", hits)
-            ready.append({**row, "text": text})
+            parts = sorted(altered.get(number, ()), key=lambda part: part.start)
+            self._note(place, "text", [part.cut.hit for part in parts if part.leads])
+            ready.append({**row, "text": _without(row["text"], parts)})
         return ready
 
-    def _console(
-        self, rows: list[Row], mine: list[int], end: int
-    ) -> tuple[dict[int, tuple[str, list[Hit]]], int]:
-        """Altered texts of the rows of one stream, and before which row to stop.
-
-        What is found in pieces is replaced in the first of them.
-        """
-        starts = np.cumsum([0, *(len(rows[i]["text"] or "") for i in mine)])
-        whole = "".join(rows[i]["text"] or "" for i in mine)
-        altered: dict[int, list[tuple[int, int, Cut | None]]] = {}
+    def _console(self, rows: list[Row], mine: list[int]) -> Iterator[tuple[int, int, _Part]]:
+        """Parts to be cut out of the rows of one stream, each with the first and the last row that
+        what it is part of stands in."""
+        before = self._before.get(rows[mine[0]]["stream"], "")
+        lengths = [len(rows[i]["text"] or "") for i in mine]
+        starts = np.cumsum([len(before), *lengths]).tolist()
+        whole = "".join([before, *(rows[i]["text"] or "" for i in mine)])
         for cut in self._scrubber.cuts(whole, self._scope("logs", "text", None)):
-            first = int(np.searchsorted(starts, cut.start, "right")) - 1
-            last = int(np.searchsorted(starts, cut.end, "left")) - 1
-            if mine[last] >= end > mine[first]:
-                end = mine[first]  # it may go on in what is still to come
+            if cut.start < len(before):
+                continue  # it has left, altered
+            first = bisect_right(starts, cut.start) - 1
+            last = bisect_left(starts, cut.end) - 1
             for piece in range(first, last + 1):
-                begin = max(0, cut.start - int(starts[piece]))
-                stop = min(int(starts[piece + 1]), cut.end) - int(starts[piece])
-                altered.setdefault(piece, []).append((begin, stop, cut if piece == first else None))
-        found = {}
-        for piece, parts in altered.items():
-            text, done, made, hits = rows[mine[piece]]["text"], 0, [], []
-            for begin, stop, part in parts:
-                made.append(text[done:begin])
-                if part is not None:
-                    made.append(part.stand_in)
-                    hits.append(part.hit)
-                done = stop
-            found[mine[piece]] = ("".join([*made, text[done:]]), hits)
-        return found, end
+                begin, stop = max(cut.start, starts[piece]), min(cut.end, starts[piece + 1])
+                part = _Part(
+                    mine[piece], begin - starts[piece], stop - starts[piece], cut, piece == first
+                )
+                yield mine[first], mine[last], part
 
     def _note(self, place: Place, column: str, hits: Collection[Hit]) -> None:
         if hits:
@@ -244,6 +254,30 @@ class Passage:
 
 
 _NESTED = ("list", "object")
+
+
+class _Part(NamedTuple):
+    """What is cut out of one row of console output; the first part is where the stand-in goes."""
+
+    row: int
+    start: int
+    stop: int
+    cut: Cut
+    leads: bool
+
+
+def _without(text: str | None, parts: Collection[_Part]) -> str | None:
+    if not parts or text is None:
+        return text
+    made, done = [], 0
+    for part in parts:
+        made += [text[done : part.start], part.cut.stand_in if part.leads else ""]
+        done = part.stop
+    return "".join([*made, text[done:]])
+
+
+def _of(rows: list[Row], stream: str | None) -> list[int]:
+    return [number for number, row in enumerate(rows) if row["stream"] == stream]
 
 
 def _ref(row: Row) -> RunRef:

@@ -1,0 +1,290 @@
+"""What must not leave does not, wherever it stands; everything else does, and a ledger tells."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.archive.archives import reader
+from unit.audit import redacting
+from unit.audit.redacting import SALT, SECRETS, TEXT, exported, left, memory, planted
+from unit.audit.sealed import is_bag, problems, sealed, snapshot
+
+from trackbridge import migrate, verify
+from trackbridge.adapter import FileRef, Query, RunInfo
+from trackbridge.audit.keys import Key
+from trackbridge.audit.redaction import job, tables
+from trackbridge.audit.redaction.rules import Rule, Rules
+from trackbridge.audit.redaction.scrub import Scrubber
+from trackbridge.columns import batches
+from trackbridge.errors import ConfigError
+from trackbridge.registry import open_reader, open_writer
+from trackbridge.schema import SHARED
+from trackbridge.testing import samples
+from trackbridge.testing.made import store
+
+RULES = Rules((Rule("customer", "hash", regex=r"ACME-\d+"),))
+
+
+def ledger(place: Path) -> list[dict[str, str]]:
+    """All that the ledgers of an archive say."""
+    found = []
+    for path in sorted((place / "data" / "redactions").iterdir()):
+        with path.open(newline="", encoding="utf-8") as file:
+            found += csv.DictReader(file)
+    return found
+
+
+def rows(place: Path, table: str) -> list[dict[str, Any]]:
+    read = reader(place)
+    refs = [info.ref for info in read.list_runs(Query())]
+    every = read.read_shared(Query()) if table in SHARED else read.read_runs(refs, [table])
+    return [row for batch in every if batch.table == table for row in batch.data.to_pylist()]
+
+
+def only(place: Path) -> RunInfo:
+    (info,) = reader(place).list_runs(Query())
+    return info
+
+
+def test_no_secret_survives_in_any_text_of_any_table_or_file(tmp_path: Path, key: Key) -> None:
+    run, place = planted(samples.everything()), tmp_path / "out"
+    shared = redacting.planted_rows(samples.shared(run.key.project, "a", 1))
+    source = memory([run])
+    with open_writer(source).open([]) as sink:
+        for table, there in shared.items():
+            for batch in batches(table, there):
+                sink.write(batch)
+        sink.commit()
+    migrate(source, f"archive:{tmp_path}/plain")
+    seeded = {kind for kinds in left(tmp_path / "plain").values() for kind in kinds}
+    assert seeded == SECRETS.keys()
+    report = exported(source, place, RULES)
+    assert report.verified, report.failures
+    assert left(place) == {}
+    sealed(place, key)
+    assert left(place) == {}
+    assert problems(place) == {} and is_bag(place)
+    told = {row["table"] for row in ledger(place)}
+    every = {**run.tables, **shared}
+    planted_in = {table for table, there in every.items() if TEXT in str(there)}
+    assert told >= planted_in | {"content", "files"}
+
+
+def test_what_holds_no_secret_is_as_it_was(tmp_path: Path) -> None:
+    run = samples.everything()
+    run.tables["runs"][0] |= {"user": None, "host": None}
+    source, place = memory([run]), tmp_path / "out"
+    assert exported(source, place, Rules()).verified
+    assert verify(source, f"archive:{place}").holds
+    assert ledger(place) == []
+
+
+def test_the_ledger_names_each_removal_and_gives_its_salted_hash(tmp_path: Path) -> None:
+    run, place = planted(samples.simple("a")), tmp_path / "out"
+    exported(memory([run]), place, RULES)
+    told = ledger(place)
+    for kind, secret in SECRETS.items():
+        rule = "customer" if kind == "rule" else kind
+        hashes = {row["sha256"] for row in told if row["rule"] == rule}
+        assert SALT.digest(secret) in hashes, kind
+    note = [r for r in told if r["table"] == "params" and r["name"].startswith("note clone with")]
+    assert {row["column"] for row in note} == {"key", "value"}
+    assert {row["project"] for row in told} == {only(place).ref.project}
+
+
+def test_a_secret_that_was_printed_in_pieces_is_found(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    pieces = [TEXT[i : i + 7] for i in range(0, len(TEXT), 7)]
+    run.tables["logs"] = [
+        {"stream": stream, "line": number, "text": piece}
+        for number, (stream, piece) in enumerate(
+            each for piece in pieces for each in (("stdout", piece), ("stderr", "| "))
+        )
+    ]
+    run.tables["runs"][0] |= {"user": SECRETS["user"], "host": SECRETS["host"]}
+    exported(memory([run]), tmp_path / "out", RULES)
+    found = rows(tmp_path / "out", "logs")
+    text = "".join(row["text"] for row in found if row["stream"] == "stdout")
+    assert not any(secret in text for secret in SECRETS.values())
+    assert text.startswith("clone with [credentials removed], ask email-")
+    assert text.endswith("/home/[home removed]/data")
+    assert len(found) == len(run.tables["logs"])
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 60))
+@settings(max_examples=200)
+def test_however_the_console_is_cut_up_it_reads_the_same(cuts: list[int], window: int) -> None:
+    text = f"{TEXT}\n" * 3
+    pieces, start = [], 0
+    for cut in [*cuts, len(text)]:
+        pieces.append(text[start : start + cut])
+        start += cut
+    scrubber = Scrubber(RULES, SALT, {SECRETS["user"]}, {SECRETS["host"]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "WINDOW", window * 10)
+        patch.setattr(tables, "BEHIND", 200)
+        passage = tables.Tables(scrubber).passage()
+        made = [
+            {"project": "p", "run_id": "r", "stream": "stdout", "line": n, "text": piece}
+            for n, piece in enumerate(pieces)
+        ]
+        given_back = []
+        for row in made:
+            for batch in batches("logs", [row]):
+                given_back += [r for b in passage.feed(batch) for r in b.data.to_pylist()]
+        given_back += [row for batch in passage.finish() for row in batch.data.to_pylist()]
+    assert [row["line"] for row in given_back] == [*range(len(pieces))]
+    whole = scrubber.clean(text, tables.Tables(scrubber)._scope("logs", "text", None)).text
+    assert "".join(row["text"] for row in given_back) == whole
+
+
+def test_dropped_metrics_params_and_files_are_gone_and_told(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["metrics"] += [{**p, "key": "secret loss"} for p in run.tables["metrics"]]
+    run.add_file("", "raw/people.csv", b"a,b\n")
+    rules = Rules(
+        (
+            Rule("no such metric", "drop", table="metrics", key="secret*"),
+            Rule("no notes", "drop", table="params", key="note"),
+            Rule("raw data", "drop", file="raw/*"),
+        )
+    )
+    exported(memory([run]), tmp_path / "out", rules)
+    assert {row["key"] for row in rows(tmp_path / "out", "metrics")} == {"loss"}
+    assert rows(tmp_path / "out", "params") == []
+    assert [row["path"] for row in rows(tmp_path / "out", "files")] == ["a.txt"]
+    told = {row["rule"]: row for row in ledger(tmp_path / "out")}
+    assert told["no such metric"]["count"] == "5"
+    assert told["no notes"]["sha256"] == SALT.digest("loss is 0.5")
+    assert told["raw data"]["sha256"] == SALT.digest(b"a,b\n")
+
+
+def test_names_stay_apart_and_what_refers_to_them_still_does(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    mails = ["ann@corp.example", "bob@corp.example"]
+    run.tables["params"] = [{"key": f"of {m}", "value": "1", "type": "integer"} for m in mails]
+    run.add_file("", f"{mails[0]}.png", b"\x89PNG\0")
+    run.tables["series"] = [
+        {"key": "picture", "step": 0, "kind": "image", "value": "{}", "path": f"{mails[0]}.png"}
+    ]
+    rules = Rules(detectors=(("email", "mask"),))
+    exported(memory([run]), tmp_path / "out", rules)
+    params, (series,) = rows(tmp_path / "out", "params"), rows(tmp_path / "out", "series")
+    assert len({row["key"] for row in params}) == 2
+    assert {row["type"] for row in params} == {"integer"}
+    picture = FileRef(only(tmp_path / "out").ref, "", series["path"])
+    assert reader(tmp_path / "out").open_file(picture).read() == b"\x89PNG\0"
+
+
+def test_the_same_export_again_gives_the_same_bytes_and_moves_nothing(tmp_path: Path) -> None:
+    source = memory([planted(samples.simple(name)) for name in "ab"])
+    places = tmp_path / "one", tmp_path / "two"
+    for place in places:
+        exported(source, place, RULES)
+    before, other = (
+        {p.relative_to(r): p.read_bytes() for p in r.rglob("*") if p.is_file()} for r in places
+    )
+    assert before == other
+    again = exported(source, places[0], RULES)
+    assert (again.skipped, again.copied) == (2, 0)
+    assert {
+        p.relative_to(places[0]): p.read_bytes() for p in places[0].rglob("*") if p.is_file()
+    } == before
+
+
+def test_an_archive_is_redacted_by_the_same_rules_and_salt_each_time(tmp_path: Path) -> None:
+    source = memory([planted(samples.simple("a"))])
+    exported(source, tmp_path / "out", Rules(detectors=(("email", "mask"),)))
+    with pytest.raises(ConfigError, match="redacted by other rules"):
+        exported(source, tmp_path / "out", RULES)
+
+
+def test_somebody_who_comes_later_is_taken_out_of_what_is_there(tmp_path: Path) -> None:
+    first, place = samples.simple("a"), tmp_path / "out"
+    first.tables["tags"] = [{"key": "reviewed by", "value": "latecomer"}]
+    source = memory([first])
+    exported(source, place, RULES)
+    later = samples.simple("b")
+    later.tables["runs"][0]["user"] = "latecomer"
+    store(open_writer(source), [later])
+    report = exported(source, place, RULES)
+    assert (report.updated, report.copied) == (1, 1)
+    assert not any(b"latecomer" in p.read_bytes() for p in place.rglob("*") if p.is_file())
+    (tag,) = rows(place, "tags")
+    assert tag["value"].startswith("user-")
+
+
+def test_a_project_that_would_be_called_otherwise_now_is_no_second_one(tmp_path: Path) -> None:
+    source = memory([samples.simple("a", project="of latecomer")])
+    exported(source, tmp_path / "out", RULES)
+    later = samples.simple("b", project="of latecomer")
+    later.tables["runs"][0]["user"] = "latecomer"
+    store(open_writer(source), [later])
+    with pytest.raises(ConfigError, match=r"'of latecomer' .* name a new archive"):
+        exported(source, tmp_path / "out", RULES)
+
+
+def test_redacted_records_and_others_do_not_mix(tmp_path: Path) -> None:
+    source = memory([samples.simple("a")])
+    migrate(source, f"archive:{tmp_path}/plain")
+    with pytest.raises(ConfigError, match="redacted ones need a new archive"):
+        exported(source, tmp_path / "plain", Rules())
+    exported(source, tmp_path / "redacted", Rules())
+    with pytest.raises(ConfigError, match="holds redacted records"):
+        job.refuse_redacted(f"archive:{tmp_path}/redacted")
+    job.refuse_redacted(f"archive:{tmp_path}/plain")
+    job.refuse_redacted(f"archive:{tmp_path}/new")
+
+
+def test_what_changed_after_the_look_does_not_leave(tmp_path: Path) -> None:
+    run = planted(samples.simple("a"))
+    source = memory([run])
+    found = job.look_through(source, RULES, SALT)
+    run.tables["tags"] = [{"key": "by", "value": "new.person@corp.example"}]
+    store(open_writer(source), [run])
+    report = migrate(source, f"archive:{tmp_path}/out", found.query, through=found.through)
+    (failure,) = report.failures
+    assert "has changed at the source since it was looked through" in failure.error
+    assert not list(reader(tmp_path / "out").list_runs(Query()))
+
+
+def test_a_file_that_changed_after_the_look_does_not_leave(tmp_path: Path) -> None:
+    for name in ("train.py", "clean.bin"):
+        run = planted(samples.simple("a"))
+        source = memory([run])
+        found = job.look_through(source, RULES, SALT)
+        run.contents["", name] += b"more"
+        run.tables["files"] = [
+            {**row, "size": None, "sha256": None} if row["path"] == name else row
+            for row in run.tables["files"]
+        ]
+        store(open_writer(source), [run])
+        report = migrate(source, f"archive:{tmp_path}/{name}", found.query, through=found.through)
+        assert ["has changed at the source" in each.error for each in report.failures] == [True]
+
+
+def test_an_archive_is_redacted_into_a_new_one(tmp_path: Path) -> None:
+    source = memory([planted(samples.everything())])
+    migrate(source, f"archive:{tmp_path}/plain")
+    before = snapshot(tmp_path / "plain")
+    assert exported(f"archive:{tmp_path}/plain", tmp_path / "out", RULES).verified
+    assert left(tmp_path / "out") == {}
+    assert snapshot(tmp_path / "plain") == before
+
+
+def test_runs_that_are_not_meant_are_neither_read_nor_moved(tmp_path: Path) -> None:
+    runs = [planted(samples.simple(name)) for name in "ab"]
+    runs[1].tables["tags"] = [{"key": "owner", "value": SECRETS["user"]}]
+    source = memory(runs)
+    (b,) = [i.ref for i in open_reader(source).list_runs(Query()) if i.key.run_id == "b"]
+    for meant in ({"query": Query(run_ids=[b.run_id])}, {"where": "tags.owner = 'jdoesmith'"}):
+        found = job.look_through(source, RULES, SALT, **meant)  # type: ignore[arg-type]
+        assert len(found.survey.files) == len(runs[1].contents)
+        place = f"archive:{tmp_path}/{next(iter(meant))}"
+        assert migrate(source, place, found.query, through=found.through).total == 1
+        assert [info.key.run_id for info in open_reader(place).list_runs(Query())] == ["b"]

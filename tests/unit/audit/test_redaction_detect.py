@@ -1,0 +1,110 @@
+"""What detectors find in text, and what they leave alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from trackbridge.audit.redaction.detect import Detectors
+from trackbridge.audit.redaction.rules import DETECTORS, Rules, Salt
+from trackbridge.audit.redaction.scrub import Scope, Scrubber
+
+PEOPLE, HOSTS = {"jdoesmith", "root", "max", "Jürgen"}, {"gpu-box-17", "localhost"}
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc+/=\n-----END RSA PRIVATE KEY-----"
+
+
+def found(text: str) -> set[tuple[str, str]]:
+    spans = Detectors(DETECTORS.keys(), PEOPLE, HOSTS).find(text)
+    return {(span.kind, text[span.start : span.end]) for span in spans}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "what"),
+    [
+        ("AWS AKIAIOSFODNN7EXAMPLE here", "credentials", "AKIAIOSFODNN7EXAMPLE"),
+        ("password = hunter22", "credentials", "hunter22"),
+        ('{"api_key": "s3cr3t value"}', "credentials", "s3cr3t value"),
+        ("--api-key abc123def", "credentials", "abc123def"),
+        ("export DB_PASSWORD='hunt er2'", "credentials", "hunt er2"),
+        (
+            "curl -H 'Authorization: Bearer abcdef0123456789abcdef'",
+            "credentials",
+            "abcdef0123456789abcdef",
+        ),
+        ("git clone https://me:pa55@git.example/x", "credentials", "me:pa55"),
+        ("https://tok3n@git.example/x", "credentials", "tok3n"),
+        (
+            "machine api.example login user password 0123456789abcdef",
+            "credentials",
+            "0123456789abcdef",
+        ),
+        (f"x\n{KEY}\ny", "credentials", KEY),
+        (
+            "hf_abcdefghijklmnopqrstuvwxyzABCDEF",
+            "credentials",
+            "hf_abcdefghijklmnopqrstuvwxyzABCDEF",
+        ),
+        ("mail a.b+c@corp.example.org, please", "email", "a.b+c@corp.example.org"),
+        ("jürgen@firma.example", "email", "jürgen@firma.example"),
+        ("run of JDoeSmith", "user", "JDoeSmith"),
+        ("jdoesmith_sweep", "user", "jdoesmith"),
+        ("of%20jdoesmith%2Fx", "user", "jdoesmith"),
+        ("Jürgen war da", "user", "Jürgen"),
+        ("on gpu-box-17.", "host", "gpu-box-17"),
+        ("/home/alice/x", "home", "alice"),
+        ("file:///Users/alice/x", "home", "alice"),
+        (r"C:\Users\alice\x", "home", "alice"),
+        (r"C:\\Users\\alice\\x", "home", "alice"),
+        ("from 10.20.30.40:8080", "ip", "10.20.30.40"),
+        ("at fe80::1ff:fe23:4567:890a", "ip", "fe80::1ff:fe23:4567:890a"),
+    ],
+)
+def test_it_is_found(text: str, kind: str, what: str) -> None:
+    assert any(k == kind and what in w for k, w in found(text)), found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_tokens: 4096",
+        "pad_token: <pad>",
+        "password: null",
+        "secret_seed = 42",
+        "tokenizer = AutoTokenizer.from_pretrained(name)",
+        "git@github.com:a/b.git",
+        "commit 0123456789abcdef0123456789abcdef01234567",
+        "root max localhost",
+        "127.0.0.1 ::1 0.0.0.0",
+        "version 1.2.3, 12:30:45, a[::2]",
+        "loss 0.25 at step 10",
+        "/homework/x and /data/home",
+        "os.environ['API_KEY']",
+    ],
+)
+def test_it_is_left_alone(text: str) -> None:
+    assert found(text) == set()
+
+
+def test_what_is_allowed_is_left_alone() -> None:
+    rules = Rules(allow=("team@lab.example",))
+    scrubber = Scrubber(rules, Salt(b"s" * 32))
+    text = "team@lab.example and ann@lab.example"
+    assert scrubber.clean(text, Scope(())).text.startswith("team@lab.example and email-")
+
+
+def test_the_value_of_a_secret_name_is_taken_out_of_json_and_nothing_else_is_touched() -> None:
+    scrubber = Scrubber(Rules(), Salt(b"s" * 32))
+    text = (
+        '{ "lr":1e5, "api_key" : "abcd", "args":["--token-file","x","--password","pw99"],\n'
+        '"secret":{"value":"wxyz","desc":null}, "user":"al", "n":1.50}'
+    )
+    cleaned = scrubber.clean(text, Scope(()))
+    assert [hit.rule for hit in cleaned.hits] == [
+        "credentials",
+        "credentials",
+        "credentials",
+        "user",
+    ]
+    expected = text
+    for secret in ('"abcd"', '"pw99"', '"wxyz"'):
+        expected = expected.replace(secret, '"[credentials removed]"')
+    assert cleaned.text == expected.replace('"al"', f'"user-{Salt(b"s" * 32).digest("al")[:12]}"')
