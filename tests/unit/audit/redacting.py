@@ -104,10 +104,14 @@ def left(place: Path) -> dict[str, set[str]]:
         if data[:2] == b"\x1f\x8b":
             texts.append(gzip.decompress(data))
         if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
-            texts.append(json.dumps(rows, default=str, ensure_ascii=False).encode())
+            texts.append(parquet_text(path).encode())
         whole = b"\n".join(texts).lower()
         kinds = {kind for kind, secret in SECRETS.items() if secret.lower().encode() in whole}
         if kinds:
             found[path.relative_to(place).as_posix()] = kinds
     return found
+
+
+def parquet_text(path: Path) -> str:
+    """All that stands in a Parquet file."""
+    return json.dumps(pq.read_table(path).to_pylist(), default=str, ensure_ascii=False)

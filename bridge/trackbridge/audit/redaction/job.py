@@ -9,7 +9,7 @@ from functools import partial
 
 from trackbridge.adapter import FileRef, ItemRef, Query, Reader, RunInfo, RunRef
 from trackbridge.audit.redaction.detect import homes
-from trackbridge.audit.redaction.ledger import FOLDER, Ledger
+from trackbridge.audit.redaction.ledger import FOLDER
 from trackbridge.audit.redaction.reader import Policy, Redacted, Survey
 from trackbridge.audit.redaction.rules import Rules, Salt
 from trackbridge.audit.seal import open_archive
@@ -120,13 +120,13 @@ class _Looking:
                     for row in batch.data.to_pylist()
                     if not (row["reference"] or self._files.leaves(row))
                 )
-        self._note()
+        self.survey.runs.update(self.store.ledgers)
         self._look(found)
 
     def _shared(self, query: Query) -> None:
         for _ in self.store.read_shared(query):
             pass
-        self._note()
+        self._note_others()
 
     def _item_refs(self, kind: str, query: Query) -> list[ItemRef]:
         return [info.ref for info in self.store.list_items(kind, query)]
@@ -138,13 +138,12 @@ class _Looking:
                 for row in batch.data.to_pylist():
                     ref = ItemRef(row["kind"], row["project"], row["item_id"])
                     found.append(ref.file(row["path"]))
-        self._note()
+        self._note_others()
         self._look(found)
 
-    def _note(self) -> None:
-        for ref, ledger in self.store.ledgers.items():
-            self.survey.runs[ref] = self.survey.runs.get(ref, Ledger())
-            self.survey.runs[ref] += ledger
+    def _note_others(self) -> None:
+        for ledger in self.store.ledgers.values():
+            self.survey.others += ledger
 
     def _look(self, files: Iterable[FileRef]) -> None:
         for file in files:

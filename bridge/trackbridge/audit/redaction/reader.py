@@ -75,7 +75,9 @@ class Survey:
     """What was found before anything left."""
 
     runs: dict[RunRef, Ledger] = field(default_factory=dict)
-    """By run, as it is called where it goes; what belongs to no run by its project."""
+    """By run, as it is called where it goes."""
+    others: Ledger = field(default_factory=Ledger)
+    """In what belongs to no run."""
     files: dict[FileRef, Look] = field(default_factory=dict)
     """By file, as it is called where it goes."""
 
@@ -83,7 +85,7 @@ class Survey:
     def ledger(self) -> Ledger:
         """Everything."""
         every = Ledger()
-        for ledger in self.runs.values():
+        for ledger in (self.others, *self.runs.values()):
             every += ledger
         for file, look in self.files.items():
             place = Place(CONTENT, *file.run, "/".join(filter(None, (file.owner, file.path))))
