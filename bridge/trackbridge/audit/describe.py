@@ -12,6 +12,7 @@ import pyarrow as pa
 from trackbridge.adapter import Reader
 from trackbridge.audit import crate
 from trackbridge.audit.bag import Content, by_digest
+from trackbridge.audit.redaction import ledger
 
 README, VERIFY = "README.txt", "verify.py"
 DICTIONARY, CRATE = "data/dictionary.csv", f"data/{crate.DESCRIPTOR}"
@@ -38,6 +39,8 @@ What lies where:
     data/<table>/*.parquet    the tables; data/dictionary.csv says what each column means
     data/contents/*.parquet   which bytes each file of a run has
     data/bytes/<ab>/<sha256>  those bytes
+    data/redactions/*.csv     if something was taken out before the records left: what, where, by
+                              which rule, with a salted hash of it
     data/viewer/<number>/index.html   pages that show it all in a browser, if any were made
     data/ro-crate-metadata.json   each run with its program, user, times, inputs and outputs
     data/chunks/*.json        which runs each Parquet file holds; where a run is in several, the
@@ -86,6 +89,9 @@ def _write_dictionary(tables: Mapping[str, pa.Schema], to: Path) -> None:
             rows.writerow((table, "", "", _doc(schema.metadata)))
             for field in schema:
                 rows.writerow((table, field.name, str(field.type), _doc(field.metadata)))
+        rows.writerow(("redactions", "", "", "one row per thing that was taken out (CSV)"))
+        for column, meaning in ledger.COLUMNS.items():
+            rows.writerow(("redactions", column, "string", meaning))
 
 
 def _doc(metadata: Mapping[bytes, bytes]) -> str:

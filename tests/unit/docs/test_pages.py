@@ -37,8 +37,10 @@ def test_the_layout_in_the_design_names_every_module_of_the_core_and_no_other() 
     page = (DOCS / "design.md").read_text(encoding="utf-8")
     core = page.partition("\nbridge/trackbridge/")[2].partition("\nadapters/")[0]
     outer, _, rest = core.partition("\n  dual/")
-    dual, _, audit = rest.partition("\n  audit/")
+    dual, _, rest = rest.partition("\n  audit/")
+    audit, _, redaction = rest.partition("\n    redaction/")
     source = DOCS.parent / "bridge" / "trackbridge"
-    for text, folder in ((outer, source), (dual, source / "dual"), (audit, source / "audit")):
+    inner = {"dual": dual, "audit": audit, "audit/redaction": redaction}
+    for text, folder in ((outer, source), *((text, source / at) for at, text in inner.items())):
         there = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
         assert set(re.findall(r"\b[a-z]\w*\.py", text)) == there

@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple, cast
 
+from trackbridge.errors import ConfigError
+
 
 class Span(NamedTuple):
     """A part of a text, and what it is."""
@@ -74,8 +76,13 @@ _OTHERWISE = {"IPPublicDetector", "BasicAuthDetector", "PrivateKeyDetector"}
 
 @cache
 def _shapes() -> list[re.Pattern[str]]:
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-    from detect_secrets.plugins.base import RegexBasedDetector
+    try:
+        from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+        from detect_secrets.plugins.base import RegexBasedDetector
+    except ImportError as error:
+        raise ConfigError(
+            "finding credentials needs the package detect-secrets: pip install 'trackbridge[audit]'"
+        ) from error
 
     found: list[type[RegexBasedDetector]] = [
         detector
