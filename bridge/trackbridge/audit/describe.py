@@ -13,6 +13,7 @@ from trackbridge.adapter import Reader
 from trackbridge.audit import crate
 from trackbridge.audit.bag import Content, by_digest
 from trackbridge.audit.redaction import ledger
+from trackbridge.audit.view_files import PAGE
 
 README, VERIFY = "README.txt", "verify.py"
 DICTIONARY, CRATE = "data/dictionary.csv", f"data/{crate.DESCRIPTOR}"
@@ -76,6 +77,8 @@ def describe(
     there = {path.split("/")[1] for path in payload if path.endswith(".parquet")}
     folders = {f"{table}/": _doc(tables[table].metadata) for table in sorted(there)}
     folders[DICTIONARY.removeprefix("data/")] = "what each table and column means"
+    pages = (path.removeprefix("data/") for path in payload if path.endswith(f"/{PAGE}"))
+    folders |= dict.fromkeys(pages, "a page that shows the records in a browser")
     contents = {sha256: p.removeprefix("data/") for sha256, p in by_digest(payload).items()}
     crate.write(reader, folders, contents, made[CRATE])
     return made

@@ -140,7 +140,7 @@ class _Build:
             {
                 "made": millis(datetime.now(timezone.utc)),
                 "by": f"Trackbridge {__version__}",
-                "address": self._archive.folder.address,
+                "name": self._archive.folder.address.rstrip("/").rpartition("/")[2],
                 "points": self.points,
                 "groups": groups,
                 "projects": table.projects(),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from trackbridge.adapter import FileRef, Row, RunRef
 from trackbridge.audit.seal import Archive
 from trackbridge.audit.view_media import MOST, kind_of
+from trackbridge.errors import IntegrityError, NotFoundError
 
 SHOWN = ("image", "audio", "video")
 
@@ -23,6 +24,8 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place("", None)
+LOST = Place("lost", None)
+"""Bytes that should be there, and are not as they should be: a check names them."""
 
 
 class Contents:
@@ -39,16 +42,17 @@ class Contents:
     def place(self, run: RunRef, file: Row) -> Place:
         """Of a row of the table files."""
         digest = file["sha256"]
-        if digest not in self._paths:
+        if digest not in self._paths or (self._copies and not _may_be_shown(file)):
             return NOWHERE
         if digest not in self._known:
-            if self._copies is None:
-                self._known[digest] = self._linked(digest)
-            elif _may_be_shown(file):
-                name = FileRef(run, file["owner"], file["path"])
-                self._known[digest] = self._copied(digest, name, self._copies)
-            else:
-                return NOWHERE
+            try:
+                self._known[digest] = (
+                    self._copied(digest, FileRef(run, file["owner"], file["path"]), self._copies)
+                    if self._copies
+                    else self._linked(digest)
+                )
+            except (NotFoundError, IntegrityError):
+                self._known[digest] = LOST
         return self._known[digest]
 
     def _linked(self, digest: str) -> Place:
@@ -60,10 +64,14 @@ class Contents:
         kind, suffix = self._looked_at(self._paths[digest])
         if kind not in SHOWN:
             return Place(kind, None)
-        name = f"{digest}.{suffix}"
-        with self._archive.open_file(file) as source, (to / name).open("wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
-        return Place(kind, name)
+        copy = to / f"{digest}.{suffix}"
+        try:
+            with self._archive.open_file(file) as source, copy.open("wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+        except IntegrityError:
+            copy.unlink()
+            raise
+        return Place(kind, copy.name)
 
     def _looked_at(self, path: str) -> tuple[str, str]:
         with self._archive.folder.open(path) as file:

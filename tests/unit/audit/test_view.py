@@ -42,6 +42,7 @@ def test_pages_are_sealed_like_records(place: Path, key: Key) -> None:
     manifest = (place / "manifest-sha256.txt").read_text()
     inside = {path for path in files_of(place) if path.startswith("data/viewer/")}
     assert len(inside) == done.files + 1 and all(path in manifest for path in inside)
+    assert '"viewer/0001/index.html"' in (place / "data" / "ro-crate-metadata.json").read_text()
     with page_in(place).open("ab") as out:
         out.write(b" ")
     assert set(problems(place)) == {"data/viewer/0001/index.html"}
@@ -142,6 +143,28 @@ def test_a_folder_with_other_files_is_left_alone(place: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="lies in the archive; leave out --output"):
         viewed(place, place / "pages")
     assert files_of(other) == {"thesis.txt"}
+
+
+def test_files_that_are_damaged_are_marked_and_the_rest_is_shown(
+    place: Path, tmp_path: Path
+) -> None:
+    viewed(place)
+    [maker, *_] = data_of(page_in(place), "group-00000")
+    [one, other] = (
+        place / "data" / "bytes" / file["sha256"][:2] / file["sha256"]
+        for file in maker["files"]
+        if file["path"].startswith("media/")
+    )
+    one.unlink()
+    with other.open("r+b") as out:
+        out.seek(30)
+        out.write(b"?")
+    page = Path(viewed(place, tmp_path / "pages").page)
+    [maker, *_] = data_of(page, "group-00000")
+    kinds = {file["path"]: file["kind"] for file in maker["files"]}
+    assert (kinds["media/0.png"], kinds["media/1.png"]) == ("lost", "lost")
+    assert kinds["tone.wav"] == "audio"
+    assert not list(page.parent.glob("*.png"))
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from browser import PROGRAM, Page, browser
 from unit.archive.archives import write
 from unit.audit.viewed import HOSTILE, Looked, exported, hostile, mixed, page_in, related, viewed
 
+from trackbridge.audit import view_page
 from trackbridge.audit.view_page import page
 from trackbridge.testing import samples
 
@@ -56,6 +57,11 @@ def test_the_page_is_whole_in_itself() -> None:
     assert text.count("<script") == 1 and text.count("</script>") == 1
     assert not re.search(r"<link[^>]+(?:stylesheet|https?:)|@import|\bsrc=\"|url\(", text)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text)
+
+
+def test_every_file_of_the_program_is_in_the_page() -> None:
+    folder = Path(view_page.__file__).parent / "viewer"
+    assert set(view_page.PROGRAM) == {path.name for path in folder.glob("*.js")}
 
 
 @needs_browser
@@ -204,9 +210,9 @@ def test_long_series_say_what_is_left_out(tmp_path: Path, chromium: Page) -> Non
     looked.go(f"{VISION}long")
     notes = looked.texts("#at-metrics figcaption small")
     assert re.match(
-        r"[34],\d{3} of 49,999 points: least and greatest of each of 1,\d{3} stretches", notes[0]
+        r"[234],\d{3} of 49,999 points: least and greatest of each of 1,\d{3} stretches", notes[0]
     )
-    assert notes[1] == "1 NaN, not drawn"
+    assert notes[0].endswith(" stretches; 1 NaN, not drawn")
 
 
 @needs_browser

@@ -20,14 +20,13 @@ function fileName(file, text = file.path) {
 /** The files that a point of a series refers to, by their paths in its value. */
 function filesOf(value, path, files) {
   const found = new Set();
-  const look = (part) => {
-    if (typeof part === "string") {
-      if (files.has(part)) found.add(files.get(part));
-    } else if (part && typeof part === "object") Object.values(part).forEach(look);
-  };
-  if (path) look(path);
-  look(value);
-  return [...found];
+  const parts = [path, value];
+  while (parts.length) {
+    const part = parts.pop();
+    if (typeof part === "string" && files.has(part)) found.add(files.get(part));
+    else if (part && typeof part === "object") parts.push(...Object.values(part));
+  }
+  return [...found].reverse();
 }
 
 function parsed(text) {
@@ -88,6 +87,7 @@ function pointContent(kind, point) {
 }
 
 function whyNot(file) {
+  if (file.kind === "lost") return "its bytes are missing, or not as they were written";
   if (file.kind === "active") return "not opened from here: it may hold scripts";
   if (!file.link) return file.reference ? `lies elsewhere: ${file.reference}` : "no bytes to be shown here";
   return "not shown in this page";

@@ -31,7 +31,7 @@ function overview(archive, others) {
   const tiles = [["projects", projects.length], ["runs", archive.size], ["points", archive.data.points]];
   return [
     el("header", null,
-      el("p", { class: "eyebrow" }, archive.data.address),
+      el("p", { class: "eyebrow" }, archive.data.name),
       el("h1", null, "Records of experiment tracking"),
       el("dl", { class: "tiles" }, tiles.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, SEPARATED.format(value)))))),
     section("projects", "Projects", null, grid(["project", "runs", "states", "first start", "last end", "points"], rows, [1, 5])),

@@ -309,7 +309,7 @@ function plots(metrics, names) {
   pick();
   const bar = el("div", { class: "bar" },
     el("label", null, "along ", axis), el("label", null, log, " logarithmic"),
-    measured ? el("label", null, system, ` the ${count(measured, "metric")} that the tracker measured`) : null,
+    measured ? el("label", null, system, ` measured by the tracker (${SEPARATED.format(measured)})`) : null,
     el("label", null, "name ", search), told);
   const legend = names.length > 1 ? el("ul", { class: "legend" }, names.map((name, n) => el("li", null, el("i", { class: `key c${n % COLOURS}` }), name))) : null;
   return [bar, legend, place, el("p", { class: "note" }, "Drag over a plot to look closer; a double click shows all of it again.")];

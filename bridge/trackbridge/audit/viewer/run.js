@@ -76,7 +76,7 @@ function metricsSection(shown) {
   const metrics = [...keys.values()].sort((a, b) => a.system - b.system).map(({ key, system, of }) => ({
     key,
     system,
-    notes: of.flatMap(({ metric, number }) => pointNotes(metric).map((text) => el("small", null, shown.length > 1 ? `${names[number]}: ${text}` : text))),
+    notes: notesOf(of.map(({ metric, number }) => [names[number], pointNotes(metric).join("; ")])),
     curves: (axis) => {
       const found = shown.map((_, number) => ({ name: shown.length > 1 ? names[number] : "", x: new Float64Array(), y: new Float64Array() }));
       for (const { number, metric, detail } of of) Object.assign(found[number], pointsOf(metric, detail.axes, axis));
@@ -84,6 +84,12 @@ function metricsSection(shown) {
     },
   }));
   return section("metrics", "Metrics", null, plots(metrics, names));
+}
+
+/** Notes at a plot: of each run by name, unless they are all the same. */
+function notesOf(said) {
+  if (new Set(said.map(([, text]) => text)).size === 1) return el("small", null, said[0][1]);
+  return said.map(([name, text]) => el("small", null, `${name}: ${text}`));
 }
 
 /** What is left out of a plot is said at it. */

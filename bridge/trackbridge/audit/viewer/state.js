@@ -10,7 +10,7 @@ function statePage(archive) {
       facts([
         ["made", `${moment(made)} UTC`],
         ["by", by],
-        ["of", archive.data.address],
+        ["of", archive.data.name],
         ["shows", `${count(archive.size, "run")}, ${count(archive.data.points, "point")}; of ${count(state.metrics, "metric")} ${SEPARATED.format(state.reduced)} are drawn by their extremes`],
         ["records", el("code", { class: "digest" }, state.records)],
       ]),
