@@ -18,7 +18,7 @@ from trackbridge.audit.view_lineage import Lineage
 from trackbridge.audit.view_page import page
 from trackbridge.audit.view_runs import Detail, details, said
 from trackbridge.audit.view_scripts import dumps, millis, rows, script, write
-from trackbridge.audit.view_state import checked, seals
+from trackbridge.audit.view_state import checked, redactions, seals
 from trackbridge.audit.view_table import RunTable, plain
 from trackbridge.errors import ConfigError
 from trackbridge.folder import Folder, LocalFolder
@@ -104,8 +104,10 @@ def _make(
         made.mkdir()
         copies = None if inside else made
         build = _Build(archive, made, Contents(archive, by_digest(payload), copies), progress)
-        build.run({**state, "records": view_files.state_of(payload)})
-        files = view_files.publish(to, inside, made, view_files.state_of(payload))
+        records = view_files.state_of(payload)
+        taken_out = redactions(archive, payload)
+        build.run({**state, "records": records, "redactions": taken_out})
+        files = view_files.publish(to, inside, made, records)
     place = "/".join(part for part in (to.address, inside, view_files.PAGE) if part)
     size = sum(content.size for content in files.values())
     return Viewed(place, build.runs, build.points, build.metrics, build.reduced, len(files), size)

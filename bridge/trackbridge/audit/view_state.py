@@ -1,16 +1,22 @@
-"""What is known of an archive's seals when pages are made of it."""
+"""What is known of an archive's seals and redactions when pages are made of it."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from trackbridge.audit import verify
 from trackbridge.audit.check import check
+from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.audit.seal import Archive
 from trackbridge.audit.verify import folder_of
 from trackbridge.errors import NotFoundError
 
 MOST_PROBLEMS = 100
+MOST_RULES = 200
 
 
 def seals(archive: Archive) -> list[dict[str, Any]]:
@@ -32,6 +38,18 @@ def seals(archive: Archive) -> list[dict[str, Any]]:
         except ValueError as error:
             seal["problem"] = str(error)
         found.append(seal)
+
+
+def redactions(archive: Archive, paths: Iterable[str]) -> list[dict[str, Any]]:
+    """What was taken out before the records left, by rule, as the ledgers among `paths` say."""
+    times: Counter[tuple[str, str]] = Counter()
+    for path in paths:
+        if path.startswith(f"{LEDGERS}/"):
+            text = archive.folder.read(path).decode("utf-8", "replace")
+            for row in csv.DictReader(io.StringIO(text, newline="")):
+                times[row["rule"], row["action"]] += int(row["count"])
+    rules = times.most_common(MOST_RULES)
+    return [{"rule": rule, "action": action, "times": n} for (rule, action), n in rules]
 
 
 def checked(address: str) -> dict[str, Any]:

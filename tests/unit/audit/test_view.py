@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from unit.archive.archives import everything, files_of, runs, write, writer
 from unit.archive.killing import Killed, killed_at
+from unit.audit import redacting
 from unit.audit.sealed import is_bag, problems, said_by_the_copy, sealed, snapshot
 from unit.audit.test_packed import as_tar, as_zip
 from unit.audit.viewed import data_of, exported, page_in, related, viewed
@@ -19,6 +20,7 @@ from unit.audit.viewed import data_of, exported, page_in, related, viewed
 from trackbridge.adapter import Query
 from trackbridge.audit import view_files
 from trackbridge.audit.keys import Key
+from trackbridge.audit.redaction.rules import Rule, Rules
 from trackbridge.cli import main
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.testing import samples
@@ -224,6 +226,19 @@ def test_an_interrupted_seal_is_ended_first(place: Path, key: Key) -> None:
     (place / "sealing.json").write_text(json.dumps({"generation": 1}))
     with pytest.raises(ConfigError, match="sealing was interrupted; `trackbridge audit seal` ends"):
         viewed(place)
+
+
+def test_pages_of_redacted_records_say_so_and_hold_no_secret(tmp_path: Path) -> None:
+    source = redacting.memory([redacting.planted(samples.everything())])
+    rules = Rules((Rule("customer", "hash", regex=r"ACME-\d+"),))
+    redacting.exported(source, tmp_path / "archive", rules)
+    viewed(tmp_path / "archive")
+    page = page_in(tmp_path / "archive")
+    told = data_of(page, "runs")["state"]["redactions"]
+    assert ("customer", "hash") in {(each["rule"], each["action"]) for each in told}
+    for path in page.parent.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert [secret for secret in redacting.SECRETS.values() if secret in text] == [], path
 
 
 def test_the_command_says_where_the_page_is(place: Path, tmp_path: Path) -> None:

@@ -22,7 +22,14 @@ function statePage(archive) {
     state.checked ? checkedSection(state.checked, made) : null,
     section("seals", "Seals that were there", null,
       seals.length ? grid(["generation", "sealed", "key (SHA-256)", "problem"], seals, [0]) : el("p", null, "None: the archive was not sealed when these pages were made.")),
+    redactionsSection(state.redactions),
   ].filter(Boolean);
+}
+
+function redactionsSection(rules) {
+  if (!rules.length) return null;
+  return section("redactions", "What was taken out", "before the records came into the archive: see data/redactions",
+    grid(["rule", "what was done", "times"], rules.map(({ rule, action, times }) => [rule, action, SEPARATED.format(times)]), [2]));
 }
 
 function checkedSection({ problems, count: number, files, gaps }, made) {
