@@ -24,6 +24,10 @@ def found(text: str) -> set[tuple[str, str]]:
         ("password = hunter22", "credentials", "hunter22"),
         ('{"api_key": "s3cr3t value"}', "credentials", "s3cr3t value"),
         ("--api-key abc123def", "credentials", "abc123def"),
+        ("api_key:\n    desc: null\n    value: abcdef\nlr:\n", "credentials", "abcdef"),
+        ("api_key:\n  value: abcdef\n", "credentials", "abcdef"),
+        ("MY_PASSWORD_2=p@ss(wo)rd1", "credentials", "p@ss(wo)rd1"),
+        ("CI_DEPLOY_TOKEN=abcd1234", "credentials", "abcd1234"),
         ("export DB_PASSWORD='hunt er2'", "credentials", "hunt er2"),
         (
             "curl -H 'Authorization: Bearer abcdef0123456789abcdef'",
@@ -67,6 +71,8 @@ def test_it_is_found(text: str, kind: str, what: str) -> None:
     [
         "max_tokens: 4096",
         "pad_token: <pad>",
+        '"mask_token": "[MASK]", "sep_token": "separator"',
+        "password:\n  desc: null\n",
         "password: null",
         "secret_seed = 42",
         "tokenizer = AutoTokenizer.from_pretrained(name)",
@@ -95,16 +101,34 @@ def test_the_value_of_a_secret_name_is_taken_out_of_json_and_nothing_else_is_tou
     scrubber = Scrubber(Rules(), Salt(b"s" * 32))
     text = (
         '{ "lr":1e5, "api_key" : "abcd", "args":["--token-file","x","--password","pw99"],\n'
-        '"secret":{"value":"wxyz","desc":null}, "user":"al", "n":1.50}'
+        '"secret":{"value":"wxyz","desc":null}, "hf_token":"abcd12345", "user":"al", "n":1.50}'
     )
     cleaned = scrubber.clean(text, Scope(()))
-    assert [hit.rule for hit in cleaned.hits] == [
-        "credentials",
-        "credentials",
-        "credentials",
-        "user",
-    ]
+    assert [hit.rule for hit in cleaned.hits] == ["credentials"] * 4 + ["user"]
     expected = text
-    for secret in ('"abcd"', '"pw99"', '"wxyz"'):
+    for secret in ('"abcd"', '"pw99"', '"wxyz"', '"abcd12345"'):
         expected = expected.replace(secret, '"[credentials removed]"')
     assert cleaned.text == expected.replace('"al"', f'"user-{Salt(b"s" * 32).digest("al")[:12]}"')
+
+
+def test_a_credential_is_found_wherever_it_stands_in_a_long_line() -> None:
+    token = "eyJ" + "a" * 700 + "." + "b" * 3000 + "." + "c" * 40
+    for before in range(5000, 17000, 457):
+        text = "x" * before + " " + token + " y"
+        spans = [s for s in Detectors({"credentials"}).find(text) if s.end > before + 1]
+        covered = {place for span in spans for place in range(span.start, span.end)}
+        assert covered >= set(range(before + 1, before + 1 + len(token))), before
+
+
+def test_no_text_takes_the_square_of_its_length() -> None:
+    """Minified programs have lines of megabytes; a pattern that tries each end takes hours."""
+    detectors = Detectors(DETECTORS, PEOPLE, HOSTS)
+    for text in (
+        "/home/",
+        "a@",
+        "password=",
+        "eyJ.",
+        "//_authToken",
+        "-----BEGIN X PRIVATE KEY-----",
+    ):
+        assert len(list(detectors.find(text * 40_000))) >= 0

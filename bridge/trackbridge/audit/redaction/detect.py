@@ -28,22 +28,23 @@ SHORTEST_WORD = 4
 """Characters of a name that is looked for outside the columns that hold names."""
 COMMON = {"root", "user", "admin", "ubuntu", "jovyan", "runner", "localhost", "unknown", "none"}
 """Names of users and hosts that name nobody."""
-SECRET_NAME = re.compile(
-    r"(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?i:passw(?:or)?d|passwd|pwd|passphrase|secrets?|api_?-?key"
-    r"|access_?-?key|private_?-?key|secret_?-?key|auth_?-?key|account_?-?key|credentials?"
-    r"|(?:auth|access|api|bearer|refresh|secret|hf|hub|session|id)_?-?token)$"
+_WORD = (
+    r"passw(?:or)?d|passwd|pwd|passphrase|secrets?|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|secret[_-]?key|auth[_-]?key|account[_-]?key|credentials?"
+    r"|(?:auth|access|api|bearer|refresh|secret|hub|session|id)[_-]?token"
 )
-"""The end of the name of a field, option or variable that holds a credential."""
-_NAMES = (
-    r"(?:passw(?:or)?d|passwd|pwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|auth[_-]?key|account[_-]?key|credentials?"
-    r"|(?:auth|access|api|bearer|refresh|secret|hf|hub|session|id)[_-]?token)"
-)
+_SECRET_NAME = re.compile(rf"(?i)(?:{_WORD})(?:[_-]\w{{0,16}}|\d{{0,4}})$")
+"""The name of a field, option or variable that holds a credential."""
+_TOKEN_NAME = re.compile(r"(?i)(?:^|[^a-z])token$|(?<=[a-z])Token$")
+"""One that holds a credential or a piece of text; which, the value tells."""
 _ASSIGNED = re.compile(
-    rf"(?i)(?<![a-z]){_NAMES}[\"']?(?:\s{{0,3}}(?::=|=>|==?|:)\s{{0,3}}|(?<=[a-z])\s+(?=\S*\d))"
-    r"(?:\"(?P<double>[^\"\n]{4,})\"|'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;(){}<>\[\]]{4,}))"
+    rf"(?i)(?<![\w.-])(?P<name>[\w.-]{{0,60}}?(?:{_WORD}|token)(?:[_-]\w{{0,16}}|\d{{0,4}}))[\"']?"
+    r"(?:[ \t]{0,3}(?::=|=>|==?|:)[ \t]{0,3}(?:\n\s+(?:desc:[^\n]*\n\s+)?value:[ \t]*)?"
+    r"|[ \t]+(?=\S*\d))"
+    r"(?:\"(?P<double>[^\"\n]{4,})\"|'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;]{4,}))"
 )
-"""`password = x`, `"api_key": "x"`, `--api-key x`: the value is what is secret."""
+"""`password = x`, `"api_key": "x"`, `--api-key x`, or `value: x` in the next line."""
+_IN_NAMES = ("passw", "pwd", "passphrase", "secret", "key", "credential", "token")
 _TOKENS = re.compile(
     r"\bwandb_v\d+_[A-Za-z0-9_]{20,}"
     r"|\blocal-[0-9a-f]{40}\b"
@@ -57,6 +58,18 @@ _TOKENS = re.compile(
     r"|(?<=://)[^/\s@\"'<>\\]+(?=@)"
 )
 """Keys of services that the library does not know, private keys whole, users of URLs."""
+_IN_TOKENS = (
+    "wandb_v",
+    "local-",
+    "hf_",
+    "github_pat_",
+    "sk-",
+    "AIza",
+    "Bearer ",
+    "-----BEGIN",
+    "://",
+)
+"""What these have in them: most texts have none, and looking for that takes hardly any time."""
 _NO_SECRET = re.compile(
     r"(?i)none|null|true|false|nan|[\d.eE+-]{1,8}|\*+|\$\{?\w+\}?|<[^>]*>|os\..*"
 )
@@ -72,6 +85,11 @@ _CANDIDATE = re.compile(r"[\w/+=.-]{16,}")
 """Whatever the library takes for a credential has so many characters in a row."""
 _OTHERWISE = {"IPPublicDetector", "BasicAuthDetector", "PrivateKeyDetector"}
 """Detectors of the library whose job is done here."""
+WINDOW, OVERLAP = 1 << 13, 1 << 10
+"""Characters that the library's patterns are given at a time, since some take the square of it, and
+how many of them are given again."""
+_REST = re.compile(r"[\w.+/=-]*")
+"""What a credential may go on with, beyond such a window or a pattern that is content with less."""
 
 
 @cache
@@ -93,14 +111,14 @@ def _shapes() -> list[re.Pattern[str]]:
     return [pattern for detector in found for pattern in cast(Any, detector).denylist]
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether what a field or option is called says that it holds a credential."""
-    return SECRET_NAME.search(name) is not None
-
-
-def is_secret(value: str) -> bool:
-    """Whether what such a field holds may be one: no number, switch or placeholder."""
-    return len(value) >= SHORTEST_WORD and _NO_SECRET.fullmatch(value) is None
+def holds_secret(name: str, value: str) -> bool:
+    """Whether what a field or option is called, and what it holds, say that it is a credential."""
+    if len(value) < SHORTEST_WORD or _NO_SECRET.fullmatch(value):
+        return False
+    if _SECRET_NAME.search(name):
+        return True
+    is_text = " " in value or not any(map(str.isdigit, value))
+    return not is_text and len(value) >= 2 * SHORTEST_WORD and bool(_TOKEN_NAME.search(name))
 
 
 class Detectors:
@@ -157,20 +175,27 @@ def _words(names: Collection[str]) -> re.Pattern[str] | None:
 
 
 def _credentials(text: str) -> Iterator[Span]:
-    for match in _ASSIGNED.finditer(text):
-        group = match.lastgroup or ""
-        if is_secret(match[group]):
-            yield Span(*match.span(group), "credentials")
+    lower = text.lower()
+    if any(word in lower for word in _IN_NAMES):
+        for match in _ASSIGNED.finditer(text):
+            group = match.lastgroup or ""
+            if holds_secret(match["name"], match[group]):
+                yield Span(*match.span(group), "credentials")
     yield from _shaped(text)
 
 
 def _shaped(text: str) -> Iterator[Span]:
-    for match in _TOKENS.finditer(text):
-        yield Span(*match.span(), "credentials")
-    if _CANDIDATE.search(text):
+    if any(word in text for word in _IN_TOKENS):
+        for match in _TOKENS.finditer(text):
+            yield Span(*match.span(), "credentials")
+    if not _CANDIDATE.search(text):
+        return
+    for start in range(0, max(len(text) - OVERLAP, 1), WINDOW - OVERLAP):
+        stop = min(start + WINDOW, len(text))
         for pattern in _shapes():
-            for match in pattern.finditer(text):
-                yield Span(*match.span(), "credentials")
+            for match in pattern.finditer(text, start, stop):
+                rest = _REST.match(text, match.end())
+                yield Span(match.start(), rest.end() if rest else match.end(), "credentials")
 
 
 def _addresses(text: str) -> Iterator[Span]:

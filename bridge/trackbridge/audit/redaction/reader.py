@@ -116,7 +116,7 @@ class Redacted:
         self.losses = Losses()
         """What the source holds and nobody reads."""
         self._survey, self._reader = survey, reader
-        self._policy_id = policy.id
+        self._salt, self._policy_id = policy.salt, policy.id
         scrubber = Scrubber(policy.rules, policy.salt, policy.people, policy.hosts)
         self._tables, self._files = Tables(scrubber), Files(scrubber)
         self.label = self._tables.label
@@ -156,8 +156,8 @@ class Redacted:
             info,
             ref=RunRef(label(info.ref.project), label(info.key.run_id)),
             key=key.placed(label(info.key.label)),
-            fingerprint=f"{info.fingerprint} {self._policy_id}",
-            name=None if info.name is None else label(info.name),
+            fingerprint=self._salt.digest(f"{info.fingerprint} {self._policy_id}"),
+            name=None if info.name is None else self._tables.text("runs", "name", info.name),
             native_id=None,
             carried=False,
         )
@@ -248,7 +248,7 @@ class Redacted:
             yield replace(
                 info,
                 ref=self._item(info.ref),
-                fingerprint=f"{info.fingerprint} {self._policy_id}",
+                fingerprint=self._salt.digest(f"{info.fingerprint} {self._policy_id}"),
                 run_id=None if info.run_id is None else self._run(info.run_id),
             )
 

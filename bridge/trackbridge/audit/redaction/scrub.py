@@ -13,12 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from trackbridge.audit.redaction.detect import (
-    Detectors,
-    Span,
-    is_secret,
-    is_secret_name,
-)
+from trackbridge.audit.redaction.detect import Detectors, Span, holds_secret
 from trackbridge.audit.redaction.rules import DROP, HASH, MASK, Rule, Rules, Salt
 
 NAMES = {
@@ -42,6 +37,7 @@ NAMES = {
     "parent_id",
     "assessment_id",
     "projects",
+    "x_axis",
 }
 """Columns whose texts name something."""
 MODELS = {"models", "model_versions"}
@@ -181,7 +177,7 @@ class Scrubber:
             string = json.loads(match[0].removesuffix(match[1] or ""))
             inside = "{" in text[end : match.start()]
             end = match.end()
-            inner = scope._replace(naming=scope.naming or is_key)
+            inner = scope._replace(naming=scope.naming or is_key or last in NAMES)
             cleaned = self.clean(string, inner, "" if is_key else last)
             if _OPTION.fullmatch(string) if not is_key else not (string == "value" and inside):
                 last = string
@@ -205,7 +201,7 @@ def is_json(text: str) -> bool:
 
 def _held(text: str, context: str) -> str:
     """The kind of a whole value, as far as what it is the value of tells it."""
-    if context and is_secret_name(context) and is_secret(text):
+    if context and holds_secret(context, text):
         return "credentials"
     return FIELDS.get(re.split(r"[._]", context.lower())[-1], "") if context else ""
 

@@ -52,7 +52,11 @@ class Tables:
 
     def label(self, text: str) -> str:
         """A project, run or instance as it is called where it goes."""
-        return self._scrubber.clean(text, self._scope("runs", "project", None)).text
+        return self.text("runs", "project", text)
+
+    def text(self, table: str, column: str, text: str) -> str:
+        """What stands in a column of a row without a key."""
+        return self._scrubber.clean(text, self._scope(table, column, None)).text
 
     def passage(self) -> Passage:
         """A new ledger and what belongs to it, for one reading of some runs."""
