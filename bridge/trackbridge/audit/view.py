@@ -88,7 +88,7 @@ def _outside(archive: Archive, address: str, output: Path, progress: Progress) -
             f"{output} lies in the archive; leave out --output, or name another folder"
         )
     folder = LocalFolder(str(output))
-    if not all(map(view_files.is_ours, folder.names(""))):
+    if not view_files.are_ours(folder.names("")):
         raise ConfigError(f"{output} holds other files; name a new folder")
     progress.stage("checking")
     state = {"where": "outside", "seals": seals(archive), "checked": checked(address)}

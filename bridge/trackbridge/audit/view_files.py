@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from trackbridge.folder import Folder
 VIEWER = "data/viewer"
 COMMIT = "viewer.json"
 PAGE = "index.html"
+FIRST = "runs.js"
+"""Comes before all others, and goes after them."""
 _OURS = re.compile(
     r"(index\.html|viewer\.json|(runs|columns|lineage|others|group-\d+)\.js|[0-9a-f]{64}\.\w+)"
 )
@@ -47,9 +49,9 @@ def folders(folder: Folder) -> list[str]:
     return [f"{VIEWER}/{name}" for name in folder.names(VIEWER)]
 
 
-def is_ours(name: str) -> bool:
-    """Whether pages have a file of that name."""
-    return _OURS.fullmatch(name) is not None
+def are_ours(names: Collection[str]) -> bool:
+    """Whether a folder with files of these names holds pages, whole or not, and nothing else."""
+    return all(map(_OURS.fullmatch, names)) and (not names or FIRST in names)
 
 
 def read(folder: Folder, inside: str) -> Viewer | None:
@@ -93,11 +95,9 @@ def publish(folder: Folder, inside: str, made: Path, state: str) -> dict[str, Co
 
     Killed at any moment, the folder holds pages as a whole, or no page to be opened.
     """
-    for name in (COMMIT, PAGE):
+    for name in sorted(folder.names(inside), key=_order, reverse=True):
         folder.remove(_join(inside, name))
-    for name in folder.names(inside):
-        folder.remove(_join(inside, name))
-    names = sorted((path.name for path in made.iterdir()), key=lambda name: (name == PAGE, name))
+    names = sorted((path.name for path in made.iterdir()), key=_order)
     files = {name: content_of((made / name).read_bytes()) for name in names}
     (made / COMMIT).write_text(
         json.dumps({"state": state, "files": files}, indent=1), encoding="utf-8", newline="\n"
@@ -108,6 +108,11 @@ def publish(folder: Folder, inside: str, made: Path, state: str) -> dict[str, Co
         folder.publish(made / name, _join(inside, name))
     folder.settle([_join(inside, COMMIT)])
     return files
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Puts files in the order in which they come; they go the other way round."""
+    return {FIRST: 0, PAGE: 2, COMMIT: 3}.get(name, 1), name
 
 
 def _join(inside: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from trackbridge.adapter import Reader, Row, RunInfo, RunRef
 from trackbridge.audit.view_contents import Contents
 from trackbridge.audit.view_scripts import packed, rows
 from trackbridge.audit.view_series import STEP, TIME, VALUE, Series, series_of
-from trackbridge.columns import split
+from trackbridge.columns import groups, split
 from trackbridge.console import shown
 from trackbridge.plan import chunked
 
@@ -47,27 +48,42 @@ def details(
                     found[ref].take(batch.table, data)
             if batch.table in ("metrics", "series"):
                 told(batch.data.num_rows)
-        yield from found.values()
+        for info in chunk.runs:
+            yield found.pop(info.ref)
 
 
 class _Ends:
-    """Rows at the beginning and at the end of many."""
+    """Rows at the beginning and at the end of many; kept as columns, since there are many such."""
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, first: int, last: int = 0) -> None:
         self.count = 0
-        self._most = first
-        self._first: list[Row] = []
-        self._last: deque[Row] = deque(maxlen=last)
+        self._most = first, last
+        self._first: list[pa.RecordBatch] = []
+        self._last: deque[pa.RecordBatch] = deque()
+        self._held = 0
+        """Rows in `_last`."""
 
     def add(self, data: pa.RecordBatch) -> None:
+        first, last = self._most
+        begun = data.slice(0, max(0, first - self.count))
+        rest = data.slice(max(begun.num_rows, data.num_rows - last))
         self.count += data.num_rows
-        begun = data.slice(0, max(0, self._most - len(self._first)))
-        self._first += rows(begun)
-        rest = data.slice(begun.num_rows)
-        self._last.extend(rows(rest.slice(max(0, rest.num_rows - (self._last.maxlen or 0)))))
+        if begun.num_rows:
+            self._first.append(_copied(begun))
+        if rest.num_rows:
+            self._last.append(_copied(rest))
+            self._held += rest.num_rows
+        while self._last and self._held - self._last[0].num_rows >= last:
+            self._held -= self._last.popleft().num_rows
 
     def rows(self) -> list[Row]:
-        return [*self._first, *self._last]
+        last = [row for data in self._last for row in rows(data)]
+        return [*(row for data in self._first for row in rows(data)), *last[-self._most[1] :]]
+
+
+def _copied(data: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows alone: a slice would keep all of its batch in memory."""
+    return data.take(pa.array(np.arange(data.num_rows)))
 
 
 class Detail:
@@ -76,11 +92,15 @@ class Detail:
     def __init__(self, info: RunInfo) -> None:
         self.info = info
         self.run: Row = {}
-        self.tables: dict[str, list[Row]] = {table: [] for table in SMALL}
-        self._counts: dict[str, int] = dict.fromkeys(SMALL, 0)
         self.series: dict[tuple[str, bool], Series] = defaultdict(Series)
+        self._tables = {table: _Ends(MOST_ROWS) for table in SMALL}
         self._others: dict[tuple[str, str], _Ends] = {}
         self._log = _Ends(MOST_LINES, 4 * MOST_LINES)
+
+    @cached_property
+    def tables(self) -> dict[str, list[Row]]:
+        """Rows of the small tables, once all were taken."""
+        return {table: ends.rows() for table, ends in self._tables.items()}
 
     @property
     def ref(self) -> RunRef:
@@ -95,21 +115,14 @@ class Detail:
         elif table == "series":
             self._take_series(data)
         else:
-            room = MOST_ROWS - len(self.tables[table])
-            self._counts[table] += data.num_rows
-            self.tables[table] += rows(data.slice(0, max(0, room)))
+            self._tables[table].add(data)
 
     def _take_series(self, data: pa.RecordBatch) -> None:
-        names = pa.table({"key": data.column("key"), "kind": data.column("kind")})
-        for name in names.group_by(["key", "kind"], use_threads=False).aggregate([]).to_pylist():
-            mask = pa.compute.and_(
-                pa.compute.equal(data.column("key"), name["key"]),
-                pa.compute.equal(data.column("kind"), name["kind"]),
-            )
-            ends = self._others.setdefault(
-                (name["key"], name["kind"]), _Ends(MOST_POINTS, MOST_POINTS)
-            )
-            ends.add(data.filter(mask))
+        group, first = groups(data, "key", "kind")
+        for number, row in enumerate(first):
+            name = data.column("key")[row].as_py(), data.column("kind")[row].as_py()
+            ends = self._others.setdefault(name, _Ends(MOST_POINTS, MOST_POINTS))
+            ends.add(data.take(pa.array(np.flatnonzero(group == number))))
 
     def document(self, contents: Contents) -> dict[str, Any]:
         """The whole detail, for JSON."""
@@ -139,7 +152,7 @@ class Detail:
                     "values": packed(kept[VALUE]),
                 }
             )
-        more = {t: n for t, n in self._counts.items() if n > len(self.tables[t])}
+        more = {t: e.count for t, e in self._tables.items() if e.count > len(self.tables[t])}
         return {
             "run": {name: _plain(value) for name, value in self.run.items()},
             **{

@@ -17,13 +17,16 @@ from unit.audit.sealed import is_bag, problems, said_by_the_copy, sealed, snapsh
 from unit.audit.test_packed import as_tar, as_zip
 from unit.audit.viewed import data_of, exported, page_in, related, viewed
 
+import trackbridge
 from trackbridge.adapter import Query
 from trackbridge.audit import view_files
 from trackbridge.audit.keys import Key
 from trackbridge.audit.redaction.rules import Rule, Rules
+from trackbridge.audit.view import view
 from trackbridge.cli import main
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.testing import samples
+from trackbridge_adapters.archive import marker
 
 
 @pytest.fixture
@@ -145,6 +148,23 @@ def test_a_folder_with_other_files_is_left_alone(place: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="lies in the archive; leave out --output"):
         viewed(place, place / "pages")
     assert files_of(other) == {"thesis.txt"}
+    (other / "thesis.txt").rename(other / "index.html")
+    with pytest.raises(ConfigError, match="holds other files; name a new folder"):
+        viewed(place, other)
+
+
+def test_an_archive_elsewhere_is_viewed_here(place: Path, tmp_path: Path) -> None:
+    there = f"memory://{tmp_path.name}"
+    trackbridge.migrate(f"archive:{place}", f"archive:{there}")
+    with pytest.raises(ConfigError, match="pages need a folder; name one with --output"):
+        view(f"archive:{there}")
+    done = view(f"archive:{there}", tmp_path / "pages")
+    assert done.runs == 3 and len(list((tmp_path / "pages").glob("*.png"))) == 2
+
+
+def test_an_archive_without_runs_is_viewed(tmp_path: Path) -> None:
+    marker.ensure(writer(tmp_path / "empty").folder)
+    assert viewed(tmp_path / "empty").runs == 0
 
 
 def test_files_that_are_damaged_are_marked_and_the_rest_is_shown(

@@ -43,7 +43,7 @@ async function show() {
   document.getElementById("nav").replaceChildren(...PAGES.map(([link, text]) => el("a", { href: link, "aria-current": link === here ? "page" : null }, text)));
   sight.disconnect();
   main.replaceChildren(...[content].flat(Infinity));
-  if (runsPage && title === "Runs") runsPage.paint();
+  if (runsPage && title === "Runs") runsPage.back();
   for (const plot of main.querySelectorAll("figure")) if (plot.plot) sight.observe(plot);
   if (mine > 1) main.focus({ preventScroll: true });
   if (title !== "Runs") scrollTo(0, 0);

@@ -85,7 +85,7 @@ class RunsPage {
     this.body = el("tbody", null);
     this.widths = el("colgroup", null);
     this.table = el("table", { class: "runs" }, this.widths, this.head, this.body);
-    this.frame = el("div", { class: "frame", tabindex: "0", role: "region", "aria-label": "runs", scroll: () => this.paint() }, this.table);
+    this.frame = el("div", { class: "frame", tabindex: "0", role: "region", "aria-label": "runs", scroll: () => this.scrolled() }, this.table);
     const labelled = (text, input) => el("label", null, text, " ", input);
     this.element = el("section", { class: "wide" },
       el("h1", null, "Runs"),
@@ -187,6 +187,17 @@ class RunsPage {
     };
     this.head.replaceChildren(el("tr", null, el("th", { class: "box" }, ""), this.visible.map(heading)));
     this.first = -1;
+    this.paint();
+  }
+
+  scrolled() {
+    if (this.frame.isConnected) this.top = this.frame.scrollTop;
+    this.paint();
+  }
+
+  /** Be there again, as it was left. */
+  back() {
+    this.frame.scrollTop = this.top || 0;
     this.paint();
   }
 
