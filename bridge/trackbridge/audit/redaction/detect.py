@@ -74,6 +74,8 @@ _NO_SECRET = re.compile(
     r"(?i)none|null|true|false|nan|[\d.eE+-]{1,8}|\*+|\$\{?\w+\}?|<[^>]*>|os\..*"
 )
 """What stands after such a name and is none: numbers, placeholders, what is looked up."""
+_NUMBER = re.compile(r"-?\d*\.?\d*(?:e[+-]?\d+)?")
+"""What most values of params are, in which there is nothing to be found."""
 _EMAIL = re.compile(r"(?<![\w.+-])(?!git@)[\w.%+-]+@(?:[\w-]+\.)+[^\W\d_]{2,24}(?![\w-])")
 _HOME = re.compile(
     r"(?:(?<![\w.])/(?:home|Users)/|\b[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))"
@@ -134,11 +136,13 @@ class Detectors:
 
     def find(self, text: str) -> Iterator[Span]:
         """Everything, in no order; parts may overlap."""
+        if _NUMBER.fullmatch(text):
+            return
         if "credentials" in self._kinds:
             yield from _credentials(text)
         if "email" in self._kinds and "@" in text:
             yield from (Span(*m.span(), "email") for m in _EMAIL.finditer(text))
-        if "home" in self._kinds:
+        if "home" in self._kinds and ("/home/" in text or "Users" in text):
             yield from (Span(*m.span(1), "home") for m in _HOME.finditer(text))
         if "ip" in self._kinds:
             yield from _addresses(text)
