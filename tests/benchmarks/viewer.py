@@ -10,7 +10,7 @@ from a click to the next frame after the page is there. Needs Chromium.
 from __future__ import annotations
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,7 +34,6 @@ from trackbridge_adapters.archive import ADAPTER
 KEYS, LONG_KEYS, PARAMS = 10, 5, 20
 TOGETHER = 500
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-COMMAND = [sys.executable, "-m", "trackbridge", "audit", "view"]
 
 SHOWN = """new Promise((done) => {
     const begun = performance.now();
@@ -123,17 +122,26 @@ def metrics(names: list[str], keys: int, points: int) -> Iterator[Batch]:
         yield from sliced("metrics", pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"]))
 
 
-def made(place: Path) -> Path:
-    """Make the pages, and print what that took."""
+def make(place: Path) -> None:
+    """Make the pages, and print what that took: the work of a process of its own."""
+    from trackbridge.audit.view import view
+
     begun = time.perf_counter()
-    done = subprocess.run([*COMMAND, str(place)], check=True, capture_output=True, text=True)
+    done = view(f"archive:{place}")
     seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    memory = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    peak = f" with {int(memory[1]) / 1024:.0f} MB" if memory else ""
+    print(f"{done.runs:,} runs, {done.points:,} points, {done.metrics:,} metrics", end=", ")
+    print(f"{done.reduced:,} of them reduced: made in {seconds:.1f} s{peak}")
+
+
+def made(place: Path) -> Path:
+    """Have the pages made, and print how large they are."""
+    subprocess.run([sys.executable, __file__, "--one", str(place)], check=True)
     page = place / "data" / "viewer" / "0001" / "index.html"
     sizes = {path.name: path.stat().st_size for path in page.parent.iterdir()}
     records = sum(path.stat().st_size for path in place.rglob("*.parquet"))
-    print(done.stdout.strip())
-    print(f"made in {seconds:.1f} s with {peak:.0f} MB; {len(sizes)} files", end="; ")
+    print(f"{len(sizes)} files", end="; ")
     print(f"{sum(sizes.values()) / 1e6:.0f} MB beside {records / 1e6:.0f} MB of tables", end="; ")
     first = sizes["runs.js"] + sizes["columns.js"]
     largest = max(size for name, size in sizes.items() if name.startswith("group"))
@@ -162,7 +170,6 @@ def opened(page: Path, chromium: Page, runs: int) -> None:
         )
         print(f"{what} {took:.0f} ms", end="; ")
     plot = "Boolean(document.querySelector('#at-metrics path.line'))"
-    value(chromium, "innerHeight")
     for name in (f"{runs // 2:08d}", "long"):
         print(f"run {name} {shown(chromium, f'#/run/vision/{name}', plot):.0f} ms", end="; ")
     heap = value(chromium, "performance.memory.usedJSHeapSize / 1e6")
@@ -188,8 +195,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--points", type=int, default=5_000_000)
     parser.add_argument("--keep", type=Path, help="leave the archive there")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if options.one:
+        make(options.one)
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = options.keep or Path(folder, "archive")
         if not place.exists():
             archive(place, options.runs, options.points)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from trackbridge.adapter import Reader, Row, RunInfo, RunRef
+from trackbridge.audit.provenance import TABLES as PROVENANCE
+from trackbridge.audit.provenance import Provenance
 from trackbridge.audit.view_contents import Contents
 from trackbridge.audit.view_scripts import packed, rows
-from trackbridge.audit.view_series import STEP, TIME, VALUE, Series, series_of
+from trackbridge.audit.view_series import series_of
 from trackbridge.columns import groups, split
 from trackbridge.console import shown
+from trackbridge.extremes import STEP, TIME, VALUE, Series
 from trackbridge.plan import chunked
 
 SMALL = ("params", "tags", "metric_defs", "summary", "alerts", "inputs", "artifacts", "files")
 TABLES = ("runs", *SMALL, "metrics", "series", "logs")
+STRETCHES = 1000
+"""Metrics with more than four times as many points are drawn by the extremes of their stretches."""
 LONGEST = 50_000
 """Characters of a text."""
 MOST_ROWS = 5_000
@@ -92,7 +97,7 @@ class Detail:
     def __init__(self, info: RunInfo) -> None:
         self.info = info
         self.run: Row = {}
-        self.series: dict[tuple[str, bool], Series] = defaultdict(Series)
+        self.series: dict[tuple[str, bool], Series] = defaultdict(partial(Series, STRETCHES))
         self._tables = {table: _Ends(MOST_ROWS) for table in SMALL}
         self._others: dict[tuple[str, str], _Ends] = {}
         self._log = _Ends(MOST_LINES, 4 * MOST_LINES)
@@ -152,6 +157,7 @@ class Detail:
                     "values": packed(kept[VALUE]),
                 }
             )
+        provenance = Provenance(self.run, **{t: self.tables[t] for t in PROVENANCE if t != "runs"})
         more = {t: e.count for t, e in self._tables.items() if e.count > len(self.tables[t])}
         return {
             "run": {name: _plain(value) for name, value in self.run.items()},
@@ -161,6 +167,8 @@ class Detail:
                 if table != "files"
             },
             "files": [self._file(row, contents) for row in self.tables["files"]],
+            "given": len(provenance.used()),
+            "made": len(provenance.made()),
             "more": more,
             "metrics": metrics,
             "axes": scales,

@@ -18,6 +18,7 @@ from trackbridge.compare import partners_of
 from trackbridge.dual.parity import Parity
 from trackbridge.dual.replay import working_in
 from trackbridge.errors import BridgeError
+from trackbridge.extremes import STEP, VALUE, Series
 from trackbridge.registry import open_reader
 from trackbridge.retry import persist
 from trackbridge.sidecar import Overlay
@@ -123,17 +124,8 @@ def _line(steps: Any, values: Any) -> Line:
     steps, values = steps[drawn], values[drawn]
     order = np.argsort(steps, kind="stable")
     steps, values = steps[order], values[order]
-    if len(values) > 2 * BUCKETS:
-        kept = _extremes(steps, values)
-        steps, values = steps[kept], values[kept]
-    return Line(list(zip(steps.tolist(), values.tolist())), count, count - int(drawn.sum()))
-
-
-def _extremes(steps: Floats, values: Floats) -> npt.NDArray[np.int64]:
-    """Where the least and the greatest value of each part stand, and the ends of all."""
-    span = float(steps[-1] - steps[0]) or 1.0
-    part = np.minimum((steps - steps[0]) / span * BUCKETS, BUCKETS - 1).astype(np.int64)
-    order = np.lexsort((values, part))
-    edges = np.flatnonzero(np.diff(part[order], prepend=-1))
-    lowest, highest = order[edges], order[np.append(edges[1:], len(order)) - 1]
-    return np.unique(np.concatenate([lowest, highest, [0, len(values) - 1]]))
+    series = Series(BUCKETS // 2)
+    series.add(np.vstack([steps, steps, values]))
+    kept = series.kept()
+    points = list(zip(kept[STEP].tolist(), kept[VALUE].tolist()))
+    return Line(points, count, count - int(drawn.sum()))

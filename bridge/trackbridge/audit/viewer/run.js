@@ -174,12 +174,9 @@ function filesSection({ files, more }) {
 }
 
 /** Who ran what on which inputs, and what came of it: as the archive's RO-Crate says it. */
-function provenanceSection(archive, run, { run: row, params, summary, inputs, artifacts, files }) {
+function provenanceSection(archive, run, { run: row, params, summary, inputs, artifacts, given, made }) {
   const used = artifacts.filter((each) => each.direction === "used");
-  const owners = new Set(used.map((each) => `${each.collection}:${each.version ?? "None"}`));
   const logged = artifacts.filter((each) => each.direction !== "used");
-  for (const each of logged) owners.delete(`${each.collection}:${each.version ?? "None"}`);
-  const given = files.filter((file) => owners.has(file.owner)).length;
   const named = (some) => some.map((each) => each.collection ? `${each.collection}${each.version ? `:${each.version}` : ""}` : each.name || "unnamed").join(", ");
   return section("provenance", "Provenance", "as data/ro-crate-metadata.json in the archive says it",
     facts([
@@ -191,7 +188,7 @@ function provenanceSection(archive, run, { run: row, params, summary, inputs, ar
       ["until", moment(row.ended)],
       ["how it ended", archive.runs.status[run]],
       ["given", [count(params.length, "parameter"), inputs.length ? named(inputs) : null, used.length ? named(used) : null, given ? count(given, "file") : null].filter(Boolean).join("; ")],
-      ["results", [count(summary.length, "final value"), logged.length ? named(logged) : null, count(files.length - given, "file")].filter(Boolean).join("; ")],
+      ["results", [count(summary.length, "final value"), logged.length ? named(logged) : null, count(made, "file")].filter(Boolean).join("; ")],
     ]));
 }
 

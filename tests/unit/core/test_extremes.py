@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackbridge.audit import view_series
-from trackbridge.audit.view_series import STEP, VALUE, Points, Series
+from trackbridge.extremes import STEP, VALUE, Points, Series
 
 LISTS = st.lists(st.floats(width=32), max_size=400)
 
 
 def added(values: list[float], part: int) -> Series:
     """A series that came in parts of so many points."""
-    series = Series()
+    series = Series(5)
     for start in range(0, len(values), part):
         some = np.array(values[start : start + part], np.float64)
         steps = np.arange(start, start + len(some), dtype=np.float64)
         series.add(np.vstack([steps, steps * 1000, some]))
     return series
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _few() -> object:
-    """Ten stretches, so that short series have to be reduced."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(view_series, "STRETCHES", 5)
-        patch.setattr(view_series, "MOST", 20)
-        yield
 
 
 @given(LISTS, st.integers(1, 150))
