@@ -60,6 +60,11 @@ class File:
         """What its process said when it began the file; nothing where that cannot be read."""
         return next((record for record in self.records if record["t"] == "begin"), {})
 
+    @property
+    def ahead(self) -> int:
+        """Microseconds by which its times count as later than they are: see `parts.ahead`."""
+        return int(self.header.get("ahead", 0))
+
     def look(self) -> None:
         """Read what came since."""
         self.size = self.path.stat().st_size
@@ -189,9 +194,10 @@ class Folder:
         every: list[tuple[int, Record]] = []
         for files in self.sessions:
             latest = 0
+            ahead = files[0].ahead
             for record in (record for file in files for record in file.records):
                 if "at" in record:
-                    latest = max(latest, record["at"])
+                    latest = max(latest, record["at"] + ahead)
                     every.append((latest, record))
         return [record for _, record in sorted(every, key=lambda pair: pair[0])]
 

@@ -245,7 +245,7 @@ def _numbered(ref: RunRef, folder: Folder) -> dict[str, Rows]:
         times = np.concatenate([np.zeros(0, np.int64), *(time for _, time in parts)])
         own, first = np.unique(rows[rows != frames.NONE], return_index=True)
         began = np.maximum.accumulate(times[rows != frames.NONE][first])
-        spans.append((files[0].session, own, began))
+        spans.append((files[0].session, own, began + files[0].ahead))
     every = np.concatenate([began for _, _, began in spans])
     process = np.repeat(np.arange(len(spans)), [len(own) for _, own, _ in spans])
     order = np.lexsort((np.arange(len(every)), process, every))

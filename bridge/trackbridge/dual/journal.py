@@ -59,7 +59,8 @@ class Journal:
     """Appends to a run's folder, from this process and from its children after a fork.
 
     Each process has files of its own, which begin with `header`, so that each can be read alone.
-    Their names sort in the order in which they were begun.
+    Their names sort in the order in which they were begun, by clocks that are `ahead` microseconds
+    of this one, where the header says so: see `parts.ahead`.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], rotated: int = ROTATED) -> None:
@@ -79,7 +80,9 @@ class Journal:
         self.lost = self._unsaid = 0
         """How many records could not be written; and how many of them the journal does not say."""
         self._file: _File | None = None
-        self._name = f"{now():016d}-{os.getpid()}-{os.urandom(3).hex()}"
+        self._name = (
+            f"{now() + self.header.get('ahead', 0):016d}-{os.getpid()}-{os.urandom(3).hex()}"
+        )
         self._segments = count()
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from trackbridge.dual import journaled, place
+from trackbridge.dual import journaled, parts, place
 from trackbridge.dual.journal import Journal, born, now
 
 QUIET = 3600.0
@@ -86,6 +86,6 @@ def mark_crashed(folder: Path) -> None:
     names = ("run", "host", "by", "to", "cwd", "key")
     kept: dict[str, Any] = {name: told[name] for name in names if name in told}
     ended = int(_written(folder) * 1e6)
-    journal = Journal(folder, {**kept, "marks": True})
+    journal = Journal(folder, {**kept, "marks": True, "ahead": parts.ahead(folder)})
     journal.record({"t": "end", "at": now(), "ended": ended, "status": "crashed"})
     journal.close()

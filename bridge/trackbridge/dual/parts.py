@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trackbridge.dual import place
+from trackbridge.dual.journal import now
 
 _STAMPED = re.compile(r"run-\d{8}_\d{6}-(.+\.[0-9a-f]{4})")
 """Names of folders from then; those of one run differ in the time alone."""
@@ -48,7 +49,20 @@ def session(file: Path) -> str:
 def latest_header(some: Iterable[Path]) -> dict[str, Any]:
     """What the last process said that began to log to a run of these folders; see `place`."""
     told = filter(None, map(place.latest_header, some))
-    return max(told, key=lambda header: int(header["at"]), default={})
+    return max(told, key=lambda header: header["at"] + header.get("ahead", 0), default={})
+
+
+def ahead(folder: Path) -> int:
+    """Microseconds that a process which begins to log to a run has to count as later than they are.
+
+    So much is its clock behind the last that the processes before have said, by their clocks: those
+    of two machines differ, and one may be set meanwhile.
+    """
+    from trackbridge.dual.scanning import latest  # here, since most runs begin without it
+
+    last = {session(path): path for path in files(folder)}.values()
+    said = (latest(path.read_bytes()) + place.header(path).get("ahead", 0) for path in last)
+    return max(0, max(said, default=0) + 1 - now())
 
 
 def _name(folder: Path) -> str:

@@ -65,7 +65,8 @@ def _is_begin(record: Record) -> bool:
     if not is_int(record["version"]):
         return False
     key, to = record.get("key", [""] * 4), record.get("to", [])
-    is_named = _is_texts(record.get("run")) and len(record["run"]) == 2 and is_int(record["pid"])
+    numbers = is_int(record.get("pid")) and is_int(record.get("ahead", 0))
+    is_named = _is_texts(record.get("run")) and len(record["run"]) == 2 and numbers
     sound = is_named and _is_texts(to) and _is_texts(key) and len(key) == 4
     return sound or record["version"] > VERSION
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ _FRAME = Struct("<4sIIcBHI")
 """What a frame of points begins with; no frame is shorter."""
 _CALL = Struct("<qq")
 _END = ord("}")
+_RECORD = re.compile(re.escape(MARK) + rb".{8}\{", re.DOTALL)
+"""What a frame of JSON begins with."""
 _LONGEST = 1 << 30
 """No payload has more bytes."""
 
@@ -101,6 +104,12 @@ def record_at(data: bytes | mmap, at: int) -> Record | None:
     """The record whose frame begins at a place; none where no whole one does, or one of points."""
     found = _read(data, at, {}) if at >= 0 else None
     return found[1] if found else None
+
+
+def latest(data: bytes | mmap) -> int:
+    """The latest time of a record; points are passed over, however many there are."""
+    found = (record_at(data, match.start()) for match in _RECORD.finditer(data))
+    return max((record["at"] for record in found if record and "at" in record), default=0)
 
 
 def dtype(values: int) -> list[Any]:

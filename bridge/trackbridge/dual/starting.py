@@ -12,7 +12,7 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trackbridge.dual import place, spawn
+from trackbridge.dual import parts, place, spawn
 from trackbridge.dual.git import repository
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.run import Run
@@ -96,14 +96,15 @@ def begin(
     cwd = cwd or place.here()
     root = place.root(cwd) if folder is None else cwd / folder
     stores = addresses(to)
-    found, row, step = None, 0, 0
+    found, row, step, ahead = None, 0, 0, 0
     with suppress(OSError):  # what cannot be written is counted by the journal
         place.make_root(root)
         found = place.find(root, project, run_id)
         row, step = place.next_call(found) if found and kind.counts else (0, 0)
+        ahead = parts.ahead(found) if found else 0
     name = spawn.key(root, stores, cwd)
-    header = {"run": [project, run_id], "host": place.host(), "by": name, "cwd": str(cwd)}
-    header |= {"to": [without_secrets(store) for store in stores]}
+    header: dict[str, Any] = {"run": [project, run_id], "host": place.host(), "by": name}
+    header |= {"to": [without_secrets(store) for store in stores], "cwd": str(cwd), "ahead": ahead}
     if key is not None:
         header["key"] = list(key)
     journal = Journal(found or place.folder_of(root, project, run_id), header)
