@@ -95,6 +95,8 @@ def test_runs_are_sorted_searched_and_filtered(looked: Looked) -> None:
     assert asked("where", "lr > 0.3", 1) == ["named b"]
     assert asked("where", "params.lr <= 0.5 and status = finished", 1) == ["named a"]
     assert asked("where", 'name ~ "named" and user != ann', 2) == ["named a", "named c"]
+    assert asked("where", '"note" = "loss is 2"', 1) == ["named b"]
+    assert asked("where", "points >= 5 and started > 2026-03-01", 0) == []
     looked.click(".runs th button", "name")
     assert looked.texts(names)[-3:] == ["named a", "named b", "named c"]
     looked.click(".runs [aria-sort] button")
@@ -194,7 +196,7 @@ def test_metrics_are_drawn_and_zoomed(looked: Looked, chromium: Page) -> None:
     assert looked.value(path) != whole
     looked.press("#at-metrics .drawing", "0")
     assert looked.value(path) == whole
-    looked.put("#at-metrics select", "since")
+    looked.put("#at-metrics select", "seconds")
     assert "seconds" in looked.texts("#at-metrics svg")[0]
     looked.click("#at-metrics input[type=checkbox]")
     assert looked.value(path) != whole
@@ -340,6 +342,27 @@ def test_what_real_clients_wrote_is_shown_without_a_complaint(
         looked.value("document.querySelectorAll('main img').forEach(i => { i.loading = 'eager' })")
         looked.wait("[...document.querySelectorAll('main img')].every(i => i.complete)")
         assert looked.value("[...document.querySelectorAll('main img')].every(i => i.naturalWidth)")
+    assert looked.complaints == [] and looked.asked_elsewhere == []
+
+
+@needs_browser
+def test_a_run_with_everything_in_it_is_shown_without_a_complaint(
+    tmp_path: Path, chromium: Page
+) -> None:
+    """Points at the ends of what numbers can be, texts of every kind, points without steps."""
+    run = samples.everything()
+    for step, value in enumerate((-1.7e308, 1.7e308)):
+        run.tables["metrics"].append({"key": "wide", "step": step, "value": value, "system": False})
+    write(tmp_path / "archive", [run])
+    viewed(tmp_path / "archive")
+    looked = Looked(chromium, page_in(tmp_path / "archive"))
+    looked.go("#/run/the%20project/the%20lot")
+    looked.click("#at-metrics input[type=checkbox]")
+    looked.value("document.querySelectorAll('figure').forEach(f => f.plot.draw())")
+    looked.put("#at-metrics select", "seconds")
+    looked.value("document.querySelectorAll('figure').forEach(f => f.plot.draw())")
+    looked.click("#at-metrics input[type=checkbox]")
+    assert "values too far apart to be drawn" in looked.texts("#at-metrics svg")
     assert looked.complaints == [] and looked.asked_elsewhere == []
 
 

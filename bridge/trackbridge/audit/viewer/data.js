@@ -16,7 +16,8 @@ function load(name) {
       new Promise((done, failed) => {
         const script = el("script", {
           src: `${name}.js`,
-          load: () => (taken.has(name) ? done(taken.get(name)) : failed(new Error(`${name}.js is damaged`))),
+          load: () =>
+            taken.has(name) ? done(taken.get(name)) : failed(new Error(`${name}.js is damaged`)),
           error: () => failed(new Error(`${name}.js is missing beside this page`)),
         });
         document.head.append(script);
@@ -29,13 +30,18 @@ function load(name) {
 /** Numbers, from the form that the page keeps them in. */
 function unpacked(packed) {
   if (typeof packed !== "string") {
-    return Float64Array.from({ length: packed.count }, (_, index) => packed.from + packed.by * index);
+    return Float64Array.from(
+      { length: packed.count },
+      (_, index) => packed.from + packed.by * index,
+    );
   }
   const text = atob(packed);
   const raw = new Uint8Array(text.length);
   for (let index = 0; index < text.length; index++) raw[index] = text.charCodeAt(index);
   const view = new DataView(raw.buffer);
-  return Float64Array.from({ length: raw.length / 8 }, (_, index) => view.getFloat64(8 * index, true));
+  return Float64Array.from({ length: raw.length / 8 }, (_, index) =>
+    view.getFloat64(8 * index, true),
+  );
 }
 
 /** All runs: the table that is loaded first. */
@@ -89,7 +95,7 @@ class Archive {
   async detail(run) {
     const starts = this.data.groups;
     let low = 0;
-    for (let high = starts.length - 1; low < high; ) {
+    for (let high = starts.length - 1; low < high;) {
       const middle = Math.ceil((low + high) / 2);
       if (starts[middle] <= run) low = middle;
       else high = middle - 1;

@@ -14,30 +14,52 @@ function fill(element, props, children) {
   for (const [name, value] of Object.entries(props || {})) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+    else if (value !== false && value !== null && value !== undefined)
+      element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
 /** A section of a page, under a heading that a link can lead to. */
 function section(id, title, note, ...content) {
-  return el("section", { id: `at-${id}` }, el("h2", null, title, note ? el("small", null, note) : null), content);
+  return el(
+    "section",
+    { id: `at-${id}` },
+    el("h2", null, title, note ? el("small", null, note) : null),
+    content,
+  );
 }
 
 /** A table; cells are texts or elements, `numbers` the columns that are aligned as such. */
 function grid(heads, rows, numbers = []) {
   const cell = (kind) => (content, column) =>
-    el(kind, { class: numbers.includes(column) ? "n" : null, scope: kind === "th" ? "col" : null }, content ?? "");
+    el(
+      kind,
+      { class: numbers.includes(column) ? "n" : null, scope: kind === "th" ? "col" : null },
+      content ?? "",
+    );
   const head = el("thead", null, el("tr", null, heads.map(cell("th"))));
-  const body = el("tbody", null, rows.map((row) => el("tr", null, row.map(cell("td")))));
+  const body = el(
+    "tbody",
+    null,
+    rows.map((row) => el("tr", null, row.map(cell("td")))),
+  );
   return el("div", { class: "scroll", tabindex: "0" }, el("table", null, head, body));
 }
 
 /** What is known, by its name; nothing is said of what is not known. */
 function facts(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return el("dl", { class: "facts" }, known.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))));
+  return el(
+    "dl",
+    { class: "facts" },
+    known.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))),
+  );
 }
 
 /** A long list, some at a time. */

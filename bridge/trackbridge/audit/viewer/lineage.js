@@ -3,71 +3,117 @@
 const MOST_NODES = 12;
 const NODE = { wide: 190, high: 44, gap: 14, between: 60 };
 
-/** The columns of the graph, left to right: nodes {id, title, note, link, kind} and edges. */
-function lineageOf(archive, run, detail, things) {
-  const known = new Map(things.map((each) => [each.thing, each]));
-  const columns = [[], [], [], [], []];
-  const edges = [];
-  const left = new Map();
-  const node = (column, id, made) => {
-    if (columns.some((some) => some.some((each) => each.id === id))) return true;
-    if (columns[column].length >= MOST_NODES) {
-      if (!left.has(column)) left.set(column, new Set());
-      left.get(column).add(id);
+/** Nodes {id, title, note, link, kind} in five columns, left to right, and edges between them. */
+class Graph {
+  constructor() {
+    this.columns = [[], [], [], [], []];
+    this.edges = [];
+    this.known = new Set();
+    this.left = new Set();
+  }
+
+  /** Add a node; false where there are too many in its column. */
+  add(column, id, node) {
+    if (this.known.has(id)) return true;
+    if (this.columns[column].length >= MOST_NODES) {
+      this.left.add(id);
       return false;
     }
-    columns[column].push({ id, ...made });
+    this.known.add(id);
+    this.columns[column].push({ id, ...node });
     return true;
-  };
-  const runNode = (number, note) => ({ title: archive.name(number), note, link: archive.link(number), kind: "run" });
+  }
+
+  /** Add a node and the edge that leads from it, or to it. */
+  join(column, id, node, other, before = true) {
+    const is = this.add(column, id, node);
+    if (is) this.edges.push(before ? [id, other] : [other, id]);
+    return is;
+  }
+}
+
+/** What a run used and made, its parent and children, and the runs that share things with it. */
+function lineageOf(archive, run, detail, things) {
+  const graph = new Graph();
+  const known = new Map(things.map((each) => [each.thing, each]));
+  const named = (each, note) => ({
+    title: archive.name(each),
+    note,
+    link: archive.link(each),
+    kind: "run",
+  });
+  const others = (thing, direction) =>
+    (known.get(thing)?.[direction] || []).filter((each) => each !== run);
+  const artifact = (row) => ({
+    thing: row.thing,
+    title: artifactName(row),
+    note: row.kind,
+    kind: "thing",
+  });
+  const input = (row) => ({
+    thing: row.thing,
+    title: row.name || "unnamed",
+    note: [row.context, row.kind].filter(Boolean).join(", ") || "dataset",
+    kind: "thing",
+  });
   const own = `run ${run}`;
-  node(2, own, { title: archive.name(run), note: archive.project(run), kind: "self" });
-  const uses = [
-    ...detail.artifacts.filter((row) => row.direction === "used").map((row) => ({ thing: row.thing, title: `${row.collection}${row.version ? `:${row.version}` : ""}`, note: row.kind })),
-    ...detail.inputs.map((row) => ({ thing: row.thing, title: row.name || "unnamed", note: [row.context, row.kind].filter(Boolean).join(", ") || "dataset" })),
-  ];
-  const makes = detail.artifacts.filter((row) => row.direction !== "used").map((row) => ({ thing: row.thing, title: `${row.collection}${row.version ? `:${row.version}` : ""}`, note: row.kind }));
+  graph.add(2, own, { title: archive.name(run), note: archive.project(run), kind: "self" });
   const parent = archive.runs.parent[run];
-  if (parent !== null && node(1, `run ${parent}`, runNode(parent, "the run that it is part of"))) edges.push([`run ${parent}`, own]);
-  for (const { thing, title, note } of uses) {
-    if (!node(1, `used ${thing}`, { title, note, kind: "thing" })) continue;
-    edges.push([`used ${thing}`, own]);
-    for (const maker of known.get(thing)?.made || []) {
-      if (maker !== run && node(0, `run ${maker}`, runNode(maker, "made it"))) edges.push([`run ${maker}`, `used ${thing}`]);
-    }
+  if (parent !== null)
+    graph.join(1, `run ${parent}`, named(parent, "the run that it is part of"), own);
+  const used = detail.artifacts.filter((row) => row.direction === "used");
+  for (const { thing, ...node } of [...used.map(artifact), ...detail.inputs.map(input)]) {
+    if (!graph.join(1, `used ${thing}`, node, own)) continue;
+    for (const each of others(thing, "made"))
+      graph.join(0, `run ${each}`, named(each, "made it"), `used ${thing}`);
   }
-  for (const { thing, title, note } of makes) {
-    if (!node(3, `made ${thing}`, { title, note, kind: "thing" })) continue;
-    edges.push([own, `made ${thing}`]);
-    for (const user of known.get(thing)?.used || []) {
-      if (user !== run && node(4, `run ${user}`, runNode(user, "used it"))) edges.push([`made ${thing}`, `run ${user}`]);
-    }
+  const made = detail.artifacts.filter((row) => row.direction !== "used");
+  for (const { thing, ...node } of made.map(artifact)) {
+    if (!graph.join(3, `made ${thing}`, node, own, false)) continue;
+    for (const each of others(thing, "used"))
+      graph.join(4, `run ${each}`, named(each, "used it"), `made ${thing}`, false);
   }
-  for (const child of archive.children.get(run) || []) {
-    if (node(3, `run ${child}`, runNode(child, "part of it"))) edges.push([own, `run ${child}`]);
-  }
+  for (const child of archive.children.get(run) || [])
+    graph.join(3, `run ${child}`, named(child, "part of it"), own, false);
   const files = detail.files.filter((file) => !file.owner).length;
-  if (files && node(3, "files", { title: count(files, "file"), note: "of its own", kind: "thing" })) edges.push([own, "files"]);
-  return { columns, edges, left };
+  if (files)
+    graph.join(
+      3,
+      "files",
+      { title: count(files, "file"), note: "of its own", kind: "thing" },
+      own,
+      false,
+    );
+  return graph;
 }
 
 function lineageSection(archive, run, detail, things) {
   const { columns, edges, left } = lineageOf(archive, run, detail, things);
   if (columns.flat().length === 1) return null;
-  const used = columns.map((nodes, column) => ({ nodes, column })).filter(({ nodes }) => nodes.length);
+  const used = columns
+    .map((nodes, column) => ({ nodes, column }))
+    .filter(({ nodes }) => nodes.length);
   const most = Math.max(...used.map(({ nodes }) => nodes.length));
   const high = most * (NODE.high + NODE.gap) + NODE.gap;
   const wide = used.length * (NODE.wide + NODE.between) - NODE.between + 2;
   const places = new Map();
   used.forEach(({ nodes }, index) => {
     const top = (high - nodes.length * (NODE.high + NODE.gap) + NODE.gap) / 2;
-    nodes.forEach((node, row) => places.set(node.id, { x: 1 + index * (NODE.wide + NODE.between), y: top + row * (NODE.high + NODE.gap) }));
+    nodes.forEach((node, row) =>
+      places.set(node.id, {
+        x: 1 + index * (NODE.wide + NODE.between),
+        y: top + row * (NODE.high + NODE.gap),
+      }),
+    );
   });
   const drawn = edges.map(([from, to]) => {
     const [a, b] = [places.get(from), places.get(to)];
     const [x, y, u, v] = [a.x + NODE.wide, a.y + NODE.high / 2, b.x, b.y + NODE.high / 2];
     const bend = NODE.between / 2;
-    return svg("path", { class: "edge", d: x <= u ? `M${x} ${y}C${x + bend} ${y} ${u - bend} ${v} ${u} ${v}` : `M${x} ${y}L${u} ${v}` });
+    return svg("path", {
+      class: "edge",
+      d: x <= u ? `M${x} ${y}C${x + bend} ${y} ${u - bend} ${v} ${u} ${v}` : `M${x} ${y}L${u} ${v}`,
+    });
   });
   const boxes = columns.flat().map((node) => {
     const { x, y } = places.get(node.id);
@@ -77,13 +123,37 @@ function lineageSection(archive, run, detail, things) {
       svg("text", { class: "strong", x: x + 10, y: y + 18 }, short(node.title, 26)),
       svg("text", { x: x + 10, y: y + 34 }, short(node.note || "", 30)),
     ];
-    return node.link ? svg("a", { class: `node ${node.kind}`, href: node.link }, content) : svg("g", { class: `node ${node.kind}` }, content);
+    return node.link
+      ? svg("a", { class: `node ${node.kind}`, href: node.link }, content)
+      : svg("g", { class: `node ${node.kind}` }, content);
   });
-  const graph = svg("svg", { class: "lineage plot", viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "group", "aria-label": "what the run used and made" }, drawn, boxes);
-  const more = [...left.values()].reduce((sum, ids) => sum + ids.size, 0);
-  return section("lineage", "Lineage", "what it used, and what became of it",
+  const graph = svg(
+    "svg",
+    {
+      class: "lineage plot",
+      viewBox: `0 0 ${wide} ${high}`,
+      width: wide,
+      height: high,
+      role: "group",
+      "aria-label": "what the run used and made",
+    },
+    drawn,
+    boxes,
+  );
+  const more = left.size;
+  return section(
+    "lineage",
+    "Lineage",
+    "what it used, and what became of it",
     el("div", { class: "scroll", tabindex: "0" }, graph),
-    more ? el("p", { class: "note" }, `${count(more, "more thing")} not drawn: see artifacts, files and inputs`) : null);
+    more
+      ? el(
+          "p",
+          { class: "note" },
+          `${count(more, "more thing")} not drawn: see artifacts, files and inputs`,
+        )
+      : null,
+  );
 }
 
 function short(text, most) {

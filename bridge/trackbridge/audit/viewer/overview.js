@@ -1,74 +1,140 @@
 // The first page: projects, and what else is in the archive.
 
-function overview(archive, others) {
-  const projects = archive.data.projects.map((name) => ({ name, runs: 0, points: 0, states: new Map(), from: Infinity, until: -Infinity }));
-  for (let run = 0; run < archive.size; run++) {
-    const project = projects[archive.runs.project[run]];
-    const status = archive.runs.status[run] || "unknown";
-    project.runs++;
-    project.points += archive.runs.points[run];
-    project.states.set(status, (project.states.get(status) || 0) + 1);
-    const { started, ended } = archive.runs;
-    if (started[run] !== null) project.from = Math.min(project.from, started[run]);
-    if (started[run] !== null) project.until = Math.max(project.until, ended[run] ?? started[run]);
-  }
-  const about = new Map(archive.data.about.map((row) => [row.project, row]));
-  for (const row of archive.data.about) {
-    if (!projects.some((project) => project.name === row.project)) projects.push({ name: row.project, runs: 0, points: 0, states: new Map(), from: Infinity, until: -Infinity });
-  }
-  const rows = projects.map((project) => {
-    const notes = about.get(project.name)?.notes;
-    const states = [...project.states].sort().map(([status, number]) => badge(status, `${SEPARATED.format(number)} ${status}`));
-    return [
-      [el("a", { href: `#/runs?project=${encodeURIComponent(project.name)}` }, project.name || "(no name)"), about.get(project.name)?.deleted ? badge("deleted", "deleted") : null, notes ? el("small", { class: "notes" }, notes) : null],
-      SEPARATED.format(project.runs),
-      el("span", { class: "badges" }, states),
-      moment(Number.isFinite(project.from) ? project.from : null),
-      moment(Number.isFinite(project.until) ? project.until : null),
-      SEPARATED.format(project.points),
-    ];
-  });
-  const tiles = [["projects", projects.length], ["runs", archive.size], ["points", archive.data.points]];
-  return [
-    el("header", null,
-      el("p", { class: "eyebrow" }, archive.data.name),
-      el("h1", null, "Records of experiment tracking"),
-      el("dl", { class: "tiles" }, tiles.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, SEPARATED.format(value)))))),
-    section("projects", "Projects", null, grid(["project", "runs", "states", "first start", "last end", "points"], rows, [1, 5])),
-    belongings(archive, others),
-  ];
-}
+const TONES = new Map([
+  ["finished", "good"],
+  ["running", "calm"],
+  ["scheduled", "calm"],
+  ["unknown", "warn"],
+]);
 
 /** A state, in its colour. */
 function badge(status, text) {
-  const tone = { finished: "good", running: "calm", scheduled: "calm" }[status] || (status === "unknown" ? "warn" : "bad");
-  return el("span", { class: `badge ${tone}` }, text || status);
+  return el("span", { class: `badge ${TONES.get(status) || "bad"}` }, text || status);
 }
 
-/** What belongs to no run. */
-function belongings(archive, others) {
-  const { models, model_versions: versions, sweeps, reports } = others.tables;
-  const items = Object.entries(others.items);
-  const found = [];
-  if (models.length || versions.length) {
-    const rows = versions.map((row) => [row.name, row.version, row.stage, row.run_id ? runById(archive, row.run_id) : "", moment(row.created), row.description]);
-    const bare = models.filter((model) => !versions.some((row) => row.name === model.name)).map((model) => [model.name, "none", "", "", moment(model.created), model.description]);
-    found.push(section("models", "Registered models", null, some([...rows, ...bare], 200, (part) => grid(["model", "version", "stage", "run", "registered", "description"], part))));
+function overview(archive, others) {
+  const about = new Map(archive.data.about.map((row) => [row.project, row]));
+  const projects = projectsOf(archive, about.keys());
+  const tiles = [
+    ["projects", projects.length],
+    ["runs", archive.size],
+    ["points", archive.data.points],
+  ].map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, number(value))));
+  const heads = ["project", "runs", "states", "first start", "last end", "points"];
+  const rows = projects.map((project) => projectRow(project, about.get(project.name)));
+  return [
+    el(
+      "header",
+      null,
+      el("p", { class: "eyebrow" }, archive.data.name),
+      el("h1", null, "Records of experiment tracking"),
+      el("dl", { class: "tiles" }, tiles),
+    ),
+    section("projects", "Projects", null, grid(heads, rows, [1, 5])),
+    modelsSection(archive, others.tables),
+    definitions("sweeps", "Sweeps", others.tables.sweeps, "name"),
+    definitions("reports", "Reports", others.tables.reports, "title"),
+    itemsSection(Object.entries(others.items)),
+  ].filter(Boolean);
+}
+
+/** Projects with what their runs come to; `named` are those that may have none. */
+function projectsOf(archive, named) {
+  const { project, status, points, started, ended } = archive.runs;
+  const names = [...new Set([...archive.data.projects, ...named])];
+  const found = names.map((name) => ({ name, runs: 0, points: 0, states: new Map(), times: [] }));
+  for (let run = 0; run < archive.size; run++) {
+    const of = found[project[run]];
+    const state = status[run] || "unknown";
+    of.runs++;
+    of.points += points[run];
+    of.states.set(state, (of.states.get(state) || 0) + 1);
+    if (started[run] === null) continue;
+    const [first, last] = of.times.length ? of.times : [Infinity, -Infinity];
+    of.times = [Math.min(first, started[run]), Math.max(last, ended[run] ?? started[run])];
   }
-  if (sweeps.length) found.push(section("sweeps", "Sweeps", null, some(sweeps, 100, (part) => grid(["project", "sweep", "name", "definition"], part.map((row) => [row.project, row.sweep_id, row.name, code(row.definition)])))));
-  if (reports.length) found.push(section("reports", "Reports", null, some(reports, 100, (part) => grid(["project", "title", "definition"], part.map((row) => [row.project, row.title, code(row.definition)])))));
-  if (items.length) found.push(section("items", "Also in the archive", "in tables that this page does not show", grid(["what", "number"], items.map(([words, number]) => [words, SEPARATED.format(number)]), [1])));
   return found;
+}
+
+function projectRow({ name, runs, points, states, times }, about) {
+  const link = `#/runs?project=${encodeURIComponent(name)}`;
+  const badges = [...states]
+    .sort()
+    .map(([state, many]) => badge(state, `${number(many)} ${state}`));
+  return [
+    [
+      el("a", { href: link }, name || "(no name)"),
+      about?.deleted ? badge("deleted") : null,
+      about?.notes ? el("small", { class: "notes" }, about.notes) : null,
+    ],
+    number(runs),
+    el("span", { class: "badges" }, badges),
+    moment(times[0]),
+    moment(times[1]),
+    number(points),
+  ];
+}
+
+function modelsSection(archive, { models, model_versions: versions }) {
+  const known = new Set(versions.map((row) => row.name));
+  const bare = models.filter((model) => !known.has(model.name));
+  if (!versions.length && !bare.length) return null;
+  const rows = [...versions, ...bare].map((row) => [
+    row.name,
+    row.version ?? "none",
+    row.stage,
+    row.run_id ? runById(archive, row.run_id) : "",
+    moment(row.created),
+    row.description,
+  ]);
+  const heads = ["model", "version", "stage", "run", "registered", "description"];
+  return section(
+    "models",
+    "Registered models",
+    null,
+    some(rows, 200, (part) => grid(heads, part)),
+  );
+}
+
+/** Sweeps or reports, which are shown as they are defined. */
+function definitions(id, title, rows, named) {
+  if (!rows.length) return null;
+  const cells = rows.map((row) => [row.project, row[named], code(row.definition)]);
+  return section(
+    id,
+    title,
+    null,
+    some(cells, 100, (part) => grid(["project", named, "definition"], part)),
+  );
+}
+
+function itemsSection(items) {
+  if (!items.length) return null;
+  const rows = items.map(([words, many]) => [words, number(many)]);
+  return section(
+    "items",
+    "Also in the archive",
+    "in tables that this page does not show",
+    grid(["what", "number"], rows, [1]),
+  );
+}
+
+function runLink(archive, run) {
+  return el("a", { href: archive.link(run) }, archive.name(run));
 }
 
 /** A link to a run that is known by its id alone; its id where there is none, or several. */
 function runById(archive, id) {
   const run = archive.only(id);
-  return run === undefined ? id : el("a", { href: archive.link(run) }, archive.name(run));
+  return run === undefined ? id : runLink(archive, run);
 }
 
-/** A long text that is folded. */
+/** A long text is folded. */
 function code(text) {
   if (text === null || text === undefined) return "";
-  return text.length < 120 ? el("code", null, text) : el("details", null, el("summary", null, `${text.slice(0, 80)}…`), el("pre", null, text));
+  return text.length < 120 ? el("code", null, text) : folded(`${text.slice(0, 80)}…`, text);
+}
+
+function folded(title, text) {
+  return el("details", null, el("summary", null, title), el("pre", null, text));
 }
