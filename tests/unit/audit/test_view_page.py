@@ -357,11 +357,12 @@ def test_a_run_with_everything_in_it_is_shown_without_a_complaint(
     viewed(tmp_path / "archive")
     looked = Looked(chromium, page_in(tmp_path / "archive"))
     looked.go("#/run/the%20project/the%20lot")
-    looked.click("#at-metrics input[type=checkbox]")
-    looked.value("document.querySelectorAll('figure').forEach(f => f.plot.draw())")
-    looked.put("#at-metrics select", "seconds")
-    looked.value("document.querySelectorAll('figure').forEach(f => f.plot.draw())")
-    looked.click("#at-metrics input[type=checkbox]")
+    draw = "document.querySelectorAll('figure').forEach(f => f.plot.draw())"
+    for _ in ("logarithmic", "linear"):
+        looked.click("#at-metrics input[type=checkbox]")
+        for axis in ("time", "seconds", "step"):
+            looked.put("#at-metrics select", axis)
+            looked.value(draw)
     assert "values too far apart to be drawn" in looked.texts("#at-metrics svg")
     assert looked.complaints == [] and looked.asked_elsewhere == []
 
