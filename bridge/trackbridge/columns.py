@@ -21,6 +21,22 @@ def codes(column: pa.DictionaryArray) -> npt.NDArray[np.int64]:
     return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
 
 
+def compacted(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same values, with a dictionary of those that occur, each once, as they come."""
+    texts, index = column.dictionary.to_pylist(), codes(column)
+    number = {text: code for code, text in enumerate(texts)}
+    same = np.array([number[text] for text in texts] + [-1], np.int64)
+    index = same[index]  # that of null is the last one
+    rows = np.flatnonzero(index >= 0)[::-1]
+    first = np.full(len(texts), len(index))
+    first[index[rows]] = rows
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(index))]
+    place = np.zeros(len(texts) + 1, np.int32)
+    place[order] = np.arange(len(order))
+    indices = pa.array(place[index], mask=index < 0)
+    return pa.DictionaryArray.from_arrays(indices, column.dictionary.take(pa.array(order)))
+
+
 def numpy_of(column: pa.Array, kind: Any) -> npt.NDArray[Any]:
     """A writable copy of a column without nulls."""
     return np.array(column.to_numpy(zero_copy_only=False), dtype=kind)

@@ -230,7 +230,10 @@ class RemoteFolder:
 
         self.address = _without_secrets(url)
         try:
-            self._system, self._root = fsspec.core.url_to_fs(url, **options)
+            # others write there too, and what was listed before is not what is there now
+            self._system, self._root = fsspec.core.url_to_fs(
+                url, **{"use_listings_cache": False, **options}
+            )
             # fsspec's memory file system gives all readers of a file the same object (2026.9)
             self.parallel = "memory" not in self._system.protocol
         except ImportError as error:
@@ -260,7 +263,6 @@ class RemoteFolder:
         from trackbridge.audit.verify import Found
 
         with self._errors(""):
-            self._system.invalidate_cache(self._root)
             found = self._system.find(self._root, detail=True)
         for name, entry in sorted(found.items()):
             yield name[len(self._root) :].lstrip("/"), Found(_size(entry))
@@ -307,7 +309,6 @@ class RemoteFolder:
     def _entries(self, path: str) -> list[dict[str, Any]]:
         """What fsspec says of each entry of a folder; none where there is no such folder."""
         folder = self._path(path)
-        self._system.invalidate_cache(folder)
         try:
             return list(self._system.ls(folder, detail=True))
         except FileNotFoundError:

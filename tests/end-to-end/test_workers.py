@@ -10,6 +10,7 @@ import pytest
 
 import trackbridge
 from trackbridge import plan
+from trackbridge.testing.base import snapshot
 
 TARGETS = {"archive": "archive:{}", "wandb-files": "wandb-files:{}", "mlflow-files": "mlflow:{}"}
 
@@ -39,6 +40,8 @@ def test_two_workers_move_what_one_moves(
     assert counted[0] == counted[1]
     assert trackbridge.verify(source, two).holds
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    if kind == "archive":
+        assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
     assert trackbridge.migrate(source, two, workers=2).skipped == alone.total
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge.adapter import ItemRef, RunRef
+from trackbridge.columns import compacted
 from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
 from trackbridge.schema import (
@@ -105,12 +106,25 @@ class PartWriter:
             for data in group.to_batches():
                 if self._labelled:
                     self.counts.update(_counts(data))
+                data = self._compacted(data)
                 with self._errors():
                     self._file.write_batch(data, row_group_size=data.num_rows)
         self._rows += end
         rest = rows.slice(end)
         self._held = rest.to_batches()
         self._held_rows, self._held_bytes = rest.num_rows, rest.nbytes
+
+    def _compacted(self, data: pa.RecordBatch) -> pa.RecordBatch:
+        """With nothing in dictionaries that no row has: files are the same for the same rows.
+
+        For a value that is in a dictionary twice, Arrow (25) leaves room in the page and writes
+        there what happens to be in memory.
+        """
+        for name in self._coded:
+            position = data.schema.get_field_index(name)
+            column = compacted(data.column(position))
+            data = data.set_column(position, data.schema.field(position), column)
+        return data
 
     def _errors(self) -> AbstractContextManager[None]:
         return storage_errors(str(self._path), passing=False)

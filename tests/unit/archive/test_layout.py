@@ -289,3 +289,26 @@ def test_a_second_run_of_the_same_name_but_another_origin_is_refused(tmp_path: P
     with pytest.raises(IntegrityError, match="put other-kind//vision/a into another archive"):
         store(writer(tmp_path), [stranger])
     assert everything(tmp_path) == before
+
+
+def test_a_part_has_no_text_that_no_row_has(tmp_path: Path) -> None:
+    """Dictionaries of batches may have what other runs are called, and the same text twice."""
+    keys = pa.array(["a secret of another run", "loss", "another", "loss"])
+    made = samples.simple("a")
+    (points,) = (batch.data for batch in made.batches() if batch.table == "metrics")
+    files = []
+    for number, indices in enumerate(([1, 3, 1, 3, 1], [3, 3, 1, 1, 1])):
+        column = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), keys)
+        position = points.schema.get_field_index("key")
+        data = points.set_column(position, points.schema.field("key"), column)
+        place = writer(tmp_path / str(number))
+        with place.open([made.key]) as sink:
+            for batch in made.batches():
+                sink.write(Batch("metrics", data) if batch.table == "metrics" else batch)
+            sink.commit()
+        (path,) = (tmp_path / str(number) / "data" / "metrics").iterdir()
+        files.append(path.read_bytes())
+        column = pq.ParquetFile(path).metadata.row_group(0).column(2)
+        assert column.path_in_schema == "key" and b"secret" not in files[-1]
+        assert pq.read_table(path).column("key").to_pylist() == ["loss"] * 5
+    assert files[0] == files[1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.core.stores import batch
 
 from trackbridge.adapter import RunRef
-from trackbridge.columns import batches, groups, relabel, sliced, split
+from trackbridge.columns import batches, compacted, groups, relabel, sliced, split
 from trackbridge.schema import BATCH_ROWS, TABLES
 
 REFS = [RunRef("p", "r"), RunRef("p", "s"), RunRef("q", "r"), RunRef("", ""), RunRef("pr", "")]
@@ -78,3 +78,16 @@ def test_a_long_batch_is_cut_into_batches_of_bounded_size() -> None:
     data = batch("metrics", [{"key": "k", "value": 1.0, "system": False}]).data
     long = pa.Table.from_batches([data] * (BATCH_ROWS + 3)).combine_chunks().to_batches()[0]
     assert [part.data.num_rows for part in sliced("metrics", long)] == [BATCH_ROWS, 3]
+
+
+@given(st.lists(st.sampled_from("abca")), st.data())
+def test_a_compacted_column_has_each_value_once_as_they_come(
+    dictionary: list[str], data: st.DataObject
+) -> None:
+    codes = st.none() if not dictionary else st.none() | st.integers(0, len(dictionary) - 1)
+    indices = pa.array(data.draw(st.lists(codes)), pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, pa.array(dictionary, pa.string()))
+    found = compacted(column)
+    assert found.to_pylist() == column.to_pylist() and found.type == column.type
+    present = [text for text in column.to_pylist() if text is not None]
+    assert found.dictionary.to_pylist() == list(dict.fromkeys(present))
