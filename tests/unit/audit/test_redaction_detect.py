@@ -59,6 +59,7 @@ def found(text: str) -> set[tuple[str, str]]:
         (r"C:\Users\alice\x", "home", "alice"),
         (r"C:\\Users\\alice\\x", "home", "alice"),
         ("from 10.20.30.40:8080", "ip", "10.20.30.40"),
+        ("MASTER=10.20.30.40", "ip", "10.20.30.40"),
         ("at fe80::1ff:fe23:4567:890a", "ip", "fe80::1ff:fe23:4567:890a"),
     ],
 )
@@ -81,6 +82,7 @@ def test_it_is_found(text: str, kind: str, what: str) -> None:
         "root max localhost",
         "127.0.0.1 ::1 0.0.0.0",
         "version 1.2.3, 12:30:45, a[::2]",
+        "nvidia-cublas-cu12==12.4.5.8 cudnn>=9.1.0.70 torch-2.5.1.0.whl",
         "loss 0.25 at step 10",
         "/homework/x and /data/home",
         "os.environ['API_KEY']",

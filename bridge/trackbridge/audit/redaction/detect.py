@@ -81,7 +81,8 @@ _HOME = re.compile(
     r"(?:(?<![\w.])/(?:home|Users)/|\b[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))"
     r"([^/\\\s\"':,;<>|()]+)"
 )
-_IP4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")
+_IP4 = re.compile(r"(?<![\w.])(?<![=<>~!]=)(?<![A-Za-z]-)(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")
+"""Not what `==` or the name of a package stands before: versions may have four numbers."""
 _IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{3,}[0-9A-Fa-f](?![\w:])")
 _CANDIDATE = re.compile(r"[\w/+=.-]{16,}")
 """Whatever the library takes for a credential has so many characters in a row."""
