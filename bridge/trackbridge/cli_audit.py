@@ -30,10 +30,11 @@ def archive_at(address: str) -> str:
 
 @click.group()
 def audit() -> None:
-    """Seal archives and check them.
+    """Look at archives, seal and check them.
 
     \b
     trackbridge export STORE ./archive
+    trackbridge audit view ./archive
     trackbridge audit keygen ~/audit.key
     trackbridge audit seal ./archive --key ~/audit.key
     trackbridge audit check ./archive --public-key ~/audit.key.pub

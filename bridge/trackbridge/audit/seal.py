@@ -104,9 +104,9 @@ class Standing(NamedTuple):
     before: dict[str, str]
     """Digest of each file as that seal has it."""
 
-    def is_sealed(self, but: str = verify.SEALS + "/") -> bool:
-        """Whether the newest seal covers all there is, `but` what lies below some folder."""
-        outside = (f"{verify.SEALS}/", but)
+    def is_sealed(self, *but: str) -> bool:
+        """Whether the newest seal covers all there is, `but` what lies in some folders."""
+        outside = tuple(f"{folder}/" for folder in (verify.SEALS, *but))
         inside = (path for path in self.there if not path.startswith(outside))
         return bool(self.last) and self.before.keys() >= set(inside)
 

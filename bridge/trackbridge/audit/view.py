@@ -67,7 +67,7 @@ def _inside(archive: Archive, progress: Progress) -> Viewed:
             f"{archive.folder.address}: sealing was interrupted; `trackbridge audit seal` ends it"
         )
     place = view_files.folder_of(found.last + 1)
-    if found.last and found.is_sealed(but=f"{place}/"):
+    if found.last and found.is_sealed(place):
         raise ConfigError(
             f"{archive.folder.address} is sealed, and pages in it would be what no seal covers; "
             "put them elsewhere with --output, or export more first and seal again"

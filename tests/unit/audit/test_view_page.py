@@ -14,6 +14,7 @@ from unit.audit.viewed import HOSTILE, Looked, exported, hostile, mixed, page_in
 from trackbridge.audit import view_page
 from trackbridge.audit.view_page import page
 from trackbridge.testing import samples
+from trackbridge.testing.strategies import EDGY
 
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 VISION = "#/run/vision/"
@@ -365,6 +366,20 @@ def test_a_run_with_everything_in_it_is_shown_without_a_complaint(
             looked.value(draw)
     assert "values too far apart to be drawn" in looked.texts("#at-metrics svg")
     assert looked.complaints == [] and looked.asked_elsewhere == []
+
+
+@needs_browser
+def test_texts_of_every_kind_arrive_as_they_are(tmp_path: Path, chromium: Page) -> None:
+    every = "".join(map(chr, [*range(0x2100), *range(0xFFF0, 0x10010), 0x1F600]))
+    texts = [*EDGY, every, "\\u0027", "\\\\'", "');alert(1);('"]
+    run = samples.simple("a")
+    run.tables["tags"] = [{"key": f"{n}", "value": text} for n, text in enumerate(texts)]
+    write(tmp_path / "archive", [run])
+    viewed(tmp_path / "archive")
+    looked = Looked(chromium, page_in(tmp_path / "archive"))
+    looked.value("archive.detail(0).then(found => { window.found = found.tags })")
+    looked.wait("window.found")
+    assert [tag["value"] for tag in looked.value("found")] == texts
 
 
 @needs_browser
