@@ -6,11 +6,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trackbridge.errors import ConfigError
 from trackbridge.output import counted, line, table
+
+if TYPE_CHECKING:
+    from trackbridge.dual.replay import Delivered
+    from trackbridge.dual.status import Status
 
 JOURNALS = click.argument("journals", nargs=-1, type=click.Path(exists=True))
 TO = click.option(
@@ -46,7 +51,7 @@ def status(journals: tuple[str, ...], as_json: bool) -> None:
     )
     for each in found:
         if each.error:
-            line(f"{each.run} to {each.store}: {each.error}", err=True)
+            line(f"{_named(each)}: {each.error}", err=True)
     if any(each.state == "stopped" for each in found):
         line("stopped: nobody is at work with it; `trackbridge replay` delivers it", err=True)
 
@@ -68,7 +73,7 @@ def replay(journals: tuple[str, ...], to: tuple[str, ...], as_json: bool) -> Non
         found.append(each)
         if not as_json:
             what = f" ({each.why})" if each.why else f", {counted(each.points, 'points')}"
-            line(f"{each.run} to {each.store}: {each.what}{what}", err=each.what == "failed")
+            line(f"{_named(each)}: {each.what}{what}", err=each.what == "failed")
     if as_json:
         click.echo(json.dumps({"runs": [asdict(each) for each in found]}))
     sys.exit(1 if any(each.what in ("failed", "waiting") for each in found) else 0)
@@ -158,6 +163,11 @@ def _write(file: str, text: str) -> None:
         Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written ({error.strerror or error})") from error
+
+
+def _named(each: Status | Delivered) -> str:
+    """A run and its store; one that cannot be read has none."""
+    return f"{each.run} to {each.store}" if each.store else each.run
 
 
 def _seconds(seconds: float | None) -> str:

@@ -9,6 +9,7 @@ Journals are written by `trackbridge.start` and the mirrors alone; here they are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,18 +27,22 @@ class JournalAdapter:
         from trackbridge_adapters.journal.folders import run_folders
 
         path = Path(location)
-        return path.is_dir() and bool(run_folders(path))
+        with suppress(OSError):
+            return path.is_dir() and bool(run_folders(path))
+        return False
 
     def suggests(self, location: str) -> bool:
         return False
 
     def reader(self, location: str, options: Mapping[str, str]) -> Journals:
         from trackbridge.errors import NotFoundError
-        from trackbridge_adapters.journal.folders import run_folders
+        from trackbridge_adapters.journal.folders import native_errors, run_folders
         from trackbridge_adapters.journal.reader import Journals
 
         path = Path(location)
-        if not path.is_dir() or not run_folders(path):
+        with native_errors(f"journal:{location}"):
+            found = path.is_dir() and run_folders(path)
+        if not found:
             raise NotFoundError(
                 f"journal:{location}: no journals are there; training runs write them into"
                 " ./trackbridge, or where TRACKBRIDGE_DIR says"

@@ -25,10 +25,13 @@ LOST = "lost"
 
 
 def run_folders(location: Path) -> list[Path]:
-    """Folders that have journal files: all of the run whose location it is, or those in it."""
-    if next(location.glob(f"*{SUFFIX}"), None):
+    """Folders that have journal files: all of the run whose location it is, or those in it.
+
+    `OSError` where any of them cannot be read.
+    """
+    if place.files(location):
         return parts(location)
-    return sorted({path.parent for path in location.glob(f"*/*{SUFFIX}")})
+    return sorted(filter(place.files, location.iterdir()))
 
 
 @dataclass

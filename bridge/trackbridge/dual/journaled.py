@@ -10,6 +10,16 @@ from trackbridge.errors import NotFoundError
 from trackbridge.registry import open_reader
 
 
+def unreadable(error: Exception) -> str:
+    """Why a journal cannot be read, and what a person can do."""
+    if not isinstance(error, OSError) or not error.filename:
+        return str(error)
+    told = f"{error.filename}: cannot be read ({error.strerror})"
+    if isinstance(error, PermissionError):
+        told += "; call this as the user who trained, or have yourself allowed to read it"
+    return told
+
+
 def opened(folder: Path) -> Growing:
     """The journal in a run's folder."""
     return cast(Growing, open_reader(f"journal:{folder}"))

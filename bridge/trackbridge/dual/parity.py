@@ -154,7 +154,7 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
                 for each in some:
                     each.verdict, each.why = "unknown", str(error)
                     each.losses = [Loss(**loss) for loss in each.at.losses]
-    for each in found:
+    for each in filter(lambda each: each.losses, found):
         each.losses = list(_untold(each.losses, raised_at(each.folder, each.address)))
     return found
 
@@ -169,15 +169,17 @@ def _untold(losses: Iterable[Loss], raised: int) -> Iterator[Loss]:
 
 def _begun(folder: Path, to: Sequence[str]) -> Iterator[Parity]:
     """What is known of a run without asking its back ends."""
-    journal = journaled.opened(folder)
     try:
-        told, info = latest_header(parts(folder)), journaled.run_of(journal)
+        told, journal = latest_header(parts(folder)), journaled.opened(folder)
+        info = journaled.run_of(journal)
         status, tended = status_of(folder, info.status), spawn.is_tended(told)
         counts, life = sent.counted(journal.read_runs([info.ref], POINTS)), sent.life(folder)
     except NotFoundError:
         return  # it has not one whole record
     except (BridgeError, OSError) as error:
-        yield from (_unreadable(folder, store, str(error)) for store in to or ("",))
+        yield from (
+            _unreadable(folder, store, journaled.unreadable(error)) for store in to or ("",)
+        )
         return
     ran_in = "." if to else told.get("cwd", ".")
     for store in to or standing.owed(folder, told.get("to", ())):

@@ -179,7 +179,7 @@ def lines(found: Sequence[Parity]) -> Iterator[str]:
     for each in found:
         said = list(remarks(each))
         if said:
-            yield f"{each.run} in {each.store}:"
+            yield f"{each.run} in {each.store}:" if each.store else f"{each.run}:"
             yield from (f"  {text}" for text in said)
     shown: dict[str, Losses] = {}
     for each in found:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -128,20 +129,33 @@ def find(root: Path, project: str, run_id: str) -> Path | None:
 
 
 def runs(root: Path) -> list[Path]:
-    """The folders of runs, in the order in which they were begun; those that are empty last."""
-    found = (path for path in root.glob("run-*") if path.is_dir())
+    """The folders of runs, in the order in which they were begun; those that are empty last.
+
+    `OSError` where they cannot be listed; none where there is no such folder.
+    """
+    found = (root / e.name for e in _listed(root) if e.name.startswith("run-") and e.is_dir())
     return sorted(found, key=lambda path: (_begun(path), path.name))
 
 
 @lru_cache(maxsize=1 << 16)
 def _begun(folder: Path) -> str:
     """What sorts runs by their beginning, which is looked for once: they are listed often."""
-    return next((path.name for path in files(folder)), "~")
+    with suppress(OSError):
+        return next((path.name for path in files(folder)), "~")
+    return "~"
 
 
 def files(folder: Path) -> list[Path]:
-    """The journal files of a run, in the order in which they were begun."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+    """The journal files of a run, in the order in which they were begun; raises as `runs` does."""
+    return sorted(folder / e.name for e in _listed(folder) if e.name.endswith(SUFFIX))
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def fingerprint(*folders: Path) -> str:

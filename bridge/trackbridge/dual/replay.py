@@ -12,9 +12,9 @@ from typing import Any
 from trackbridge.dual import living, place, spawn, standing
 from trackbridge.dual.alerts import raise_left
 from trackbridge.dual.delivery import Delivery
-from trackbridge.dual.journaled import opened, run_of
+from trackbridge.dual.journaled import opened, run_of, unreadable
 from trackbridge.dual.parts import grouped, latest_header, parts
-from trackbridge.errors import BridgeError, NotFoundError, without_secrets
+from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ class Delivered:
 def folders(journals: Iterable[str | Path]) -> list[Path]:
     """The folders of runs that are meant, each run's first: each given one, or those in it.
 
-    Without any, those of `TRACKBRIDGE_DIR` or of `./trackbridge`. `NotFoundError` where none are.
+    Without any, those of `TRACKBRIDGE_DIR` or of `./trackbridge`. `NotFoundError` where none are,
+    `ConfigError` where that cannot be seen.
     """
     given = [Path(journal).absolute() for journal in journals] or [place.root()]
     found: list[Path] = []
     for path in given:
-        inside = (
-            [parts(path)] if place.files(path) else grouped(filter(place.files, place.runs(path)))
-        )
+        try:
+            inside = _inside(path)
+        except OSError as error:
+            raise ConfigError(unreadable(error)) from error
         if not inside:
             raise NotFoundError(
                 f"{path}: no journals are there; name a folder that training runs have written,"
@@ -46,6 +48,20 @@ def folders(journals: Iterable[str | Path]) -> list[Path]:
             )
         found += [run[0] for run in inside]
     return list(dict.fromkeys(found))
+
+
+def _inside(path: Path) -> list[list[Path]]:
+    if place.files(path):
+        return [parts(path)]
+    return grouped(filter(_is_one, place.runs(path)))
+
+
+def _is_one(folder: Path) -> bool:
+    """Whether it is a run's, or cannot be read: that is to be told."""
+    try:
+        return bool(place.files(folder))
+    except OSError:
+        return True
 
 
 def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Iterator[Delivered]:
@@ -58,7 +74,7 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
         try:
             told, info = latest_header(parts(folder)), run_of(opened(folder))
         except (BridgeError, OSError) as error:
-            yield Delivered(folder.name, "", "failed", why=str(error))
+            yield Delivered(folder.name, "", "failed", why=unreadable(error))
             continue
         run = "/".join(info.ref)
         stores = list(to) or standing.owed(folder, told.get("to", ()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trackbridge.dual import spawn, standing
 from trackbridge.dual.brief import spread
-from trackbridge.dual.journaled import opened, run_of
+from trackbridge.dual.journaled import opened, run_of, unreadable
 from trackbridge.dual.parts import latest_header, parts
 from trackbridge.dual.replay import folders, status_of
 from trackbridge.dual.standing import Standing
@@ -44,7 +44,7 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
         try:
             told, info = latest_header(parts(folder)), run_of(opened(folder))
         except (BridgeError, OSError) as error:
-            yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, str(error))
+            yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, unreadable(error))
             continue
         status, tended = status_of(folder, info.status), spawn.is_tended(told)
         for store in standing.owed(folder, told.get("to", ())):

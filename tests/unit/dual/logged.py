@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,21 @@ def alter(folder: Path, *statements: str) -> None:
 def look(journal: Path, store: str) -> Parity:
     [found] = parity([journal], [store])
     return found
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Root reads all, so be a user who does not; others are ones already.
+
+    What lies above the folder may be entered by everybody then.
+    """
+    for above in (folder, *folder.parents[:3]):
+        above.chmod(above.stat().st_mode | 0o755)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)

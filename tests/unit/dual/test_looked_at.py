@@ -1,0 +1,71 @@
+"""What `status`, `replay` and `parity` say of folders that people name."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from unit.dual.logged import as_nobody, finished
+
+from trackbridge.cli import main
+from trackbridge.dual import place, spawn
+
+COMMANDS = ("status", "replay", "parity")
+UNIX = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users who may not read")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Where runs go, though no forwarder brings them there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(spawn, "forwarder", lambda *_: None)
+    monkeypatch.setattr(spawn, "lock_path", lambda name: tmp_path / name)
+    return f"archive:{tmp_path / 'out'}"
+
+
+def cli(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@UNIX
+@pytest.mark.parametrize("mode", [0o000, 0o300])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_of_journals_that_may_not_be_read_is_named_with_the_way_out(
+    command: str, mode: int, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(tmp_path, to=store)
+    root = tmp_path / "journals"
+    monkeypatch.setenv(place.DIR, str(root))
+    cli(command)  # what is imported here may be root's alone to read
+    root.chmod(mode)
+    try:
+        with as_nobody(tmp_path):
+            result = cli(command)
+    finally:
+        root.chmod(0o755)
+    assert (result.exit_code, result.stdout) == (2, "")
+    [text] = result.stderr.splitlines()
+    assert f"{root}: cannot be read (Permission denied); call this as the user who" in text
+
+
+@UNIX
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_that_may_not_be_read_is_named_beside_the_others(
+    command: str, tmp_path: Path, store: str
+) -> None:
+    locked, _ = (finished(tmp_path, name, to=store) for name in ("one", "two"))
+    cli(command, tmp_path / "journals")
+    locked.chmod(0)
+    try:
+        with as_nobody(tmp_path):
+            result = cli(command, tmp_path / "journals")
+            [told, _] = json.loads(cli("status", "--json", tmp_path / "journals").stdout)["runs"]
+    finally:
+        locked.chmod(0o755)
+    assert f"{locked}: cannot be read (Permission denied)" in result.output
+    assert f"{locked.name} to " not in result.output
+    assert f"{locked.name} in " not in result.output
+    assert (told["run"], told["state"]) == (locked.name, "unreadable")
