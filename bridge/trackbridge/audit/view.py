@@ -142,7 +142,7 @@ class _Build:
             {
                 "made": millis(datetime.now(timezone.utc)),
                 "by": f"Trackbridge {__version__}",
-                "name": self._archive.folder.address.rstrip("/").rpartition("/")[2],
+                "name": Path(self._archive.folder.address).resolve().name,
                 "points": self.points,
                 "groups": groups,
                 "projects": table.projects(),

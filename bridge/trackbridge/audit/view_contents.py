@@ -24,6 +24,8 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place("", None)
+KEPT = Place("kept", None)
+"""Bytes that are in the archive, from which these pages are apart."""
 LOST = Place("lost", None)
 """Bytes that should be there, and are not as they should be: a check names them."""
 
@@ -42,8 +44,10 @@ class Contents:
     def place(self, run: RunRef, file: Row) -> Place:
         """Of a row of the table files."""
         digest = file["sha256"]
-        if digest not in self._paths or (self._copies and not _may_be_shown(file)):
+        if digest not in self._paths:
             return NOWHERE
+        if self._copies and not _may_be_shown(file):
+            return KEPT
         if digest not in self._known:
             try:
                 self._known[digest] = (
@@ -63,7 +67,7 @@ class Contents:
     def _copied(self, digest: str, file: FileRef, to: Path) -> Place:
         kind, suffix = self._looked_at(self._paths[digest])
         if kind not in SHOWN:
-            return Place(kind, None)
+            return KEPT
         copy = to / f"{digest}.{suffix}"
         try:
             with self._archive.open_file(file) as source, copy.open("wb") as out:

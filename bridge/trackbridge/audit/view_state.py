@@ -13,7 +13,7 @@ from trackbridge.audit.check import check
 from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.audit.seal import Archive
 from trackbridge.audit.verify import folder_of
-from trackbridge.errors import NotFoundError
+from trackbridge.errors import IntegrityError, NotFoundError
 
 MOST_PROBLEMS = 100
 MOST_RULES = 200
@@ -45,9 +45,12 @@ def redactions(archive: Archive, paths: Iterable[str]) -> list[dict[str, Any]]:
     times: Counter[tuple[str, str]] = Counter()
     for path in paths:
         if path.startswith(f"{LEDGERS}/"):
-            text = archive.folder.read(path).decode("utf-8", "replace")
-            for row in csv.DictReader(io.StringIO(text, newline="")):
-                times[row["rule"], row["action"]] += int(row["count"])
+            try:
+                text = archive.folder.read(path).decode("utf-8", "surrogatepass")
+                for row in csv.DictReader(io.StringIO(text, newline="")):
+                    times[row["rule"], row["action"]] += int(row["count"])
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                raise IntegrityError(f"{archive.folder.address}/{path} is damaged") from error
     rules = times.most_common(MOST_RULES)
     return [{"rule": rule, "action": action, "times": n} for (rule, action), n in rules]
 

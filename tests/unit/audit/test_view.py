@@ -15,7 +15,7 @@ from unit.archive.killing import Killed, killed_at
 from unit.audit import redacting
 from unit.audit.sealed import is_bag, problems, said_by_the_copy, sealed, snapshot
 from unit.audit.test_packed import as_tar, as_zip
-from unit.audit.viewed import data_of, exported, page_in, related, viewed
+from unit.audit.viewed import data_of, exported, page_in, picture, related, sound, viewed
 
 import trackbridge
 from trackbridge.adapter import Query
@@ -23,6 +23,8 @@ from trackbridge.audit import view_files
 from trackbridge.audit.keys import Key
 from trackbridge.audit.redaction.rules import Rule, Rules
 from trackbridge.audit.view import view
+from trackbridge.audit.view_lineage import Lineage
+from trackbridge.audit.view_media import MOST, kind_of
 from trackbridge.cli import main
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.testing import samples
@@ -259,6 +261,53 @@ def test_pages_of_redacted_records_say_so_and_hold_no_secret(tmp_path: Path) -> 
     for path in page.parent.iterdir():
         text = path.read_text(encoding="utf-8")
         assert [secret for secret in redacting.SECRETS.values() if secret in text] == [], path
+
+
+def test_what_many_runs_share_names_some_of_them() -> None:
+    lineage = Lineage()
+    for run in range(1, 251):
+        lineage.add(run, [], [{"name": "numbers:v3", "digest": None}])
+    made = {"collection": "numbers", "version": "v3", "digest": "d", "direction": "logged"}
+    lineage.add(0, [made], [])
+    lineage.add(251, [], [{"name": "alone", "digest": "e"}])
+    [thing, same] = lineage.document()
+    assert (thing["thing"], same["thing"]) == ("numbers:v3", "numbers@d")
+    assert thing["made"] == [0] and thing["used"] == [*range(1, 101)]
+    assert thing["more"] == same["more"] == {"made": 0, "used": 150}
+    assert (same["made"], same["used"]) == (thing["made"], thing["used"])
+
+
+@pytest.mark.parametrize(
+    ("begin", "kind"),
+    [
+        (picture(), ("image", "png")),
+        (b"\xff\xd8\xff\xe0", ("image", "jpg")),
+        (b"BM\x46\0\0\0\0\0\0\0", ("image", "bmp")),
+        (b"BMI,age,sex\n", ("", "")),
+        (b"RIFF\0\0\0\0WEBPVP8 ", ("image", "webp")),
+        (sound(), ("audio", "wav")),
+        (b"ID3 is a tree", ("", "")),
+        (b"\0\0\0\x18ftypisom", ("video", "mp4")),
+        (b" " * 2000 + b"<svg>", ("active", "")),
+        ("\ufeff\n<html>".encode("utf-16-be"), ("active", "")),
+        (b"<!-- -->", ("active", "")),
+        (b"%PDF-1.7", ("active", "")),
+        (b"a < b", ("", "")),
+        (b"", ("", "")),
+    ],
+)
+def test_bytes_are_known_by_how_they_begin(begin: bytes, kind: tuple[str, str]) -> None:
+    assert kind_of(begin[:MOST]) == kind
+
+
+def test_a_ledger_that_is_damaged_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "archive"
+    source = redacting.memory([redacting.planted(samples.everything())])
+    redacting.exported(source, place, Rules())
+    [ledger] = (place / "data" / "redactions").iterdir()
+    ledger.write_text("rule,action,count\ncustomer,mask,many\n")
+    with pytest.raises(IntegrityError, match=f"{ledger.name} is damaged"):
+        viewed(place, tmp_path / "pages")
 
 
 def test_the_command_says_where_the_page_is(place: Path, tmp_path: Path) -> None:

@@ -10,6 +10,12 @@ class Graph {
     this.edges = [];
     this.known = new Set();
     this.left = new Set();
+    this.more = 0;
+  }
+
+  /** How many nodes there would be besides. */
+  get undrawn() {
+    return this.left.size + this.more;
   }
 
   /** Add a node; false where there are too many in its column. */
@@ -42,8 +48,10 @@ function lineageOf(archive, run, detail, things) {
     link: archive.link(each),
     kind: "run",
   });
-  const others = (thing, direction) =>
-    (known.get(thing)?.[direction] || []).filter((each) => each !== run);
+  const others = (thing, how) => {
+    graph.more += known.get(thing)?.more[how] || 0;
+    return (known.get(thing)?.[how] || []).filter((each) => each !== run);
+  };
   const artifact = (row) => ({
     thing: row.thing,
     title: artifactName(row),
@@ -88,7 +96,7 @@ function lineageOf(archive, run, detail, things) {
 }
 
 function lineageSection(archive, run, detail, things) {
-  const { columns, edges, left } = lineageOf(archive, run, detail, things);
+  const { columns, edges, undrawn } = lineageOf(archive, run, detail, things);
   if (columns.flat().length === 1) return null;
   const used = columns
     .map((nodes, column) => ({ nodes, column }))
@@ -140,19 +148,13 @@ function lineageSection(archive, run, detail, things) {
     drawn,
     boxes,
   );
-  const more = left.size;
+  const note = `${count(undrawn, "more thing")} not drawn: see artifacts, files and inputs`;
   return section(
     "lineage",
     "Lineage",
     "what it used, and what became of it",
     el("div", { class: "scroll", tabindex: "0" }, graph),
-    more
-      ? el(
-          "p",
-          { class: "note" },
-          `${count(more, "more thing")} not drawn: see artifacts, files and inputs`,
-        )
-      : null,
+    undrawn ? el("p", { class: "note" }, note) : null,
   );
 }
 

@@ -126,6 +126,7 @@ function pointContent(point) {
 
 function whyNot(file) {
   if (file.kind === "lost") return "its bytes are missing, or not as they were written";
+  if (file.kind === "kept") return "its bytes are in the archive, under their SHA-256";
   if (file.kind === "active") return "not opened from here: it may hold scripts";
   if (!file.link)
     return file.reference ? `lies elsewhere: ${file.reference}` : "no bytes to be shown here";
