@@ -128,9 +128,27 @@ def check_store(address: str) -> None:
         return
     _refuse_bare_host(scheme, location)
     if ":" in location and not location.startswith(("http://", "https://")):
-        adapter = _loaded(scheme, BUILTIN[scheme])
-        if hasattr(adapter, "check"):
-            adapter.check(location)
+        _check(scheme, location)
+
+
+def check_target(address: str) -> None:
+    """`BridgeError` for an address that `check_store` takes, and that can be no target.
+
+    As far as the adapters of ours tell by the address alone.
+    """
+    from trackbridge_adapters import BUILTIN
+
+    scheme, colon, location = address.partition(":")
+    if colon and scheme in BUILTIN and scheme != IN_PROCESS:
+        _check(scheme, location)
+
+
+def _check(scheme: str, location: str) -> None:
+    from trackbridge_adapters import BUILTIN
+
+    adapter = _loaded(scheme, BUILTIN[scheme])
+    if hasattr(adapter, "check"):
+        adapter.check(location)
 
 
 def taking(option: str, value: str, address: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Writer
+    from trackbridge.errors import UnsupportedError
     from trackbridge_adapters.journal.reader import Journals
 
 
@@ -22,6 +23,10 @@ class JournalAdapter:
     """A folder of runs' folders, or the folder of one run."""
 
     name = "journal"
+
+    def check(self, location: str) -> None:
+        """`UnsupportedError`: nothing is brought into journals."""
+        raise _no_target(location)
 
     def recognizes(self, location: str) -> bool:
         from trackbridge_adapters.journal.folders import run_folders
@@ -50,11 +55,15 @@ class JournalAdapter:
         return Journals(location)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
-        from trackbridge.errors import UnsupportedError
+        raise _no_target(location)
 
-        raise UnsupportedError(
-            f"journal:{location}: journals are written by training runs; take an archive"
-        )
+
+def _no_target(location: str) -> UnsupportedError:
+    from trackbridge.errors import UnsupportedError
+
+    return UnsupportedError(
+        f"journal:{location}: journals are written by training runs; take an archive"
+    )
 
 
 ADAPTER = JournalAdapter()

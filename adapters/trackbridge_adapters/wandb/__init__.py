@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackbridge.adapter import ORIGIN
 from trackbridge.errors import ConfigError, NotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ class RunFolderAdapter:
 
 def _may_hold_runs(location: Path) -> bool:
     """Whether there is a run folder, or what is there before the first one is written."""
+    from trackbridge.adapter import ORIGIN
     from trackbridge_adapters.wandb.finding import run_folders
 
     if location.is_file():

@@ -396,7 +396,7 @@ class Run:
         """Count a call that could not be kept, and warn of its kind once."""
         if self._journal is not None:
             self._journal.lose(f"{what}: {type(error).__name__}: {error}")
-        self._warn(what, str(error))
+        self.warn(what, str(error))
 
     def _is_one_of(self, known: Sequence[str], told: object, what: str) -> bool:
         """Whether a word is known; others are counted."""
@@ -407,9 +407,9 @@ class Run:
 
     def _say_over(self, what: str) -> None:
         if self._is_over:
-            self._warn(f"{what} after the end", "the run has ended")
+            self.warn(f"{what} after the end", "the run has ended")
 
-    def _warn(self, what: str, why: str, so: str = "it is not kept") -> None:
+    def warn(self, what: str, why: str, so: str = "it is not kept") -> None:
         """Warn once of a kind."""
         if what not in self._warned:
             self._warned.add(what)
@@ -433,7 +433,7 @@ class Run:
         journal = self._journal
         if journal is not None and journal.lost and journal.is_closed:
             why = f"{journal.folder} cannot be written: {journal.reason}"
-            self._warn("the run", f"{why}; nor is anything else, until that is mended")
+            self.warn("the run", f"{why}; nor is anything else, until that is mended")
 
     def _report(self, folder: Path) -> None:
         """Say how far each back end is."""
@@ -450,7 +450,7 @@ class Run:
             self._tend()
         except Exception as error:
             so = "it is tried again; `trackbridge replay` delivers what is kept, too"
-            self._warn("no forwarder can be begun", f"{type(error).__name__}: {error}", so)
+            self.warn("no forwarder can be begun", f"{type(error).__name__}: {error}", so)
 
     def _at_exit(self) -> None:
         """The program ends without a word: what it ended with is known if it was an error."""

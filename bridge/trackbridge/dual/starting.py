@@ -16,8 +16,8 @@ from trackbridge.dual import parts, place, spawn
 from trackbridge.dual.git import repository
 from trackbridge.dual.journal import Journal, now
 from trackbridge.dual.run import Run
-from trackbridge.errors import ConfigError, without_secrets
-from trackbridge.registry import check_store
+from trackbridge.errors import BridgeError, ConfigError, without_secrets
+from trackbridge.registry import check_store, check_target
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 Address = str | os.PathLike[str]
@@ -110,6 +110,11 @@ def begin(
     journal = Journal(found or place.folder_of(root, project, run_id), header)
     tend = partial(spawn.forwarder, root, name, stores, cwd) if stores else bool
     run = kind(journal, project, run_id, row=row, step=step, stores=header["to"], tend=tend)
+    for store in header["to"]:
+        try:
+            check_target(store)
+        except BridgeError as error:
+            run.warn(f"to {store}", str(error), "what is logged is kept, but not brought there")
     run.look()
     return run, found is None
 

@@ -276,6 +276,31 @@ def test_a_store_may_be_a_path_and_nothing_else_is_one(tmp_path: Path) -> None:
     assert not (tmp_path / "odd").exists()
 
 
+@pytest.mark.parametrize(
+    ("store", "way_out"),
+    [
+        ("wandb:team/project/run", "names a run; write wandb:team/project"),
+        ("wandb:https://w.org/team/project/runs/r", "names a run; write wandb:https://w.org/team"),
+        ("journal:./trackbridge", "take an archive"),
+    ],
+)
+def test_a_store_that_can_be_no_target_is_one_line_and_stops_nothing(
+    store: str,
+    way_out: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spawn, "forwarder", lambda *_: None)
+    with begin(tmp_path, to=["wandb:team/project", store]) as run:
+        run.log({"loss": 1.0})
+        run.finish(wait=0)
+    [told] = caplog.messages
+    assert told.startswith(f"trackbridge: to {store}: ") and way_out in told
+    assert "\n" not in told and told.endswith("; what is logged is kept, but not brought there")
+    assert points(read(tmp_path)) == [(0, 0, 1.0)]
+
+
 def test_that_nothing_can_be_written_is_told_at_once_and_nothing_else_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

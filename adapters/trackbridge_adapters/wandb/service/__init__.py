@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from trackbridge.errors import ConfigError
-from trackbridge.fit_text import fit_name
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Writer
@@ -72,6 +71,10 @@ class ServiceAdapter:
     name = "wandb"
     options = OPTIONS
 
+    def check(self, location: str) -> None:
+        """`ConfigError` for what names neither a project nor an entity; asks nobody."""
+        Location.parse(location)
+
     def recognizes(self, location: str) -> bool:
         if CLOUD.match(location) or RUN_PAGE.match(location):
             return True
@@ -87,6 +90,7 @@ class ServiceAdapter:
         return Service(_wire(where, location, options), where.entity, where.project)
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
+        from trackbridge.fit_text import fit_name
         from trackbridge_adapters.wandb.service.writer import NAME, WritableService
 
         where = Location.parse(location)
