@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from trackbridge.plan import chunked
 
 SMALL = ("params", "tags", "metric_defs", "summary", "alerts", "inputs", "artifacts", "files")
 TABLES = ("runs", *SMALL, "metrics", "series", "logs")
+LABELS = ("project", "run_id")
 STRETCHES = 1000
 """Metrics with more than four times as many points are drawn by the extremes of their stretches."""
 LONGEST = 50_000
@@ -162,7 +163,7 @@ class Detail:
         return {
             "run": {name: _plain(value) for name, value in self.run.items()},
             **{
-                table: [said(row) for row in self.tables[table]]
+                table: [said(row, LABELS) for row in self.tables[table]]
                 for table in SMALL
                 if table != "files"
             },
@@ -188,7 +189,7 @@ class Detail:
 
     def _file(self, row: Row, contents: Contents) -> dict[str, Any]:
         place = contents.place(self.ref, row)
-        return {**said(row), "kind": place.kind, "link": place.link}
+        return {**said(row, LABELS), "kind": place.kind, "link": place.link}
 
     def _console(self) -> dict[str, Any]:
         pieces = self._log.rows()
@@ -196,10 +197,9 @@ class Detail:
         return {"pieces": self._log.count, "kept": len(pieces), "text": _cut(text, 10 * LONGEST)}
 
 
-def said(row: Row) -> Row:
-    """What a row says, without its labels and without what it says nothing of."""
-    labels = ("project", "run_id")
-    return {n: _plain(v) for n, v in row.items() if n not in labels and v is not None}
+def said(row: Row, without: Collection[str] = ()) -> Row:
+    """What a row says, `without` some columns and those that it says nothing in."""
+    return {n: _plain(v) for n, v in row.items() if n not in without and v is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -357,6 +357,10 @@ def test_stores_that_real_clients_wrote_are_shown_whole(tmp_path: Path, store: s
         expected[batch.table] = expected.get(batch.table, 0) + batch.data.num_rows
     for table_name in ("params", "tags", "summary", "inputs", "artifacts", "files", "alerts"):
         assert sum(len(d[table_name]) for d in details) == expected.get(table_name, 0)
+    shared = {"projects": table["about"], **data_of(page, "others")["tables"]}
+    for batch in read.read_shared(Query()):
+        said = [{k: v for k, v in row.items() if v is not None} for row in batch.data.to_pylist()]
+        assert [set(row) for row in shared[batch.table]] == [set(row) for row in said]
     points = sum(metric["count"] for d in details for metric in d["metrics"])
     others = sum(series["count"] for d in details for series in d["series"])
     assert points == expected.get("metrics", 0) and others == expected.get("series", 0)

@@ -327,13 +327,18 @@ def test_pages_elsewhere_show_their_copies(tmp_path: Path, chromium: Page) -> No
 
 
 @needs_browser
-@pytest.mark.parametrize("store", ["wandb-0.31/wandb", "mlflow-3.17/mlflow.db"])
+@pytest.mark.parametrize(
+    ("store", "models"), [("wandb-0.31/wandb", 0), ("mlflow-3.17/mlflow.db", 3)]
+)
 def test_what_real_clients_wrote_is_shown_without_a_complaint(
-    tmp_path: Path, chromium: Page, store: str
+    tmp_path: Path, chromium: Page, store: str, models: int
 ) -> None:
     place = exported(store, tmp_path / "archive")
     viewed(place)
     looked = Looked(chromium, page_in(place))
+    looked.go("#/")
+    assert "(no name)" not in looked.texts("#at-projects a")
+    assert looked.value("document.querySelectorAll('#at-models a').length") == models
     looked.go("#/runs")
     links = looked.value("Array.from(archive.runs.run_id.keys(), run => archive.link(run))")
     assert len(links) > 10
