@@ -219,6 +219,16 @@ def test_somebody_who_comes_later_is_taken_out_of_what_is_there(tmp_path: Path) 
     assert tag["value"].startswith("user-")
 
 
+def test_names_of_accounts_are_found_without_their_domain(tmp_path: Path) -> None:
+    runs = [samples.simple("a"), samples.simple("b")]
+    for run, account in zip(runs, ("CORP\\winperson", "mailperson@corp.example")):
+        run.tables["runs"][0]["user"] = account
+        run.tables["tags"] = [{"key": "seen", "value": "winperson, mailperson of corp.example"}]
+    exported(memory(runs), tmp_path / "out", Rules())
+    for tag in rows(tmp_path / "out", "tags"):
+        assert "person" not in tag["value"] and tag["value"].endswith(" of corp.example")
+
+
 def test_a_project_that_would_be_called_otherwise_now_is_no_second_one(tmp_path: Path) -> None:
     source = memory([samples.simple("a", project="of latecomer")])
     exported(source, tmp_path / "out", RULES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trackbridge.audit.redaction.detect import Detectors
-from trackbridge.audit.redaction.rules import DETECTORS, Rules, Salt
+from trackbridge.audit.redaction.rules import DETECTORS, Rule, Rules, Salt
 from trackbridge.audit.redaction.scrub import Scope, Scrubber
 
 PEOPLE, HOSTS = {"jdoesmith", "root", "max", "Jürgen"}, {"gpu-box-17", "localhost"}
@@ -61,6 +61,25 @@ def found(text: str) -> set[tuple[str, str]]:
         ("from 10.20.30.40:8080", "ip", "10.20.30.40"),
         ("MASTER=10.20.30.40", "ip", "10.20.30.40"),
         ("at fe80::1ff:fe23:4567:890a", "ip", "fe80::1ff:fe23:4567:890a"),
+        (r"{'a': 'hi\njdoesmith'}", "user", "jdoesmith"),
+        (r"'\nhf_abcdefghijklmnopqrstuvwxyzABCDEF'", "credentials", "hf_abcdefghijkl"),
+        (r"'\n/home/alice/x\n10.20.30.40'", "home", "alice"),
+        (r"'x\n10.20.30.40'", "ip", "10.20.30.40"),
+        ("gcc -I/home/alice/include", "home", "alice"),
+        ("/mnt/home/alice/x", "home", "alice"),
+        ("file:///gpfs/home/alice/x", "home", "alice"),
+        ("to jane.doe%40corp.example", "email", "jane.doe%40corp.example"),
+        ("wandb login " + "0123456789" * 4, "credentials", "0123456789" * 4),
+        ("Authorization: Basic am9objpodW50ZXIy", "credentials", "am9objpodW50ZXIy"),
+        ("authorization: bearer abcdef0123456789abcdef", "credentials", "abcdef0123456789abcdef"),
+        ("dapi0123456789abcdef0123456789abcdef", "credentials", "dapi0123456789abcdef"),
+        ("gsk_abcdefghijklmnopqrstuvwxyz0123456789", "credentials", "gsk_abcdefghijkl"),
+        ("https://b.example/y?sv=1&sig=abcDEF%2Bxyz123Q", "credentials", "abcDEF%2Bxyz123Q"),
+        ("?X-Amz-Signature=0123456789abcdef", "credentials", "0123456789abcdef"),
+        ("password: 12345678", "credentials", "12345678"),
+        ("'password': b'hunter22'", "credentials", "hunter22"),
+        ("SMTP_PASS=hunter22", "credentials", "hunter22"),
+        (r'INFO {"body": "{\"password\": \"hunter22\"}"}', "credentials", "hunter22"),
     ],
 )
 def test_it_is_found(text: str, kind: str, what: str) -> None:
@@ -86,10 +105,30 @@ def test_it_is_found(text: str, kind: str, what: str) -> None:
         "loss 0.25 at step 10",
         "/homework/x and /data/home",
         "os.environ['API_KEY']",
+        "nvidia-cublas-cu12==12.1.3.1 torch >= 2.1.0.1",
+        "  - libcublas=12.1.3.1=0",
+        'name = "cudnn"\nversion = "8.9.2.26"',
+        "https://pages.example/docs/home/page",
     ],
 )
 def test_it_is_left_alone(text: str) -> None:
     assert found(text) == set()
+
+
+@pytest.mark.parametrize("colour", ["\x1b[33m", "\\x1b[1;31m", "\\u001b[0m"])
+def test_what_is_printed_in_colours_is_found(colour: str) -> None:
+    rules = Rules((Rule("customer", "mask", regex=r"\bACME-\d+"),))
+    scrubber = Scrubber(rules, Salt(b"s" * 32), PEOPLE, HOSTS)
+    scope = Scope(rules.rules)
+    for secret in ("jdoesmith", "gpu-box-17", "10.20.30.40", "ACME-4711", "a@corp.example"):
+        text = scrubber.clean(f"as: {colour}{secret}\x1b[0m", scope).text
+        assert secret not in text and text.startswith(f"as: {colour}") and text.endswith("\x1b[0m")
+    assert "hunter22" not in scrubber.clean(f"password={colour}hunter22", scope).text
+
+
+def test_a_private_key_goes_with_its_headers() -> None:
+    key = KEY.replace("MIIE", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\nMIIE")
+    assert found(f"x {key} y") == {("credentials", key)}
 
 
 def test_what_is_allowed_is_left_alone() -> None:

@@ -26,35 +26,90 @@ class Span(NamedTuple):
 
 SHORTEST_WORD = 4
 """Characters of a name that is looked for outside the columns that hold names."""
-COMMON = {"root", "user", "admin", "ubuntu", "jovyan", "runner", "localhost", "unknown", "none"}
+COMMON = {
+    "admin",
+    "administrator",
+    "azureuser",
+    "centos",
+    "code",
+    "data",
+    "dataset",
+    "datasets",
+    "debian",
+    "default",
+    "docker",
+    "ec2-user",
+    "guest",
+    "jovyan",
+    "localhost",
+    "master",
+    "mlflow",
+    "model",
+    "models",
+    "name",
+    "node",
+    "none",
+    "project",
+    "projects",
+    "public",
+    "root",
+    "runner",
+    "share",
+    "shared",
+    "test",
+    "train",
+    "type",
+    "ubuntu",
+    "unknown",
+    "user",
+    "users",
+    "value",
+    "vscode",
+    "wandb",
+    "work",
+    "worker",
+    "workspace",
+}
 """Names of users and hosts that name nobody."""
 _WORD = (
     r"passw(?:or)?d|passwd|pwd|passphrase|secrets?|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|secret[_-]?key|auth[_-]?key|account[_-]?key|credentials?"
+    r"|(?:db|smtp|mail|user|mysql|postgres|redis|ftp|proxy)_?pass|secret[_-]?key|auth[_-]?key|account[_-]?key|credentials?"
     r"|(?:auth|access|api|bearer|refresh|secret|hub|session|id)[_-]?token"
 )
 _SECRET_NAME = re.compile(rf"(?i)(?:{_WORD})(?:[_-]\w{{0,16}}|\d{{0,4}})$")
 """The name of a field, option or variable that holds a credential."""
 _TOKEN_NAME = re.compile(r"(?i)(?:^|[^a-z])token$|(?<=[a-z])Token$")
 """One that holds a credential or a piece of text; which, the value tells."""
+_PASSWORD = re.compile(r"(?i)(?:passw(?:or)?d|passwd|pwd|passphrase)$")
+"""One whose value is a credential even where it is a number."""
 _ASSIGNED = re.compile(
-    rf"(?i)(?<![\w.-])(?P<name>[\w.-]{{0,60}}?(?:{_WORD}|token)(?:[_-]\w{{0,16}}|\d{{0,4}}))[\"']?"
-    r"(?:[ \t]{0,3}(?::=|=>|==?|:)[ \t]{0,3}(?:\n\s+(?:desc:[^\n]*\n\s+)?value:[ \t]*)?"
+    rf"(?i)(?<![\w.-])(?P<name>[\w.-]{{0,60}}?(?:{_WORD}|token)(?:[_-]\w{{0,16}}|\d{{0,4}}))"
+    r"(?:\\{0,3}[\"'])?"
+    r"(?:[ \t]{0,3}(?::=|=>|==?|:)[ \t]{0,12}(?:\n\s+(?:desc:[^\n]*\n\s+)?value:[ \t]*)?"
     r"|[ \t]+(?=\S*\d))"
-    r"(?:\"(?P<double>[^\"\n]{4,})\"|'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;]{4,}))"
+    r"(?:\\{1,3}\"(?P<escaped>[^\"\\\n]{4,})|[bfru]{0,2}\"(?P<double>[^\"\n]{4,})\""
+    r"|[bfru]{0,2}'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;]{4,}))"
 )
 """`password = x`, `"api_key": "x"`, `--api-key x`, or `value: x` in the next line."""
-_IN_NAMES = ("passw", "pwd", "passphrase", "secret", "key", "credential", "token")
+_IN_NAMES = ("pass", "pwd", "secret", "key", "credential", "token")
+_AFTER = r"(?:(?<=\\[nrt])|"
+"""After a line break in escapes, whose letter is not of the word that follows, or else ..."""
 _TOKENS = re.compile(
-    r"\bwandb_v\d+_[A-Za-z0-9_]{20,}"
-    r"|\blocal-[0-9a-f]{40}\b"
-    r"|\bhf_[A-Za-z0-9]{30,}"
-    r"|\bgithub_pat_[A-Za-z0-9_]{22,}"
-    r"|\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}"
-    r"|\bAIza[0-9A-Za-z_-]{35}"
-    r"|(?<=Bearer )[A-Za-z0-9._~+/=-]{16,}"
+    _AFTER + r"\b)(?:wandb_v\d+_[A-Za-z0-9_]{20,}"
+    r"|local-[0-9a-f]{40}\b"
+    r"|hf_[A-Za-z0-9]{30,}"
+    r"|github_pat_[A-Za-z0-9_]{22,}"
+    r"|sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}"
+    r"|AIza[0-9A-Za-z_-]{35}"
+    r"|dapi[0-9a-f]{32}(?:-\d)?\b"
+    r"|(?:gsk|npm)_[A-Za-z0-9]{30,})"
+    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{16,}"
+    r"|(?<=: [Bb]asic )[A-Za-z0-9+/=]{8,}"
+    r"|(?<=wandb login )[0-9a-f]{40}\b"
+    r"|(?:(?<=[?&]sig=)|(?<=-[Ss]ignature=))[A-Za-z0-9%+/=_-]{16,}"
     r"|-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[^-]{0,12000}-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\]{0,12000})"
+    r"(?:(?:[^-]|-(?!----)){0,15000}-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"|[A-Za-z0-9+/=\s\\]{0,15000})"
     r"|(?<=://)[^/\s@\"'<>\\]+(?=@)"
 )
 """Keys of services that the library does not know, private keys whole, users of URLs."""
@@ -65,7 +120,14 @@ _IN_TOKENS = (
     "github_pat_",
     "sk-",
     "AIza",
-    "Bearer ",
+    "dapi",
+    "gsk_",
+    "npm_",
+    "earer ",
+    "asic ",
+    "wandb login ",
+    "sig=",
+    "ignature=",
     "-----BEGIN",
     "://",
 )
@@ -76,18 +138,24 @@ _NO_SECRET = re.compile(
 """What stands after such a name and is none: numbers, placeholders, what is looked up."""
 _NUMBER = re.compile(r"-?\d*\.?\d*(?:e[+-]?\d+)?")
 """What most values of params are, in which there is nothing to be found."""
-_EMAIL = re.compile(r"(?<![\w.+-])(?!git@)[\w.%+-]+@(?:[\w-]+\.)+[^\W\d_]{2,24}(?![\w-])")
+_EMAIL = re.compile(
+    _AFTER + r"(?<![\w.+-])(?!(?<=\\)[nrt]))(?!git@)"
+    r"[\w.%+-]+(?:@|%40)(?:[\w-]+\.)+[^\W\d_]{2,24}(?![\w-])"
+)
 _HOME = re.compile(
-    r"(?:(?<![\w.])/(?:home|Users)/|\b[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))"
+    r"(?:(?:(?<=\\[nrt])|(?<![\w.])|(?<=-[ILB])|(?:(?<![\w./])|(?<=://))(?:/[\w.-]+){1,3})"
+    r"/(?:home|Users)/|\b[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))"
     r"([^/\\\s\"':,;<>|()]+)"
 )
-_IP4 = re.compile(r"(?<![\w.])(?<![=<>~!]=)(?<![A-Za-z]-)(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")
-"""Not what `==` or the name of a package stands before: versions may have four numbers."""
+_IP4 = re.compile(_AFTER + r"(?<![\w.]))(?<![A-Za-z]-)(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d|=)")
+_VERSION = re.compile(r"(?i)(?:[=<>~!]=\s?|version[\"']?\s{0,3}[:=]\s{0,3}[\"']?)$")
+"""What stands before four numbers that are no address; so does the name of a package."""
 _IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{3,}[0-9A-Fa-f](?![\w:])")
 _CANDIDATE = re.compile(r"[\w/+=.-]{16,}")
 """Whatever the library takes for a credential has so many characters in a row."""
 _OTHERWISE = {"IPPublicDetector", "BasicAuthDetector", "PrivateKeyDetector"}
 """Detectors of the library whose job is done here."""
+_COLOUR = re.compile(r"(?:\x1b|\\x1b|\\u001b|\\033)\[[0-9;?]{0,20}[A-Za-z]")
 WINDOW, OVERLAP = 1 << 13, 1 << 10
 """Characters that the library's patterns are given at a time, since some take the square of it, and
 how many of them are given again."""
@@ -116,7 +184,9 @@ def _shapes() -> list[re.Pattern[str]]:
 
 def holds_secret(name: str, value: str) -> bool:
     """Whether what a field or option is called, and what it holds, say that it is a credential."""
-    if len(value) < SHORTEST_WORD or _NO_SECRET.fullmatch(value):
+    if len(value) < SHORTEST_WORD:
+        return False
+    if _NO_SECRET.fullmatch(value) and not (value.isdigit() and _PASSWORD.search(name)):
         return False
     if _SECRET_NAME.search(name):
         return True
@@ -141,7 +211,7 @@ class Detectors:
             return
         if "credentials" in self._kinds:
             yield from _credentials(text)
-        if "email" in self._kinds and "@" in text:
+        if "email" in self._kinds and ("@" in text or "%40" in text):
             yield from (Span(*m.span(), "email") for m in _EMAIL.finditer(text))
         if "home" in self._kinds and ("/home/" in text or "Users" in text):
             yield from (Span(*m.span(1), "home") for m in _HOME.finditer(text))
@@ -162,6 +232,11 @@ class Detectors:
             yield from (Span(*m.span(1), "home") for m in _HOME.finditer(text))
 
 
+def uncoloured(text: str) -> str:
+    """A text with spaces where it changes colours: what ends those looks like the next word's."""
+    return _COLOUR.sub(lambda match: " " * len(match[0]), text)
+
+
 def homes(text: str) -> Iterator[str]:
     """Names of the people whose home folders a text names."""
     return (match[1] for match in _HOME.finditer(text))
@@ -175,7 +250,7 @@ def _words(names: Collection[str]) -> re.Pattern[str] | None:
         reverse=True,
     )
     inside = "|".join(map(re.escape, told))
-    begin = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2}))"  # also in what is quoted for URLs
+    begin = _AFTER + r"(?<![^\W_])|(?<=%[0-9A-Fa-f]{2}))"  # also in what is quoted for URLs
     return re.compile(rf"(?i){begin}(?:{inside})(?![^\W_])") if told else None
 
 
@@ -206,6 +281,8 @@ def _shaped(text: str) -> Iterator[Span]:
 def _addresses(text: str) -> Iterator[Span]:
     for pattern in (_IP4, _IP6):
         for match in pattern.finditer(text):
+            if _VERSION.search(text, max(0, match.start() - 24), match.start()):
+                continue
             try:
                 address = ipaddress.ip_address(match[0])
             except ValueError:

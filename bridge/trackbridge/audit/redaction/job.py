@@ -86,6 +86,7 @@ def _policy(reader: Reader, rules: Rules, salt: Salt, runs: Iterable[RunInfo]) -
     for batch in reader.read_shared(Query()):
         if batch.table == "model_versions":
             people.update(filter(None, batch.data.column("user").to_pylist()))
+    people |= {name.rpartition("\\")[2].partition("@")[0] for name in people}
     hosts |= {host.partition(".")[0] for host in hosts}
     people, hosts = people.difference(rules.allow), hosts.difference(rules.allow)
     return Policy(rules, salt, frozenset(people), frozenset(hosts))

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from trackbridge.audit.redaction.detect import Detectors, Span, holds_secret
+from trackbridge.audit.redaction.detect import Detectors, Span, holds_secret, uncoloured
 from trackbridge.audit.redaction.rules import DROP, HASH, MASK, Rule, Rules, Salt
 
 NAMES = {
@@ -152,6 +152,7 @@ class Scrubber:
         return Cleaned("".join([*parts, text[done:]]), tuple(hits)) if hits else Cleaned(text)
 
     def _spans(self, text: str, scope: Scope, context: str) -> Iterator[tuple[Span, str]]:
+        text = uncoloured(text)
         for rule in scope.rules:
             if rule.pattern is not None:
                 for match in rule.pattern.finditer(text):
