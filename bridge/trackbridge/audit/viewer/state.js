@@ -24,7 +24,7 @@ function statePage(archive) {
 
 function pagesSection(archive) {
   const { state, made, by, name, points } = archive.data;
-  const reduced = `of ${count(state.metrics, "metric")} ${number(state.reduced)}`;
+  const reduced = `${number(state.reduced)} of ${count(state.metrics, "metric")}`;
   const inside = state.where === "inside";
   return section(
     "pages",
@@ -76,33 +76,26 @@ function redactionsSection(rules) {
   );
 }
 
-function checkedSection({ problems, count: number, files, gaps }, made) {
+/** What the check said that was made of the whole archive before these pages were. */
+function checkedSection({ problems, count: all, files, gaps }, made) {
+  const list = (texts) => texts.map((text) => el("li", null, text));
+  const note = (text) => el("p", { class: "note" }, text);
+  const wrong = [
+    el("p", null, badge("failed", count(all, "problem"))),
+    el("ul", { class: "remarks" }, list(problems)),
+    all > problems.length ? note(`and ${number(all - problems.length)} more`) : null,
+  ];
+  const right = [
+    el("p", null, badge("finished", "as it was sealed"), ` ${count(files, "file")}`),
+    note("By the keys below; whether these are the ones that you believe, only you can say."),
+  ];
   return section(
     "checked",
     "What a check found",
-    `${moment(made)} UTC`,
-    number
-      ? [
-          el("p", null, badge("failed", count(number, "problem"))),
-          el(
-            "ul",
-            { class: "remarks" },
-            problems.map((text) => el("li", null, text)),
-          ),
-        ]
-      : el("p", null, badge("finished", "as it was sealed"), ` ${count(files, "file")}`),
-    number > problems.length
-      ? el("p", { class: "note" }, `and ${count(number - problems.length, "more", "more")}`)
-      : null,
+    moment(made),
+    all ? wrong : right,
     gaps.length
-      ? [
-          el("p", { class: "note" }, "What the records refer to and never had:"),
-          el(
-            "ul",
-            null,
-            gaps.map((text) => el("li", null, text)),
-          ),
-        ]
+      ? [note("What the records refer to and never had:"), el("ul", null, list(gaps))]
       : null,
   );
 }
