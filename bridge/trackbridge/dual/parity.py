@@ -16,7 +16,7 @@ from trackbridge.dual import by_step, journaled, sent, spawn, standing
 from trackbridge.dual.alerts import told as raised_at
 from trackbridge.dual.halfway import Halfway, foreseen, halfway
 from trackbridge.dual.parts import files, latest_header, parts, session
-from trackbridge.dual.replay import folders, status_of, working_in
+from trackbridge.dual.replay import check, folders, status_of, working_in
 from trackbridge.dual.sent import Counts, Life
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import (
@@ -137,8 +137,10 @@ def parity(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> list[
     """Compare every run with every store that it named, or with those of `to`.
 
     Runs that have ended are compared value by value as by `verify`, others as far as they were
-    delivered. Neither journals nor stores are altered.
+    delivered. Neither journals nor stores are altered. `BridgeError` for a store of `to` that can
+    be none.
     """
+    check(to)
     found = [each for folder in folders(journals) for each in _begun(folder, to)]
     if not found:
         raise ConfigError("no run names a store that it goes to; name one with --to")

@@ -15,6 +15,7 @@ from trackbridge.dual.delivery import Delivery
 from trackbridge.dual.journaled import opened, run_of, unreadable
 from trackbridge.dual.parts import grouped, latest_header, parts
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
+from trackbridge.registry import check_store, check_target
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ def folders(journals: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def check(to: Iterable[str]) -> None:
+    """Say of stores that a person has named what is wrong with them, once, before all else."""
+    for store in to:
+        check_store(store)
+        check_target(store)
+
+
 def _inside(path: Path) -> list[list[Path]]:
     if place.files(path):
         return [parts(path)]
@@ -68,8 +76,9 @@ def replay(journals: Iterable[str | Path] = (), to: Sequence[str] = ()) -> Itera
     """Deliver every run that is not proven to be in its stores, or in those of `to`, one by one.
 
     Runs that go on, and those that a forwarder is at work with, are left to it. Alerts of the last
-    hour that were not raised yet are raised.
+    hour that were not raised yet are raised. `BridgeError` for a store that can be no target.
     """
+    check(to)
     for folder in folders(journals):
         try:
             told, info = latest_header(parts(folder)), run_of(opened(folder))

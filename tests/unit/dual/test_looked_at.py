@@ -69,3 +69,18 @@ def test_a_run_that_may_not_be_read_is_named_beside_the_others(
     assert f"{locked.name} to " not in result.output
     assert f"{locked.name} in " not in result.output
     assert (told["run"], told["state"]) == (locked.name, "unreadable")
+
+
+@pytest.mark.parametrize("store", ["mlfow:x", "wandb:team/project/run", "journal:./x"])
+@pytest.mark.parametrize("command", ["replay", "parity"])
+def test_a_store_that_is_none_is_told_once_before_anything_is_done(
+    command: str, store: str, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        finished(tmp_path, name)
+    out = f"archive:{tmp_path / 'out'}"
+    result = cli(command, tmp_path / "journals", "--to", out, "--to", store)
+    assert result.exit_code != 0 and result.stdout == ""
+    [text] = result.stderr.splitlines()
+    assert text.startswith("Error: ") and store in text
+    assert not (tmp_path / "out").exists()
