@@ -60,23 +60,20 @@ def view(address: str, output: Path | None = None, progress: Progress = SILENCE)
 def _inside(archive: Archive, progress: Progress) -> Viewed:
     if not isinstance(archive.folder, LocalFolder):
         raise ConfigError(f"{archive.folder.address}: pages need a folder; name one with --output")
-    archive.sweep()
     found = standing(archive.folder)
     if SEALING in found.there:
         raise ConfigError(
             f"{archive.folder.address}: sealing was interrupted; `trackbridge audit seal` ends it"
         )
     place = view_files.folder_of(found.last + 1)
-    if found.last and found.is_sealed(place):
+    archive.folder.remove(f"{place}/{view_files.COMMIT}")  # whatever is wrong with it
+    archive.sweep()
+    if found.last and standing(archive.folder).is_sealed(place):
         raise ConfigError(
             f"{archive.folder.address} is sealed, and pages in it would be what no seal covers; "
             "put them elsewhere with --output, or export more first and seal again"
         )
-    state = {
-        "where": "inside",
-        "generation": found.last + 1,
-        "seals": seals(archive),
-    }
+    state = {"where": "inside", "generation": found.last + 1, "seals": seals(archive)}
     return _make(archive, archive.folder, place, state, progress)
 
 

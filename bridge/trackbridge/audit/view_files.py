@@ -28,6 +28,7 @@ FIRST = "runs.js"
 _OURS = re.compile(
     r"(index\.html|viewer\.json|(runs|columns|lineage|others|group-\d+)\.js|[0-9a-f]{64}\.\w+)"
 )
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Viewer(NamedTuple):
@@ -63,12 +64,19 @@ def read(folder: Folder, inside: str) -> Viewer | None:
         return None
     try:
         document = json.loads(data)
-        files = {name: Content(*content) for name, content in document["files"].items()}
-        return Viewer(document["state"], files)
+        return Viewer(str(document["state"]), dict(map(_listed, document["files"].items())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
             f"{folder.address}/{path} is damaged ({error}); make the pages again"
         ) from error
+
+
+def _listed(item: tuple[str, tuple[int, str]]) -> tuple[str, Content]:
+    """A file of a list that anybody may have written; `ValueError` where it is none of ours."""
+    name, (size, sha256) = item
+    if not (_OURS.fullmatch(name) and isinstance(size, int) and _SHA256.fullmatch(sha256)):
+        raise ValueError(f"{name!a} is no file of pages")
+    return name, Content(size, sha256)
 
 
 def contents(folder: Folder) -> dict[str, Content]:

@@ -237,11 +237,18 @@ def test_a_page_is_there_only_when_all_its_data_is(place: Path, tmp_path: Path) 
             break
 
 
-def test_a_damaged_list_of_pages_is_named(place: Path, key: Key) -> None:
+@pytest.mark.parametrize(
+    "files", [None, {"../x.js": [1, "0" * 64]}, {"runs.js": [1, 2]}, {"runs.js": ["1", "0" * 64]}]
+)
+def test_a_damaged_list_of_pages_is_named(place: Path, key: Key, files: object) -> None:
     viewed(place)
-    page_in(place).with_name("viewer.json").write_text("{}")
-    with pytest.raises(IntegrityError, match=r"viewer\.json is damaged"):
+    commit = page_in(place).with_name("viewer.json")
+    commit.write_text(json.dumps({"state": "", "files": files}))
+    with pytest.raises(IntegrityError, match=r"viewer\.json is damaged .*make the pages again"):
         sealed(place, key)
+    viewed(place)
+    sealed(place, key)
+    assert problems(place) == {}
 
 
 def test_an_interrupted_seal_is_ended_first(place: Path, key: Key) -> None:
