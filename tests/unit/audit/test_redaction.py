@@ -21,7 +21,7 @@ from trackbridge.audit.redaction import job, tables
 from trackbridge.audit.redaction.rules import Rule, Rules
 from trackbridge.audit.redaction.scrub import Scrubber
 from trackbridge.columns import batches
-from trackbridge.errors import ConfigError
+from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.schema import SHARED
 from trackbridge.testing import samples
@@ -298,3 +298,34 @@ def test_runs_that_are_not_meant_are_neither_read_nor_moved(tmp_path: Path) -> N
         place = f"archive:{tmp_path}/{next(iter(meant))}"
         assert migrate(source, place, found.query, through=found.through).total == 1
         assert [info.key.run_id for info in open_reader(place).list_runs(Query())] == ["b"]
+
+
+def test_rules_know_files_by_what_they_are_called_at_the_source(tmp_path: Path) -> None:
+    run = planted(samples.simple("a"))
+    for folder in ("drop", "mask"):
+        run.add_file("", f"{folder} of {SECRETS['user']}/x.bin", b"\x00something")
+    rules = Rules(
+        (
+            Rule("gone", "drop", file=f"drop of {SECRETS['user']}/*"),
+            Rule("masked", "mask", file=f"mask of {SECRETS['user']}/*"),
+        )
+    )
+    assert exported(memory([run]), tmp_path / "out", rules).verified
+    (found,) = [row for row in rows(tmp_path / "out", "files") if row["path"].endswith("/x.bin")]
+    file = FileRef(only(tmp_path / "out").ref, "", found["path"])
+    there = reader(tmp_path / "out").open_file(file)
+    assert there.read() == b"[masked removed]\n"
+
+
+def test_shared_records_that_changed_after_the_look_do_not_leave(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    source = memory([run])
+    found = job.look_through(source, RULES, SALT)
+    with open_writer(source).open([]) as sink:
+        row = {"project": run.key.project, "notes": "by new@corp.example", "deleted": False}
+        for batch in batches("projects", [row]):
+            sink.write(batch)
+        sink.commit()
+    with pytest.raises(IntegrityError, match="have changed since they were looked through"):
+        migrate(source, f"archive:{tmp_path}/out", found.query, through=found.through)
+    assert not any(b"corp.example" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())

@@ -53,6 +53,10 @@ class Ledger:
         self._counts += other._counts
         return self
 
+    def covers(self, other: Ledger) -> bool:
+        """Whether all that the other one names is named here."""
+        return all(self._counts[each] >= count for each, count in other._counts.items())
+
     def digest(self) -> str:
         """The same for the same removals, in whatever order they were noted."""
         return hashlib.sha256(self.csv()).hexdigest() if self._counts else ""

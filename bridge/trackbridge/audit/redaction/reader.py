@@ -239,7 +239,7 @@ class Redacted:
                 if altered is not None:
                     given.append(altered)
             yield from batches(table, given)
-        self.ledgers = passage.ledgers
+        self._note_others(passage)
 
     def list_items(
         self, kind: str, query: Query, ids: Collection[str] | None = None
@@ -276,7 +276,17 @@ class Redacted:
                         altered.update(size=None, sha256=None)
                 given.append(altered)
             yield from batches(batch.table, given)
+        self._note_others(passage)
+
+    def _note_others(self, passage: Passage) -> None:
+        """What was taken out of what belongs to no run, which has to be in the ledger too."""
         self.ledgers = passage.ledgers
+        told = None if self._survey is None else self._survey.others
+        if told is not None and not all(map(told.covers, self.ledgers.values())):
+            raise IntegrityError(
+                f"{self.address}: projects, models or traces have changed since they were looked "
+                "through; call again"
+            )
 
     def not_read(self, query: Query) -> Mapping[str, int]:
         return self._items.not_read(self._native_query(query))
@@ -295,7 +305,7 @@ class Redacted:
         if look.fate == EDITED:
             with data:
                 try:
-                    return self._files.edited(file.path, data, look)
+                    return self._files.edited(self._paths[file].path, data, look)
                 except ChangedError:
                     raise self._changed(file.run) from None
         return cast(BinaryIO, Unchanged(data, look.sha256, lambda: self._changed(file.run)))
@@ -318,7 +328,7 @@ class Redacted:
         except NotFoundError:
             return None
         with data:
-            return self._files.look(file.path, data)
+            return self._files.look(self._paths[file].path, data)
 
     def _find(self, file: FileRef) -> None:
         item = ItemRef.of(file)
