@@ -164,6 +164,89 @@ def test_dropped_metrics_params_and_files_are_gone_and_told(tmp_path: Path) -> N
     assert told["raw data"]["sha256"] == SALT.digest(b"a,b\n")
 
 
+def having(place: Path, word: str) -> list[str]:
+    found = [p for p in place.rglob("*") if p.is_file()]
+    return [
+        path.relative_to(place).as_posix()
+        for path in found
+        if word.encode() in path.read_bytes()
+        or (path.suffix == ".parquet" and word in redacting.parquet_text(path))
+    ]
+
+
+def test_the_ledger_does_not_tell_what_was_taken_out(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["runs"][0] |= {"name": "hidden thing", "user": "jdoesmith"}
+    run.tables["alerts"] = [{"title": "hidden thing", "level": "INFO", "definition": "{}"}]
+    run.tables["tags"] = [{"key": "hidden thing", "value": None}]
+    run.tables["series"] = [{"key": "jdoesmith/t", "step": 0, "kind": "text", "value": '"x"'}]
+    run.tables["inputs"] = [{"name": "set", "digest": "hidden thing"}]
+    run.add_file("", "d/hidden thing.txt", b"x")
+    for alerts in (Rule("t", "mask", table="alerts", column="title"), Rule("t", "drop", "alerts")):
+        rules = Rules(
+            (
+                Rule("name", "drop", table="runs", column="name"),
+                Rule("tags", "drop", table="tags"),
+                Rule("series", "drop", table="series", key="*/t"),
+                Rule("files", "mask", table="files", regex="hidden thing"),
+                Rule("digest", "hash", table="inputs", column="digest", regex="hidden"),
+                alerts,
+            )
+        )
+        place = tmp_path / alerts.action
+        exported(memory([run]), place, rules)
+        assert having(place, "hidden thing") == having(place, "jdoesmith") == []
+        told = {row["rule"]: row["sha256"] for row in ledger(place)}
+        assert told["tags"] == told["name"] == SALT.digest("hidden thing")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule("n", "mask", table="params", column="key", regex="hidden"),
+        Rule("n", "mask", table="params", key="hidden*", regex="hidden"),
+        Rule("n", "mask", regex=r"hidden\.x"),
+        Rule("n", "mask", regex=r"^hidden$"),
+        Rule("n", "hash", table="params", column="key"),
+        Rule("n", "drop", table="params", column="key"),
+    ],
+    ids=str,
+)
+def test_nested_keys_are_altered_with_their_path(rule: Rule, tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["params"] = [
+        {"key": f"{name}.x", "path": f'["{name}", "x"]', "value": "1", "type": "integer"}
+        for name in ("hidden", "other")
+    ]
+    exported(memory([run]), tmp_path, Rules((rule,)))
+    assert len({row["key"] for row in rows(tmp_path, "params")}) == 2
+    texts = [f"{row['key']} {row['path']}" for row in rows(tmp_path, "params")]
+    assert not any("hidden.x" in text or '"hidden", "x"' in text for text in texts)
+    assert not any("hidden" in row["name"] for row in ledger(tmp_path))
+
+
+def test_rules_about_files_mean_the_paths_of_the_source(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["runs"][0]["user"] = "jdoesmith"
+    run.add_file("", "jdoesmith/x.csv", b"hidden thing\n")
+    exported(memory([run]), tmp_path, Rules((Rule("raw", "drop", file="jdoesmith/*.csv"),)))
+    assert having(tmp_path, "hidden thing") == []
+
+
+@pytest.mark.parametrize("regex", ["of acme$", "^of", r"acme\b.*", "v0"])
+@pytest.mark.parametrize("table", [None, "artifacts"])
+def test_files_still_belong_to_their_artifacts(
+    regex: str, table: str | None, tmp_path: Path
+) -> None:
+    run = samples.simple("a")
+    run.tables["artifacts"] = [{"collection": "of acme", "version": "v0", "direction": "logged"}]
+    run.add_file("of acme:v0", "w.txt", b"x")
+    exported(memory([run]), tmp_path, Rules((Rule("n", "mask", table=table, regex=regex),)))
+    (artifact,) = rows(tmp_path, "artifacts")
+    owners = {row["owner"] for row in rows(tmp_path, "files")}
+    assert owners == {"", f"{artifact['collection']}:{artifact['version']}"}
+
+
 def test_names_stay_apart_and_what_refers_to_them_still_does(tmp_path: Path) -> None:
     run = samples.simple("a")
     mails = ["ann@corp.example", "bob@corp.example"]

@@ -72,6 +72,34 @@ def test_packed_text_is_altered_and_packed_again() -> None:
     assert passed("a.gz", gzip.compress(b"nothing"))[0].fate == files.KEPT
 
 
+def test_the_name_in_a_packed_file_is_one_too() -> None:
+    packed = io.BytesIO()
+    with gzip.GzipFile("jdoesmith.log", "wb", fileobj=packed) as file:
+        file.write(b"nothing")
+    _, out = passed("a.gz", packed.getvalue())
+    assert out is not None and clean(out) and gzip.decompress(out) == b"nothing"
+
+
+def test_text_in_latin_1_is_looked_into() -> None:
+    rules = Rules((Rule("size", "mask", regex="größe"),))
+    by = Files(Scrubber(rules, SALT, {"müller"}))
+    for text in (b"# M\xfcller gr\xf6\xdfe \xe9\n", "# Müller größe ".encode() + b"\xe9\n"):
+        _, out = passed("a.txt", text, by)
+        assert out is not None and out.startswith(b"# user-") and out.endswith(b"removed] \xe9\n")
+
+
+def test_no_weights_are_withheld_by_chance() -> None:
+    by = Files(Scrubber(Rules(), SALT, {"jane"}, {"gpu1"}))
+    noise = random.Random(1).randbytes(1 << 20)
+    chance = b"\x00://\xfe\x90x@\x00", b"\x91jAnE\x93", b"\x05gpu1\x01"
+    look, _ = passed("w.bin", noise + b"\x93".join(chance) + noise, by)
+    assert look[1:] == (files.KEPT, (), True)
+    for text in (b"\x00by jane, 3\x00", b"https://me:pw@x", "by jane, 3".encode("utf-16-le")):
+        assert passed("w.bin", noise + text + noise, by)[0].fate == files.WITHHELD
+    name = Files(Scrubber(Rules(), SALT, {"müller"}))
+    assert passed("w.bin", noise + "\0Müller\0".encode(), name)[0].fate == files.WITHHELD
+
+
 def test_bytes_nobody_can_look_into_are_listed_or_withheld() -> None:
     blob = random.Random(1).randbytes(300_000)
     assert passed("w.bin", blob)[0][1:] == (files.KEPT, (), True)

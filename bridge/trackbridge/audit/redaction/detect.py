@@ -26,6 +26,9 @@ class Span(NamedTuple):
 
 SHORTEST_WORD = 4
 """Characters of a name that is looked for outside the columns that hold names."""
+CERTAIN = 6
+"""Characters of a name that is hardly ever found in random bytes."""
+_READABLE = re.compile(r"[\t\n\r -~]{8,}")
 COMMON = {
     "admin",
     "administrator",
@@ -201,8 +204,12 @@ class Detectors:
         self, kinds: Collection[str], people: Collection[str] = (), hosts: Collection[str] = ()
     ) -> None:
         self._kinds = kinds
-        self._words = {
-            kind: _words(names) for kind, names in (("user", people), ("host", hosts)) if names
+        named = [(k, n) for k, n in (("user", people), ("host", hosts)) if n and k in kinds]
+        self._words = {kind: _words(names) for kind, names in named}
+        self._short = {kind: _words({n for n in ns if len(n) < CERTAIN}) for kind, ns in named}
+        self._long = {
+            kind: _words({x for n in ns if len(n) >= CERTAIN for x in (n, _as_bytes(n))})
+            for kind, ns in named
         }
 
     def find(self, text: str) -> Iterator[Span]:
@@ -218,18 +225,26 @@ class Detectors:
         if "ip" in self._kinds:
             yield from _addresses(text)
         for kind, words in self._words.items():
-            if kind in self._kinds and words is not None:
+            if words is not None:
                 yield from (Span(*m.span(), kind) for m in words.finditer(text))
 
     def find_in_bytes(self, text: str) -> Iterator[Span]:
-        """What is told for certain in bytes that are no text, each taken for a character."""
-        if "credentials" in self._kinds:
-            yield from _shaped(text)
-        for kind, words in self._words.items():
-            if kind in self._kinds and words is not None:
+        """What is told for certain in bytes that are no text, each taken for a character.
+
+        Among random ones there are short names by chance: those count only amid readable text.
+        """
+        for kind, words in self._long.items():
+            if words is not None:
                 yield from (Span(*m.span(), kind) for m in words.finditer(text))
-        if "home" in self._kinds:
-            yield from (Span(*m.span(1), "home") for m in _HOME.finditer(text))
+        for run in _READABLE.finditer(text):
+            found = [] if "credentials" not in self._kinds else [*_shaped(run[0])]
+            for kind, words in self._short.items():
+                if words is not None:
+                    found += (Span(*m.span(), kind) for m in words.finditer(run[0]))
+            if "home" in self._kinds and ("/home/" in run[0] or "Users" in run[0]):
+                found += (Span(*m.span(1), "home") for m in _HOME.finditer(run[0]))
+            for span in found:
+                yield Span(span.start + run.start(), span.end + run.start(), span.kind)
 
 
 def uncoloured(text: str) -> str:
@@ -240,6 +255,10 @@ def uncoloured(text: str) -> str:
 def homes(text: str) -> Iterator[str]:
     """Names of the people whose home folders a text names."""
     return (match[1] for match in _HOME.finditer(text))
+
+
+def _as_bytes(name: str) -> str:
+    return name.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def _words(names: Collection[str]) -> re.Pattern[str] | None:

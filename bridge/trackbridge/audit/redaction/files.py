@@ -30,6 +30,7 @@ _TEXT = "utf-8"
 _LOSSLESS = "surrogateescape"
 """Bytes that are no UTF-8 come through as they are."""
 _GZIP = b"\x1f\x8b"
+_SURROGATE = re.compile("[\udc80-\udcff]")
 _CONTROLS = re.compile(rb"[\x01-\x06\x0e-\x1a\x1c-\x1f]")
 
 KEPT, EDITED, WITHHELD = "kept", "edited", "withheld"
@@ -110,6 +111,7 @@ class Files:
         if len(head) <= WHOLE and head[:2] == _GZIP:
             inside = _unpacked(head)
             if inside is not None and _is_text(inside):
+                hits += self._scrubber.clean(_packed_name(head), scope).hits
                 return iter([gzip.compress(self._text(inside, scope, hits), mtime=0)])
         if not _is_text(head):
             if not self._scrubber.rules.keeps(path):
@@ -121,18 +123,22 @@ class Files:
 
     def _text(self, data: bytes, scope: Scope, hits: list[Hit]) -> bytes:
         encoding = _encoding(data)
-        text = data.decode(encoding, _LOSSLESS if encoding == _TEXT else "strict")
+        errors = _LOSSLESS if encoding == _TEXT else "strict"
+        text = data.decode(encoding, errors)
+        cleaned = self._cleaned(text, scope)
+        hits += cleaned.hits
+        out = cleaned.text.encode(encoding, errors) if cleaned.hits else data
+        if encoding == _TEXT and _SURROGATE.search(text):  # in Latin-1, or in several encodings
+            cleaned = self._cleaned(out.decode("latin-1"), scope)
+            hits += cleaned.hits
+            out = cleaned.text.encode("latin-1", "replace") if cleaned.hits else out
+        return out
+
+    def _cleaned(self, text: str, scope: Scope) -> Cleaned:
         if text.lstrip()[:1] in ("{", "[") and not is_json(text):  # a document in each line
             lines = [self._scrubber.clean(line, scope) for line in text.splitlines(keepends=True)]
-            cleaned = Cleaned(
-                "".join(x.text for x in lines), tuple(h for x in lines for h in x.hits)
-            )
-        else:
-            cleaned = self._scrubber.clean(text, scope)
-        hits += cleaned.hits
-        if not cleaned.hits:
-            return data
-        return cleaned.text.encode(encoding, _LOSSLESS if encoding == _TEXT else "strict")
+            return Cleaned("".join(x.text for x in lines), tuple(h for x in lines for h in x.hits))
+        return self._scrubber.clean(text, scope)
 
     def _long(self, head: bytes, data: Hashing, scope: Scope, hits: list[Hit]) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder(_TEXT)(_LOSSLESS)
@@ -246,6 +252,15 @@ def _unpacked(data: bytes) -> bytes | None:
     except (OSError, EOFError, zlib.error):
         return None
     return inside if len(inside) <= WHOLE else None
+
+
+def _packed_name(data: bytes) -> str:
+    """What the head of a gzip file says that it was called (RFC 1952), and its comment."""
+    flags, start = data[3], 10
+    if flags & 4:
+        start += 2 + int.from_bytes(data[10:12], "little")
+    parts = data[start : start + HEAD].split(b"\0")
+    return b"\n".join(parts[: bool(flags & 8) + bool(flags & 16)]).decode("latin-1")
 
 
 def _encoding(data: bytes) -> str:

@@ -7,7 +7,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property
@@ -32,6 +32,10 @@ DETECTORS = {
 """Kinds of text that are found by themselves, and what is done with them unless told otherwise."""
 UNDROPPABLE = {"runs", "projects", "files", "artifacts"}
 """Tables whose rows others refer to; their columns can be emptied."""
+REFERRED = {"project", "projects", "run_id", "parent_run_id", "sweep_id", "owner", "collection"}
+REFERRED |= {"path", "version", "item_id", "trace_id", "span_id", "parent_id", "dataset_id"}
+REFERRED |= {"record_id", "scorer_id", "model_id", "assessment_id", "report_id", "type"}
+"""Columns that tell what belongs together, which is altered everywhere or nowhere."""
 NUMBERS = "metrics"
 SALT_BYTES = 32
 
@@ -105,10 +109,21 @@ class Rules:
         return any(re.match(translate(glob), path) for glob in self.keep)
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes no name twice, since YAML forgets all but the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.MarkedYAMLError(None, None, f"{name!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Rules:
     """Rules from a file; `ConfigError` says what is wrong where."""
     try:
-        told = yaml.safe_load(path.read_text("utf-8")) or {}
+        told = yaml.load(path.read_text("utf-8"), _Loader) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -129,8 +144,8 @@ def _parsed(told: Any) -> Rules:
     return Rules(
         tuple(_rule(each, number) for number, each in enumerate(_list(told, "rules"), 1)),
         tuple(_detectors(told.get("detectors")).items()),
-        tuple(map(str, _list(told, "allow"))),
-        tuple(map(str, _list(told, "keep"))),
+        tuple(_texts(told, "allow")),
+        tuple(_texts(told, "keep")),
     )
 
 
@@ -139,6 +154,13 @@ def _list(told: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError(f"{name!r} is no list")
     return found
+
+
+def _texts(told: Mapping[str, Any], name: str) -> Iterator[str]:
+    for text in _list(told, name):
+        if not isinstance(text, (str, int, float)) or text == "":
+            raise ValueError(f"{name!r} has {text!r} in it; give texts, in quotes")
+        yield str(text)
 
 
 def _detectors(told: Any) -> dict[str, str]:
@@ -157,6 +179,9 @@ def _detectors(told: Any) -> dict[str, str]:
 def _rule(told: Any, number: int) -> Rule:
     what = f"rule {number}"
     _check_names(told, {"name", "action", "table", "key", "column", "file", "regex"}, what)
+    for name, value in told.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
+            raise ValueError(f"{what}: its {name} is {value!r}; give one text, in quotes")
     told = {name: str(value) for name, value in told.items()}
     rule = Rule(**{"name": what, "action": "", **told})
     what = f"rule {number} ({rule.name})" if rule.name != what else what
@@ -171,9 +196,20 @@ def _rule(told: Any, number: int) -> Rule:
         raise ValueError(f"{what}: its regex is none: {error}") from error
     if rule.pattern is not None and rule.pattern.match(""):
         raise ValueError(f"{what}: its regex matches nothing at all, and so everything")
+    if rule.column in REFERRED:
+        raise ValueError(
+            f"{what}: what belongs together is told by {rule.column!r}; a regex without table and "
+            "column alters such names, everywhere alike"
+        )
     if rule.table is not None:
         _check_table(rule, what)
+    elif rule.column is not None:
+        _check_one(rule.column, _columns(), f"{what}: its column")
     return rule
+
+
+def _columns() -> list[str]:
+    return sorted({name for schema in EVERY_TABLE.values() for name in schema.names})
 
 
 def _check_table(rule: Rule, what: str) -> None:

@@ -23,7 +23,6 @@ NAMES = {
     "sweep_id",
     "report_id",
     "key",
-    "key_path",
     "path",
     "owner",
     "collection",
@@ -42,6 +41,21 @@ NAMES = {
 """Columns whose texts name something."""
 MODELS = {"models", "model_versions"}
 """Tables whose `name` does too."""
+REFERS = {
+    "owner": ("artifacts", "collection"),
+    "path": ("files", "path"),
+    "parent_run_id": ("runs", "project"),
+    "sweep_id": ("runs", "project"),
+    "item_id": ("runs", "project"),
+    "trace_id": ("runs", "project"),
+    "span_id": ("runs", "project"),
+    "parent_id": ("runs", "project"),
+    "dataset_id": ("runs", "project"),
+    "scorer_id": ("runs", "project"),
+    "model_id": ("runs", "project"),
+    "projects": ("runs", "project"),
+}
+"""Columns whose texts are those of another one, to which the same is done therefore."""
 PLAIN = {
     "status",
     "type",
@@ -54,7 +68,7 @@ PLAIN = {
     "git_commit",
     "python",
 }
-"""Columns in which nothing is looked for: they hold words of ours, or digests."""
+"""Columns that hold words of ours, or digests: only rules that name one look into it."""
 FIELDS = {"user": "user", "username": "user", "host": "host", "hostname": "host"}
 """What fields of these names hold, whatever it looks like."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?', re.DOTALL)

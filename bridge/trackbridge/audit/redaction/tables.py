@@ -19,8 +19,10 @@ from trackbridge.audit.redaction.scrub import (
     MODELS,
     NAMES,
     PLAIN,
+    REFERS,
     Cut,
     Hit,
+    Hits,
     Scope,
     Scrubber,
 )
@@ -30,7 +32,9 @@ from trackbridge.schema import EVERY_TABLE, STREAMS
 
 LABELS = ("project", "run_id")
 HOLDS = {("runs", "user"): "user", ("runs", "host"): "host", ("model_versions", "user"): "user"}
-KEYED = {"params", "summary", "tags"}
+NESTED = {"params", "summary"}
+"""Tables whose `path` is that of their nested keys."""
+KEYED = {*NESTED, "tags"}
 """Tables in which the key tells what the value is."""
 WINDOW, BEHIND = 1 << 20, 1 << 14
 """Characters of console output that are looked at together, and how many of them come again with
@@ -63,13 +67,23 @@ class Tables:
         return Passage(self._scrubber, self._scope, self._rows_of)
 
     def _scope_of(self, table: str, column: str, key: str | None) -> Scope:
+        naming = column in NAMES or (column == "name" and table in MODELS)
+        holds = HOLDS.get((table, column), "")
+        if table in NESTED and column == "path":
+            column = "key"
+        elif table in MODELS and column == "name":
+            table = "models"
+        else:
+            table, column = REFERS.get(column, (table, column))
         rules = tuple(
             rule
             for rule in self._scrubber.rules.rules
-            if rule.pattern is not None and rule.means(table, column) and rule.means_key(key)
+            if rule.pattern is not None
+            and rule.means(table, column)
+            and rule.means_key(key)
+            and (column not in PLAIN or rule.column == column)
         )
-        naming = column in NAMES or (column == "name" and table in MODELS)
-        return Scope(rules, naming, HOLDS.get((table, column), ""))
+        return Scope(rules, naming, holds)
 
 
 class Passage:
@@ -107,9 +121,7 @@ class Passage:
         """A row as it may leave; None where it may not."""
         place = Place(table, row.get("project") or "", row.get("run_id") or "")
         key = row.get("key")
-        name = next((str(row[c]) for c in ROW_NAMES if row.get(c) is not None), "")
-        place = place._replace(name=self._scrubber.clean(name, self._name_scope(table)).text)
-        row, altered = dict(row), False
+        row, altered, told = dict(row), False, list[tuple[str, Hits]]()
         for rule in self._rows_of[table]:
             if not rule.means_key(key):
                 continue
@@ -118,37 +130,55 @@ class Passage:
                 return None
             value = row.get(rule.empties)
             if isinstance(value, str):
-                cleaned = self._scrubber.whole(value, rule, naming=rule.empties in NAMES)
-                row[rule.empties] = None if rule.action == DROP else cleaned.text
-                self._note(place, rule.empties, cleaned.hits)
+                naming = rule.empties in NAMES
+                cleaned = self._scrubber.whole(value, rule, naming=naming)
+                row[rule.empties] = cleaned.text if naming or rule.action != DROP else None
+                told.append((rule.empties, cleaned.hits))
                 altered = altered or rule.empties == "value"
-        context = _context(row) if table in KEYED else ""
+                if rule.empties == "key" and table in NESTED:
+                    row["path"] = None
+        context = _context(table, row) if table in KEYED else ""
         for column, value in row.items():
-            if not isinstance(value, str) or column in LABELS or column in PLAIN:
+            if not isinstance(value, str) or column in LABELS:
                 continue
             scope = self._scope(table, column, key if self._keyed else None)
-            cleaned = self._scrubber.clean(value, scope, context if column == "value" else "")
+            if column in PLAIN and not scope.rules:
+                continue
+            name, colon, version = value.rpartition(":") if column == "owner" else ("", "", value)
+            context_here = context if column == "value" else ""
+            cleaned = self._scrubber.clean(name or value, scope, context_here)
             if cleaned.hits:
-                row[column] = cleaned.text
-                self._note(place, column, cleaned.hits)
+                row[column] = f"{cleaned.text}{colon}{version}" if name else cleaned.text
+                told.append((column, cleaned.hits))
                 altered = altered or (column == "value" and row.get("type") not in _NESTED)
         if altered and "type" in row:
             row["type"] = "string"
-        if row.get("key_path"):
-            row["key"] = ".".join(map(str, json.loads(row["key_path"])))
+        if table in NESTED and row.get("path") and {"key", "path"} & {column for column, _ in told}:
+            self._join(table, row, key)
+        name = next((str(row[c]) for c in ROW_NAMES if row.get(c) is not None), "")
+        for column, hits in told:
+            self._note(place._replace(name=name), column, hits)
         return row
 
-    def _name_scope(self, table: str) -> Scope:
-        return self._scope(table, "key", None)  # type: ignore[no-any-return]
+    def _join(self, table: str, row: Row, key: str | None) -> None:
+        """Make the key that of the nested keys; where something spans several, it is one."""
+        joined = ".".join(map(str, json.loads(row["path"])))
+        cleaned = self._scrubber.clean(joined, self._scope(table, "key", key))
+        row["key"] = cleaned.text
+        if cleaned.hits:
+            row["path"] = None
 
     def _drop(self, place: Place, rule: Rule, row: Row) -> None:
-        value = row.get("value", row)
+        key, value = row.get("key"), row.get("value", row)
+        if value is None:  # a bare label
+            key, value = None, key
+        cleaned = self._scrubber.clean(key or "", self._scope(place.table, "key", key))
+        place = place._replace(name=cleaned.text)
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
         if place.table in STREAMS:
-            self._sum(place._replace(name=row.get("key") or ""), rule, 1, self._number(text))
+            self._sum(place, rule, 1, self._number(text))
         else:
-            hit = Hit(rule.name, DROP, self._scrubber.salt.digest(text))
-            self._note(place, "", (hit,))
+            self._note(place, "", (Hit(rule.name, DROP, self._scrubber.salt.digest(text)),))
 
     def _number(self, text: str) -> int:
         return int(self._scrubber.salt.digest(text)[:16], 16)
@@ -299,6 +329,6 @@ def _is_about_rows(rule: Rule, table: str) -> bool:
     return column is None or (column in schema.names and schema.field(column).type == pa.string())
 
 
-def _context(row: Row) -> str:
-    path = json.loads(row["key_path"]) if row.get("key_path") else [row["key"]]
+def _context(table: str, row: Row) -> str:
+    path = json.loads(row["path"]) if table in NESTED and row.get("path") else [row["key"]]
     return str(path[-1]) if path else ""
