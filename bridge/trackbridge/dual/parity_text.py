@@ -181,6 +181,9 @@ def lines(found: Sequence[Parity]) -> Iterator[str]:
         if said:
             yield f"{each.run} in {each.store}:" if each.store else f"{each.run}:"
             yield from (f"  {text}" for text in said)
+    for each in {each.folder: each for each in found}.values():  # whatever their stores
+        if each.life.cost and each.life.cost.lost:
+            yield f"{each.run}: {counted(each.life.cost.lost, 'calls')} could not be kept"
     shown: dict[str, Losses] = {}
     for each in found:
         shown.setdefault(each.store, Losses()).merge(each.losses)
@@ -212,8 +215,6 @@ def remarks(each: Parity) -> Iterator[str]:
     for difference in each.differences:
         key = "" if difference.key is None else f" {difference.key}"
         yield f"{difference.table}{key}: {difference.what}"
-    if each.life.cost and each.life.cost.lost:
-        yield f"{counted(each.life.cost.lost, 'calls')} could not be kept"
     for since, until, why in outages(each):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
         yield f"no answer for {until - since:.0f} s from {at}: {why}"

@@ -27,7 +27,10 @@ class Status:
     """Values in the journal."""
     store: str
     state: str
-    """See `Standing`; `stopped` where something is left and nobody is at work with it."""
+    """See `Standing`; `stopped` where something is left and nobody is at work with it.
+
+    `local` where the run names no store.
+    """
     delivered: int
     lag: float | None
     """Seconds, the median."""
@@ -47,14 +50,15 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
             yield Status(folder.name, "", "", 0, "", "unreadable", 0, None, unreadable(error))
             continue
         status, tended = status_of(folder, info.status), spawn.is_tended(told)
-        for store in standing.owed(folder, told.get("to", ())):
+        run = "/".join(info.ref), info.name or "", status, info.points
+        stores = standing.owed(folder, told.get("to", ()))
+        if not stores:
+            yield Status(*run, "", "local", 0, None, "")
+        for store in stores:
             at = standing.load(folder, store)
             lags = spread(at.lags)
             yield Status(
-                "/".join(info.ref),
-                info.name or "",
-                status,
-                info.points,
+                *run,
                 store,
                 _state(at, info.fingerprint, tended),
                 at.points,

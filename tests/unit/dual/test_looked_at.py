@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from unit.dual.logged import as_nobody, finished
+from unit.dual.logged import as_nobody, begin, finished
 
 from trackbridge.cli import main
 from trackbridge.dual import place, spawn
@@ -69,6 +69,26 @@ def test_a_run_that_may_not_be_read_is_named_beside_the_others(
     assert f"{locked.name} to " not in result.output
     assert f"{locked.name} in " not in result.output
     assert (told["run"], told["state"]) == (locked.name, "unreadable")
+
+
+def test_a_run_that_names_no_store_has_a_line_too(tmp_path: Path) -> None:
+    finished(tmp_path)
+    [told] = json.loads(cli("status", "--json", tmp_path / "journals").stdout)["runs"]
+    assert (told["state"], told["store"], told["logged"]) == ("local", "", 122)
+    assert "local" in cli("status", tmp_path / "journals").stdout.splitlines()[1]
+
+
+def test_calls_that_were_lost_are_counted_once_for_a_run_of_several_stores(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    run.save(tmp_path / "nowhere")
+    run.log({"loss": 1.0})
+    run.finish()
+    stores = [f"archive:{tmp_path / name}" for name in ("one", "two")]
+    words = [word for store in stores for word in ("--to", store)]
+    assert cli("replay", tmp_path / "journals", *words).exit_code == 0
+    told = cli("parity", tmp_path / "journals", *words).stdout
+    assert told.count("1 call could not be kept") == 1
+    assert f"vision/{run.id}: 1 call could not be kept" in told.splitlines()
 
 
 @pytest.mark.parametrize("store", ["mlfow:x", "wandb:team/project/run", "journal:./x"])
