@@ -197,7 +197,7 @@ def view(archive: str, output: Path | None, as_json: bool) -> None:
 
     They go into the archive, where the next seal covers them.
     """
-    from trackbridge.audit.view import view as make
+    from trackbridge.audit.viewing.view import view as make
     from trackbridge.progress import Bars
 
     with Bars("viewing") as bars:

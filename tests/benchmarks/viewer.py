@@ -124,7 +124,7 @@ def metrics(names: list[str], keys: int, points: int) -> Iterator[Batch]:
 
 def make(place: Path) -> None:
     """Make the pages, and print what that took: the work of a process of its own."""
-    from trackbridge.audit.view import view
+    from trackbridge.audit.viewing.view import view
 
     begun = time.perf_counter()
     done = view(f"archive:{place}")

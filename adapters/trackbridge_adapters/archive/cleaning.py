@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackbridge.audit import view_files
 from trackbridge.audit.bag import Content, content_of
 from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
+from trackbridge.audit.viewing import files as pages
 from trackbridge.errors import TransientError
 from trackbridge_adapters.archive.chunks import Chunk, chunk_id
 from trackbridge_adapters.archive.draft import Draft
@@ -74,7 +74,7 @@ def sweep(store: ArchiveWriter) -> None:
     needed = contents(store)
     bytes_folders = [f"{BYTES}/{name}" for name in store.folder.names(BYTES)]
     tables = [f"data/{table}" for table in SCHEMAS]
-    for folder in [*tables, *bytes_folders, *view_files.folders(store.folder)]:
+    for folder in [*tables, *bytes_folders, *pages.folders(store.folder)]:
         for name in store.folder.names(folder):
             if f"{folder}/{name}" not in needed and f"{folder}/{name}" not in store.sealed:
                 store.folder.remove(f"{folder}/{name}")
@@ -87,7 +87,7 @@ def contents(store: ArchiveWriter) -> dict[str, Content]:
 
     No Parquet file is read but those of the table contents.
     """
-    found = {MARKER: content_of(store.folder.read(MARKER)), **view_files.contents(store.folder)}
+    found = {MARKER: content_of(store.folder.read(MARKER)), **pages.contents(store.folder)}
     for path in store.folder.sizes(LEDGERS):
         found[path] = content_of(store.folder.read(path))
     for chunk in store.index.chunks.values():

@@ -13,7 +13,7 @@ from trackbridge.adapter import Reader
 from trackbridge.audit import crate
 from trackbridge.audit.bag import Content, by_digest
 from trackbridge.audit.redaction import ledger
-from trackbridge.audit.view_files import PAGE
+from trackbridge.audit.viewing.files import PAGE
 
 README, VERIFY = "README.txt", "verify.py"
 DICTIONARY, CRATE = "data/dictionary.csv", f"data/{crate.DESCRIPTOR}"

@@ -22,12 +22,13 @@ import pyarrow as pa
 
 from trackbridge import __version__
 from trackbridge.adapter import Reader
-from trackbridge.audit import bag, verify, view_files
+from trackbridge.audit import bag, verify
 from trackbridge.audit.bag import Content
 from trackbridge.audit.describe import DESCRIPTIONS, describe
 from trackbridge.audit.keys import Key
 from trackbridge.audit.timestamp import ask
 from trackbridge.audit.verify import MANIFEST, SEALING, TAG_MANIFEST, folder_of
+from trackbridge.audit.viewing import files as pages
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.folder import SCRATCH, UNTOLD, Folder
 from trackbridge.registry import open_reader, open_writer
@@ -189,9 +190,9 @@ class _Job:
 
     def _check_pages(self, payload: Mapping[str, Content]) -> None:
         """Pages that were made to be sealed now show the records as they are now."""
-        inside = view_files.folder_of(self._last + 1)
-        pages = view_files.read(self._folder, inside)
-        if pages and pages.state != view_files.state_of(payload):
+        inside = pages.folder_of(self._last + 1)
+        made = pages.read(self._folder, inside)
+        if made and made.state != pages.state_of(payload):
             raise ConfigError(
                 f"{self._archive.address}/{inside} shows the archive as it was before something "
                 "was added; make it anew with `trackbridge audit view`"

@@ -19,12 +19,12 @@ from unit.audit.viewed import data_of, exported, page_in, picture, related, soun
 
 import trackbridge
 from trackbridge.adapter import Query
-from trackbridge.audit import view_files
 from trackbridge.audit.keys import Key
 from trackbridge.audit.redaction.rules import Rule, Rules
-from trackbridge.audit.view import view
-from trackbridge.audit.view_lineage import Lineage
-from trackbridge.audit.view_media import MOST, kind_of
+from trackbridge.audit.viewing import files as pages
+from trackbridge.audit.viewing.lineage import Lineage
+from trackbridge.audit.viewing.media import MOST, kind_of
+from trackbridge.audit.viewing.view import view
 from trackbridge.cli import main
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.testing import samples
@@ -203,7 +203,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(
             with killed_at(moment):
                 viewed(again)
         except Killed:
-            whole = view_files.read(writer(again).folder, "data/viewer/0001")
+            whole = pages.read(writer(again).folder, "data/viewer/0001")
             if whole is None:
                 sealed(again, key)
                 assert not any(path.startswith("data/viewer/") for path in files_of(again))

@@ -11,8 +11,8 @@ from browser import PROGRAM, Page, browser
 from unit.archive.archives import write
 from unit.audit.viewed import HOSTILE, Looked, exported, hostile, mixed, page_in, related, viewed
 
-from trackbridge.audit import view_page
-from trackbridge.audit.view_page import page
+from trackbridge.audit.viewing import page as pages
+from trackbridge.audit.viewing.page import page
 from trackbridge.testing import samples
 from trackbridge.testing.strategies import EDGY
 
@@ -61,8 +61,8 @@ def test_the_page_is_whole_in_itself() -> None:
 
 
 def test_every_file_of_the_program_is_in_the_page() -> None:
-    folder = Path(view_page.__file__).parent / "viewer"
-    assert set(view_page.PROGRAM) == {path.name for path in folder.glob("*.js")}
+    folder = Path(pages.__file__).parent / "program"
+    assert set(pages.PROGRAM) == {path.name for path in folder.glob("*.js")}
 
 
 @needs_browser

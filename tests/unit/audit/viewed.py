@@ -17,7 +17,7 @@ from unit.archive.archives import write
 
 import trackbridge
 from trackbridge.adapter import Query
-from trackbridge.audit.view import Viewed, view
+from trackbridge.audit.viewing.view import Viewed, view
 from trackbridge.testing import MadeRun, samples
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"

@@ -38,9 +38,10 @@ def test_the_layout_in_the_design_names_every_module_of_the_core_and_no_other() 
     core = page.partition("\nbridge/trackbridge/")[2].partition("\nadapters/")[0]
     outer, _, rest = core.partition("\n  dual/")
     dual, _, rest = rest.partition("\n  audit/")
-    audit, _, redaction = rest.partition("\n    redaction/")
+    audit, _, rest = rest.partition("\n    viewing/")
+    viewing, _, redaction = rest.partition("\n    redaction/")
     source = DOCS.parent / "bridge" / "trackbridge"
-    inner = {"dual": dual, "audit": audit, "audit/redaction": redaction}
+    inner = {"dual": dual, "audit": audit, "audit/viewing": viewing, "audit/redaction": redaction}
     for text, folder in ((outer, source), *((text, source / at) for at, text in inner.items())):
         there = {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
         assert set(re.findall(r"\b[a-z]\w*\.py", text)) == there

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple, cast
 
 from trackbridge import __version__
 from trackbridge.adapter import ItemStore, Query
-from trackbridge.audit import view_files
 from trackbridge.audit.bag import by_digest
 from trackbridge.audit.seal import Archive, open_archive, standing
 from trackbridge.audit.verify import SEALING
-from trackbridge.audit.view_contents import Contents
-from trackbridge.audit.view_lineage import Lineage
-from trackbridge.audit.view_page import page
-from trackbridge.audit.view_runs import Detail, details, said
-from trackbridge.audit.view_scripts import dumps, millis, rows, script, write
-from trackbridge.audit.view_state import checked, redactions, seals
-from trackbridge.audit.view_table import RunTable, plain
+from trackbridge.audit.viewing import files as pages
+from trackbridge.audit.viewing.contents import Contents
+from trackbridge.audit.viewing.lineage import Lineage
+from trackbridge.audit.viewing.page import page
+from trackbridge.audit.viewing.runs import Detail, details, said
+from trackbridge.audit.viewing.scripts import dumps, millis, rows, script, write
+from trackbridge.audit.viewing.state import checked, redactions, seals
+from trackbridge.audit.viewing.table import RunTable, plain
 from trackbridge.errors import ConfigError
 from trackbridge.folder import Folder, LocalFolder
 from trackbridge.progress import SILENCE, Progress
@@ -65,8 +65,8 @@ def _inside(archive: Archive, progress: Progress) -> Viewed:
         raise ConfigError(
             f"{archive.folder.address}: sealing was interrupted; `trackbridge audit seal` ends it"
         )
-    place = view_files.folder_of(found.last + 1)
-    archive.folder.remove(f"{place}/{view_files.COMMIT}")  # whatever is wrong with it
+    place = pages.folder_of(found.last + 1)
+    archive.folder.remove(f"{place}/{pages.COMMIT}")  # whatever is wrong with it
     archive.sweep()
     if found.last and standing(archive.folder).is_sealed(place):
         raise ConfigError(
@@ -85,7 +85,7 @@ def _outside(archive: Archive, address: str, output: Path, progress: Progress) -
             f"{output} lies in the archive; leave out --output, or name another folder"
         )
     folder = LocalFolder(str(output))
-    if not view_files.are_ours(folder.names("")):
+    if not pages.are_ours(folder.names("")):
         raise ConfigError(f"{output} holds other files; name a new folder")
     progress.stage("checking")
     state = {"where": "outside", "seals": seals(archive), "checked": checked(address)}
@@ -101,11 +101,11 @@ def _make(
         made.mkdir()
         copies = None if inside else made
         build = _Build(archive, made, Contents(archive, by_digest(payload), copies), progress)
-        records = view_files.state_of(payload)
+        records = pages.state_of(payload)
         taken_out = redactions(archive, payload)
         build.run({**state, "records": records, "redactions": taken_out})
-        files = view_files.publish(to, inside, made, records)
-    place = "/".join(part for part in (to.address, inside, view_files.PAGE) if part)
+        files = pages.publish(to, inside, made, records)
+    place = "/".join(part for part in (to.address, inside, pages.PAGE) if part)
     size = sum(content.size for content in files.values())
     return Viewed(place, build.runs, build.points, build.metrics, build.reduced, len(files), size)
 
@@ -151,7 +151,7 @@ class _Build:
         write(self._folder, "columns", table.columns())
         write(self._folder, "lineage", lineage.document())
         write(self._folder, "others", {"tables": shared, "items": self._items()})
-        (self._folder / view_files.PAGE).write_text(page(), encoding="utf-8", newline="\n")
+        (self._folder / pages.PAGE).write_text(page(), encoding="utf-8", newline="\n")
 
     def _documents(
         self, runs: Iterator[Detail], table: RunTable, lineage: Lineage

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from trackbridge.adapter import FileRef, Row, RunRef
 from trackbridge.audit.seal import Archive
-from trackbridge.audit.view_media import MOST, kind_of
+from trackbridge.audit.viewing.media import MOST, kind_of
 from trackbridge.errors import IntegrityError, NotFoundError
 
 SHOWN = ("image", "audio", "video")

@@ -45,7 +45,8 @@ def page() -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("trackbridge.audit").joinpath(f"viewer/{name}").read_text("utf-8")
+    folder = resources.files("trackbridge.audit.viewing").joinpath("program")
+    return folder.joinpath(name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:

@@ -13,9 +13,9 @@ import pyarrow as pa
 from trackbridge.adapter import Reader, Row, RunInfo, RunRef
 from trackbridge.audit.provenance import TABLES as PROVENANCE
 from trackbridge.audit.provenance import Provenance
-from trackbridge.audit.view_contents import Contents
-from trackbridge.audit.view_scripts import packed, rows
-from trackbridge.audit.view_series import series_of
+from trackbridge.audit.viewing.contents import Contents
+from trackbridge.audit.viewing.scripts import packed, rows
+from trackbridge.audit.viewing.series import series_of
 from trackbridge.columns import groups, split
 from trackbridge.console import shown
 from trackbridge.extremes import STEP, TIME, VALUE, Series

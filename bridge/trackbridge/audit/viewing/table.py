@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trackbridge.adapter import Row, RunInfo, RunRef
-from trackbridge.audit.view_scripts import millis
+from trackbridge.audit.viewing.scripts import millis
 
 MOST_KEYS = 300
 """Params, final values and metrics each that get a column: those that most runs have."""
