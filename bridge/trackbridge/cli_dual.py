@@ -24,6 +24,8 @@ TO = click.option(
     metavar="STORE",
     help="Another store than those the run named; repeatable.",
 )
+SLOW_SECONDS = 5.0
+"""A store that takes longer over what it is asked is named."""
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
@@ -52,6 +54,9 @@ def status(journals: tuple[str, ...], as_json: bool) -> None:
     for each in found:
         if each.error:
             line(f"{_named(each)}: {each.error}", err=True)
+        if each.waiting is not None and each.waiting >= SLOW_SECONDS:
+            doing = "being written for" if each.state == "closing" else "waiting for an answer for"
+            line(f"{_named(each)}: {doing} {each.waiting:.0f} s", err=True)
     if any(each.state == "stopped" for each in found):
         line("stopped: nobody is at work with it; `trackbridge replay` delivers it", err=True)
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +45,7 @@ class Delivery:
         self.folder = folder = parts(folder)[0]
         self.store = store
         self.standing = standing.load(folder, without_secrets(store))
+        self.standing.asked = 0.0  # by whoever was at work before
         self.has_ended = False
         self._is_ours = False
         """Whether what the back end has of the run is known to be this run's."""
@@ -52,6 +53,8 @@ class Delivery:
         """Held by the thread that writes the run."""
         self.pause = Pause()
         """Of rounds, where they fail for a reason that is the run's own."""
+        self._idle = ""
+        """Fingerprint of the journal when rounds had no more to add."""
         self._journal = journaled.opened(folder)
         self._original = twins.original(folder)
 
@@ -73,13 +76,27 @@ class Delivery:
             self.standing = standing.Standing(self.standing.store)
         return there
 
+    def has_news(self) -> bool:
+        """Whether something was logged that rounds have not looked at."""
+        return self.standing.state != "held" and self.info().fingerprint != self._idle
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Have the standing say that the back end is asked, until it has answered."""
+        self.standing.asked = time.time()
+        self.save()
+        yield
+        if self.standing.asked:
+            self.standing.asked = 0.0
+            self.save()
+
     def round(self, writer: Writer) -> None:
         """Add what was logged since the last round, where the back end can show that."""
-        at = self.standing
+        at, info = self.standing, self.info()
         if not hasattr(writer, "extend") or at.state == "held":
+            self._idle = info.fingerprint
             return
         at.state = "live"
-        info = self.info()
         if not self._is_ours:
             check_same(writer, info)
             self._is_ours = True
@@ -88,6 +105,8 @@ class Delivery:
             at.place = at.place or list(twins.found(writer, info.key))
             self.link(writer, info.key)
             self.save()
+        else:
+            self._idle = info.fingerprint
 
     def close(self) -> None:
         """Write the run whole and prove it; what rounds have sent is gone on with.
@@ -157,7 +176,7 @@ class Delivery:
 
     def hold(self, error: Exception) -> None:
         """Leave the run until it has ended: what it logs cannot be shown before."""
-        self.standing.state, self.standing.error = "held", str(error)
+        self.standing.state, self.standing.error, self.standing.asked = "held", str(error), 0.0
         self.save()
 
     def save(self) -> None:
@@ -238,9 +257,11 @@ class Lane:
                 if delivery.has_ended:
                     continue
                 try:
-                    writer = self._writer = self._writer or open_writer(self.store)
-                    with self._turn(writer):
-                        delivery.round(writer)
+                    if delivery.has_news():
+                        with delivery.asking():
+                            writer = self._writer = self._writer or open_writer(self.store)
+                            with self._turn(writer):
+                                delivery.round(writer)
                     delivery.pause.end()
                 except (IntegrityError, UnsupportedError) as error:
                     self._writer = None  # it may remember what is no longer true
@@ -268,7 +289,7 @@ class Lane:
             with delivery.lock:
                 try:
                     if not delivery.is_done(delivery.info().fingerprint):
-                        with self._turn(open_writer(self.store)):
+                        with delivery.asking(), self._turn(open_writer(self.store)):
                             delivery.close()
                         self._writer = None  # so that a run that goes on later begins anew there
                 except Exception as error:

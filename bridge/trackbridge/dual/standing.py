@@ -45,6 +45,8 @@ class Standing:
     """From, to (null: it lasts), and why."""
     contact: float = 0.0
     """When the back end has answered last."""
+    asked: float = 0.0
+    """Since when it is asked, and has not answered; 0 where nobody waits for it."""
     error: str = ""
     """What is wrong now, in one line; empty where nothing is."""
     proven: str = ""
@@ -65,13 +67,13 @@ class Standing:
 
     def reached(self) -> None:
         """The back end has answered."""
-        self.contact, self.error = time.time(), ""
+        self.contact, self.error, self.asked = time.time(), "", 0.0
         if self.outages and self.outages[-1][1] is None:
             self.outages[-1][1] = self.contact
 
     def missed(self, why: str) -> None:
         """The back end has not answered, or has refused."""
-        self.error = why
+        self.error, self.asked = why, 0.0
         if not self.outages or self.outages[-1][1] is not None:
             self.outages.append([time.time(), None, why])
 

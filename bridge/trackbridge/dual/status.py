@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Status:
     """Its id there, as people see it; empty before it was reached."""
     url: str | None = None
     """The page that shows it there, if there is one."""
+    waiting: float | None = None
+    """Seconds since it is asked, and has not answered; none where nobody waits for it."""
 
 
 def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
@@ -52,11 +55,13 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
         status, tended = status_of(folder, info.status), spawn.is_tended(told)
         run = "/".join(info.ref), info.name or "", status, info.points
         stores = standing.owed(folder, told.get("to", ()))
+        stores = stores or [at.store for at in standing.every(folder)]  # it names them no more
         if not stores:
             yield Status(*run, "", "local", 0, None, "")
         for store in stores:
             at = standing.load(folder, store)
             lags = spread(at.lags)
+            run_id, url = at.place[2:4] or ("", None)
             yield Status(
                 *run,
                 store,
@@ -64,7 +69,9 @@ def status(journals: Iterable[str | Path] = ()) -> Iterator[Status]:
                 at.points,
                 lags[0] if lags else None,
                 at.error,
-                *at.place[2:4],
+                run_id,
+                url,
+                max(0.0, time.time() - at.asked) if tended and at.asked else None,
             )
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import trackbridge
+from trackbridge import cli_dual
 from trackbridge.adapter import Writer
+from trackbridge.cli import main
 from trackbridge.dual import delivery as module
-from trackbridge.dual import spawn
+from trackbridge.dual import spawn, standing
 from trackbridge.dual.delivery import Delivery, Lane
 from trackbridge.dual.replay import replay
 from trackbridge.dual.starting import start
@@ -110,6 +114,39 @@ def test_a_back_end_that_does_not_answer_is_asked_once_a_round(
     wait(lambda: other.rounds)
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_back_end_that_never_answers_is_told_while_it_is_waited_for(
+    has_ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setattr(spawn, "is_tended", lambda told: True)
+    monkeypatch.setattr(spawn, "forwarder", lambda *_: None)
+    monkeypatch.setattr(cli_dual, "SLOW_SECONDS", 0.0)
+    journals = tmp_path / "journals"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = f"mlflow:http://127.0.0.1:{server.getsockname()[1]}"
+        run = start("p", run_id="one", folder=journals, to=store)
+        run.log({"loss": 1.0})
+        assert run.folder
+        [before] = status([journals])
+        assert before.waiting is None
+        delivery, lane = Delivery(run.folder, store), Lane(store)
+        delivery.has_ended = has_ended
+        lane.add(delivery)
+        accepted, _ = server.accept()
+        wait(lambda: standing.load(delivery.folder, store).asked)
+        [told] = status([journals])
+        assert told.waiting is not None and told.error == ""
+        shown = CliRunner().invoke(main, ["status", str(journals)])
+        assert f"p/one to {store}: waiting for an answer for " in shown.stderr
+        accepted.close()
+    lane.drop(delivery)
+    wait(lambda: delivery.standing.error)
+    run.finish(wait=0)
+    [after] = status([journals])
+    assert after.waiting is None and after.error
+
+
 def test_another_run_of_that_id_is_not_written_over_though_it_began_in_the_same_second(
     tmp_path: Path,
 ) -> None:
@@ -144,7 +181,7 @@ def test_a_store_that_was_named_before_is_owed_what_it_lacks(tmp_path: Path) -> 
         run.log({"loss": 2.0})
     assert [each.store for each in status(journals)] == [one.store]
     assert [(each.store, each.what) for each in replay(journals)] == [(one.store, "delivered")]
-    assert [each.store for each in status(journals)] == []
+    assert [(each.store, each.state) for each in status(journals)] == [(one.store, "done")]
 
 
 def test_a_replay_waits_for_no_forwarder_that_has_done_all(
