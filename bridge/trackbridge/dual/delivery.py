@@ -215,6 +215,8 @@ class Lane:
         self.store = store
         self._deliveries: list[Delivery] = []
         self._writer: Writer | None = None
+        self._refused: set[str] = set()
+        """Why deliveries were refused, as the log says."""
         self._alone = threading.Lock()
         """Held by whoever writes to a store that takes one writer at a time."""
         self._threads = [
@@ -268,17 +270,25 @@ class Lane:
                     delivery.hold(error)
                 except TransientError as error:  # so it would be for the others
                     self._writer = None
-                    delivery.fail(error)
+                    self._fail(delivery, error)
                     return True
                 except Exception as error:
                     self._writer = None
-                    delivery.fail(error)
+                    self._fail(delivery, error)
                     delivery.pause.begin()
         return False
 
     def _turn(self, writer: Writer) -> AbstractContextManager[object]:
         """What to hold while something is written."""
         return nullcontext() if writer.capabilities.parallel_writers else self._alone
+
+    def _fail(self, delivery: Delivery, error: Exception) -> None:
+        """Write down what stands in the way; what no waiting mends is a line of the log, once."""
+        delivery.fail(error)
+        is_refusal = isinstance(error, BridgeError) and not isinstance(error, TransientError)
+        if is_refusal and str(error) not in self._refused:
+            self._refused.add(str(error))
+            LOGGER.warning("%s to %s: %s", delivery.folder.name, delivery.standing.store, error)
 
     def _closes(self) -> bool:
         """Write runs whole that have ended; one that fails does not hold up the others."""
@@ -293,6 +303,6 @@ class Lane:
                             delivery.close()
                         self._writer = None  # so that a run that goes on later begins anew there
                 except Exception as error:
-                    delivery.fail(error)
+                    self._fail(delivery, error)
                     failed = True
         return failed

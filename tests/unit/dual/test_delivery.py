@@ -22,7 +22,7 @@ from trackbridge.dual.delivery import Delivery, Lane
 from trackbridge.dual.replay import replay
 from trackbridge.dual.starting import start
 from trackbridge.dual.status import status
-from trackbridge.errors import IntegrityError, TransientError
+from trackbridge.errors import ConfigError, IntegrityError, TransientError
 
 PATIENCE = 60.0
 
@@ -112,6 +112,27 @@ def test_a_back_end_that_does_not_answer_is_asked_once_a_round(
     assert not other.rounds
     one.error = None
     wait(lambda: other.rounds)
+
+
+def test_what_a_back_end_refuses_is_a_line_of_the_log_for_each_reason(
+    lane: Lane, pair: tuple[Watched, Watched], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = pair
+    for delivery in pair:
+        delivery.error = ConfigError("403: may not write there")
+        lane.add(delivery)
+    wait(lambda: one.rounds and other.rounds)
+    one.error = ConfigError("400: no such name")
+    one.pause.end()
+    wait(lambda: one.standing.error.startswith("400"))
+    other.error, rounds = TransientError("nobody there"), other.rounds
+    other.pause.end()
+    wait(lambda: other.rounds > rounds)
+    wait(lambda: other.standing.error == "nobody there")
+    to = f"to {lane.store}: "
+    named = one.folder.name, one.folder.name
+    reasons = "403: may not write there", "400: no such name"
+    assert caplog.messages == [f"{run} {to}{why}" for run, why in zip(named, reasons)]
 
 
 @pytest.mark.parametrize("has_ended", [False, True])
