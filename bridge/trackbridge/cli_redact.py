@@ -96,6 +96,9 @@ def _print(found: Redaction, *, err: bool) -> None:
         line(f"  {_words(each)}", err=err)
     if not summary:
         line("  nothing", err=err)
+    for name in dict.fromkeys(rule.name for rule in found.policy.rules.rules):
+        if name not in {each.rule for each in summary}:
+            line(f"  {name}: nothing that this rule is about", err=err)
     for loss in found.losses:
         line(f"  {counted(loss.count, loss.kind)}", err=err)
     for files, what in (

@@ -107,6 +107,15 @@ def test_strict_lets_no_file_leave_that_nobody_can_look_into(
     assert kept.exit_code == 0, kept.output
 
 
+def test_a_rule_that_finds_nothing_is_told(rich: Path, rules: Path, tmp_path: Path) -> None:
+    with rules.open("a", encoding="utf-8") as file:
+        file.write("  - {name: typo, table: params, key: pasword, action: drop}\n")
+    source = f"mlflow:sqlite:///{rich}/mlflow.db"
+    said = run("export", source, str(tmp_path / "o"), "--redact", str(rules), "--dry-run")
+    assert "  typo: nothing that this rule is about\n" in said.stdout
+    assert "size: nothing" not in said.stdout
+
+
 def test_what_is_found_as_one_object(rich: Path, rules: Path, tmp_path: Path) -> None:
     source = f"mlflow:sqlite:///{rich}/mlflow.db"
     said = run("export", source, str(tmp_path / "o"), "--redact", str(rules), "--dry-run", "--json")
