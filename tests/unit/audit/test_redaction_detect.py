@@ -78,6 +78,7 @@ def found(text: str) -> set[tuple[str, str]]:
         ("?X-Amz-Signature=0123456789abcdef", "credentials", "0123456789abcdef"),
         ("password: 12345678", "credentials", "12345678"),
         ("'password': b'hunter22'", "credentials", "hunter22"),
+        ("password: >-\n  hunter22\n", "credentials", "hunter22"),
         ("SMTP_PASS=hunter22", "credentials", "hunter22"),
         (r'INFO {"body": "{\"password\": \"hunter22\"}"}', "credentials", "hunter22"),
     ],
@@ -109,6 +110,9 @@ def test_it_is_found(text: str, kind: str, what: str) -> None:
         "  - libcublas=12.1.3.1=0",
         'name = "cudnn"\nversion = "8.9.2.26"',
         "https://pages.example/docs/home/page",
+        "login(api_key=args.api_key, password=config['password'])",
+        "password = getpass.getpass()",
+        "secret_key: Optional[str]",
     ],
 )
 def test_it_is_left_alone(text: str) -> None:
@@ -129,6 +133,19 @@ def test_what_is_printed_in_colours_is_found(colour: str) -> None:
 def test_a_private_key_goes_with_its_headers() -> None:
     key = KEY.replace("MIIE", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\nMIIE")
     assert found(f"x {key} y") == {("credentials", key)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"env": [{"name": "DB_PASSWORD", "value": "hunter22"}, {"name": "n", "value": "kept"}]}',
+        '[{"key": "api_key", "value": "hunter22"}, {"value": "kept"}]',
+        '{"Authorization": "Basic hunter22", "name": "kept"}',
+    ],
+)
+def test_values_beside_their_names_are_credentials_too(text: str) -> None:
+    cleaned = Scrubber(Rules(), Salt(b"s" * 32)).clean(text, Scope(())).text
+    assert "hunter22" not in cleaned and "kept" in cleaned
 
 
 def test_what_is_allowed_is_left_alone() -> None:

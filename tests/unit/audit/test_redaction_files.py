@@ -66,6 +66,11 @@ def test_what_is_written_in_escapes_is_found() -> None:
     assert out is not None and json.loads(out)["source"][0].startswith("by user-")
 
 
+def test_what_is_written_in_escapes_is_found_after_a_mark_of_its_encoding() -> None:
+    _, out = passed("a.json", '\ufeff{"by": "\\u006adoesmith"}'.encode())
+    assert out is not None and out.decode().startswith('\ufeff{"by": "user-')
+
+
 def test_packed_text_is_altered_and_packed_again() -> None:
     _, out = passed("a.log.gz", gzip.compress(TEXT.encode()))
     assert out is not None and clean(gzip.decompress(out))

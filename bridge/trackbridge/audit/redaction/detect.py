@@ -79,7 +79,9 @@ _WORD = (
     r"|(?:db|smtp|mail|user|mysql|postgres|redis|ftp|proxy)_?pass|secret[_-]?key|auth[_-]?key|account[_-]?key|credentials?"
     r"|(?:auth|access|api|bearer|refresh|secret|hub|session|id)[_-]?token"
 )
-_SECRET_NAME = re.compile(rf"(?i)(?:{_WORD})(?:[_-]\w{{0,16}}|\d{{0,4}})$")
+_SECRET_NAME = re.compile(
+    rf"(?i)^(?:proxy-)?authorization$|(?:{_WORD})(?:[_-]\w{{0,16}}|\d{{0,4}})$"
+)
 """The name of a field, option or variable that holds a credential."""
 _TOKEN_NAME = re.compile(r"(?i)(?:^|[^a-z])token$|(?<=[a-z])Token$")
 """One that holds a credential or a piece of text; which, the value tells."""
@@ -88,7 +90,8 @@ _PASSWORD = re.compile(r"(?i)(?:passw(?:or)?d|passwd|pwd|passphrase)$")
 _ASSIGNED = re.compile(
     rf"(?i)(?<![\w.-])(?P<name>[\w.-]{{0,60}}?(?:{_WORD}|token)(?:[_-]\w{{0,16}}|\d{{0,4}}))"
     r"(?:\\{0,3}[\"'])?"
-    r"(?:[ \t]{0,3}(?::=|=>|==?|:)[ \t]{0,12}(?:\n\s+(?:desc:[^\n]*\n\s+)?value:[ \t]*)?"
+    r"(?:[ \t]{0,3}(?::=|=>|==?|:)[ \t]{0,12}(?:\n\s+(?:desc:[^\n]*\n\s+)?value:[ \t]*"
+    r"|[|>][+-]?[ \t]*\n[ \t]+)?"
     r"|[ \t]+(?=\S*\d))"
     r"(?:\\{1,3}\"(?P<escaped>[^\"\\\n]{4,})|[bfru]{0,2}\"(?P<double>[^\"\n]{4,})\""
     r"|[bfru]{0,2}'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;]{4,}))"
@@ -137,6 +140,7 @@ _IN_TOKENS = (
 """What these have in them: most texts have none, and looking for that takes hardly any time."""
 _NO_SECRET = re.compile(
     r"(?i)none|null|true|false|nan|[\d.eE+-]{1,8}|\*+|\$\{?\w+\}?|<[^>]*>|os\..*"
+    r"|(?:args|self|cfg|config|opts|params|kwargs|settings|getpass|Optional)[.\[].*"
 )
 """What stands after such a name and is none: numbers, placeholders, what is looked up."""
 _NUMBER = re.compile(r"-?\d*\.?\d*(?:e[+-]?\d+)?")

@@ -135,6 +135,9 @@ class Files:
         return out
 
     def _cleaned(self, text: str, scope: Scope) -> Cleaned:
+        if text[:1] == "\ufeff":
+            cleaned = self._cleaned(text[1:], scope)
+            return cleaned._replace(text=text[0] + cleaned.text)
         if text.lstrip()[:1] in ("{", "[") and not is_json(text):  # a document in each line
             lines = [self._scrubber.clean(line, scope) for line in text.splitlines(keepends=True)]
             return Cleaned("".join(x.text for x in lines), tuple(h for x in lines for h in x.hits))

@@ -185,17 +185,23 @@ class Scrubber:
         """Alters strings where they stand, so that everything else stays as it was written."""
         hits: list[Hit] = []
         last, end = context, 0  # the key, or the option before, whose value comes next
+        named = ""  # what an object says that it is called
 
         def replaced(match: re.Match[str]) -> str:
-            nonlocal last, end
+            nonlocal last, end, named
             is_key = match[1] is not None
             string = json.loads(match[0].removesuffix(match[1] or ""))
-            inside = "{" in text[end : match.start()]
+            between = text[end : match.start()]
+            inside = "{" in between and "}" not in between
+            named = "" if "}" in between else named
             end = match.end()
             inner = scope._replace(naming=scope.naming or is_key or last in NAMES)
             cleaned = self.clean(string, inner, "" if is_key else last)
-            if _OPTION.fullmatch(string) if not is_key else not (string == "value" and inside):
-                last = string
+            if not is_key:
+                named = string if last in ("name", "key") else named
+                last = string if _OPTION.fullmatch(string) else last
+            elif string != "value" or not inside:
+                last = named if string == "value" and named else string
             if not cleaned.hits:
                 return match[0]
             hits.extend(cleaned.hits)
