@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +46,7 @@ def status(journals: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps({"runs": [asdict(each) for each in found]}))
         return
     titles = ("run", "name", "status", "logged", "store", "state", "delivered", "lag")
-    table(
+    _fitting_table(
         titles,
         (
             (s.run, s.name, s.status, s.logged, s.store, s.state, s.delivered, _seconds(s.lag))
@@ -156,7 +158,7 @@ def parity(journals: tuple[str, ...], to: tuple[str, ...], html: str | None, as_
     if as_json:
         click.echo(json.dumps(parity_text.document(found)))
     else:
-        table(parity_text.HEADER, parity_text.rows(found))
+        _fitting_table(parity_text.HEADER, parity_text.rows(found))
         for text in parity_text.lines(found):
             line(text)
     sys.exit(0 if parity_text.holds(found) else 1)
@@ -168,6 +170,25 @@ def _write(file: str, text: str) -> None:
         Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written ({error.strerror or error})") from error
+
+
+def _fitting_table(header: tuple[str, ...], rows: Iterable[Iterable[object]]) -> None:
+    """A table; on a terminal that is too narrow for it, lines that break between cells alone."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    wide = sum(max(map(len, column)) + 2 for column in zip(header, *lines)) - 2
+    if room is None or wide <= room:
+        table(header, lines)
+        return
+    for first, *rest in lines:
+        text = first
+        for cell in (f"{title} {cell}" for title, cell in zip(header[1:], rest) if cell):
+            if len(text) + 2 + len(cell) > room:
+                line(text)
+                text = f"  {cell}"
+            else:
+                text += f"  {cell}"
+        line(text)
 
 
 def _named(each: Status | Delivered) -> str:

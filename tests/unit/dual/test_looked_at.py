@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from unit.dual.logged import as_nobody, begin, finished
@@ -104,3 +109,31 @@ def test_a_store_that_is_none_is_told_once_before_anything_is_done(
     [text] = result.stderr.splitlines()
     assert text.startswith("Error: ") and store in text
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo terminals")
+@pytest.mark.parametrize("columns", [80, 400])
+def test_a_narrow_terminal_breaks_no_cell(columns: int, tmp_path: Path, store: str) -> None:
+    import fcntl
+    import pty
+    import termios
+
+    stores = ["archive:./out", "mlflow:http://tracking.example.org:5000"]
+    run_id, name = "resnet-50-2026-11-29-seed-17", "resnet-50-baseline-of-november"
+    finished(tmp_path, name, to=stores, run_id=run_id)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    program = [sys.executable, "-m", "trackbridge", "status", str(tmp_path / "journals")]
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    subprocess.run(program, stdout=theirs, stderr=subprocess.DEVNULL, env=environment, check=True)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # so a terminal says that nobody writes to it any more
+        while more := os.read(ours, 1 << 16):
+            shown += more
+    os.close(ours)
+    lines = click.unstyle(shown.decode()).splitlines()
+    assert max(map(len, lines)) <= columns
+    for word in (f"vision/{run_id}", name, *stores, "stopped"):
+        assert any(word in text for text in lines)
+    assert lines[0].startswith("run ") == (columns == 400)
