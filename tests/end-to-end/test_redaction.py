@@ -107,6 +107,21 @@ def test_strict_lets_no_file_leave_that_nobody_can_look_into(
     assert kept.exit_code == 0, kept.output
 
 
+def test_what_belongs_to_a_project_is_dropped_with_all_its_parts(
+    rich: Path, tmp_path: Path
+) -> None:
+    rules, source = tmp_path / "rules.yaml", f"mlflow:sqlite:///{rich}/mlflow.db"
+    rules.write_text(
+        "rules: [{table: traces, action: drop}, {table: evaluation_datasets, action: drop}]"
+    )
+    done = run("export", source, str(tmp_path / "out"), "--redact", str(rules))
+    assert done.exit_code == 0, done.output
+    tables = {path.name for path in (tmp_path / "out" / "data").iterdir()}
+    assert not tables & {"traces", "spans", "assessments", "evaluation_records"}
+    (told,) = (tmp_path / "out" / "data" / "redactions").iterdir()
+    assert "\ntraces," in told.read_text() and "\nspans," not in told.read_text()
+
+
 def test_a_rule_that_finds_nothing_is_told(rich: Path, rules: Path, tmp_path: Path) -> None:
     with rules.open("a", encoding="utf-8") as file:
         file.write("  - {name: typo, table: params, key: pasword, action: drop}\n")

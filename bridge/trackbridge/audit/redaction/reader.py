@@ -41,10 +41,12 @@ from trackbridge.audit.redaction.tables import Passage, Tables
 from trackbridge.columns import batches, relabel
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.losses import Losses
-from trackbridge.schema import ITEM_FILES
+from trackbridge.schema import ITEM_FILES, ITEMS
 from trackbridge.sidecar import Overlay
 
 NO_RUN = RunRef("", "")
+OF_ITEM = {part: kind for kind, item in ITEMS.items() for part in item.parts}
+"""Tables of what items are made of, and the kind of item."""
 CONTENT = "content"
 """What the ledger calls the bytes of a file, instead of a table."""
 
@@ -244,6 +246,8 @@ class Redacted:
     def list_items(
         self, kind: str, query: Query, ids: Collection[str] | None = None
     ) -> Iterator[ItemInfo]:
+        if self._survey is not None and self._tables.drops(kind):
+            return
         for info in self._items.list_items(kind, self._native_query(query), ids):
             yield replace(
                 info,
@@ -259,6 +263,9 @@ class Redacted:
         for batch in self._items.read_items(natives):
             given = []
             for row in batch.data.to_pylist():
+                kind = OF_ITEM.get(batch.table) or row.get("kind") or batch.table
+                if kind != batch.table and self._tables.drops(kind):
+                    continue  # it goes with its item
                 row["project"] = self.label(row["project"])
                 if row.get("run_id"):
                     row["run_id"] = self._run(row["run_id"])

@@ -62,6 +62,10 @@ class Tables:
         """What stands in a column of a row without a key."""
         return self._scrubber.clean(text, self._scope(table, column, None)).text
 
+    def drops(self, table: str) -> bool:
+        """Whether no row of a table may leave."""
+        return any(rule.empties is None and rule.key is None for rule in self._rows_of[table])
+
     def passage(self) -> Passage:
         """A new ledger and what belongs to it, for one reading of some runs."""
         return Passage(self._scrubber, self._scope, self._rows_of)
