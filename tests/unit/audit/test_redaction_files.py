@@ -101,8 +101,10 @@ def test_no_weights_are_withheld_by_chance() -> None:
     assert look[1:] == (files.KEPT, (), True)
     for text in (b"\x00by jane, 3\x00", b"https://me:pw@x", "by jane, 3".encode("utf-16-le")):
         assert passed("w.bin", noise + text + noise, by)[0].fate == files.WITHHELD
-    name = Files(Scrubber(Rules(), SALT, {"müller"}))
-    assert passed("w.bin", noise + "\0Müller\0".encode(), name)[0].fate == files.WITHHELD
+    name = Files(Scrubber(Rules(), SALT, {"Müller"}))
+    for encoding in ("utf-8", "latin-1"):
+        data = noise + "\0müLLer\0".encode(encoding)
+        assert passed("w.bin", data, name)[0].fate == files.WITHHELD
 
 
 def test_bytes_nobody_can_look_into_are_listed_or_withheld() -> None:

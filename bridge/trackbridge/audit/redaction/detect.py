@@ -211,10 +211,13 @@ class Detectors:
         named = [(k, n) for k, n in (("user", people), ("host", hosts)) if n and k in kinds]
         self._words = {kind: _words(names) for kind, names in named}
         self._short = {kind: _words({n for n in ns if len(n) < CERTAIN}) for kind, ns in named}
-        self._long = {
-            kind: _words({x for n in ns if len(n) >= CERTAIN for x in (n, _as_bytes(n))})
+        long = {
+            kind: {x for n in ns if len(n) >= CERTAIN for x in (n, _as_bytes(n))}
             for kind, ns in named
         }
+        self._long = {kind: _words(names) for kind, names in long.items()}
+        self._lower = {kind: [*map(str.lower, names)] for kind, names in long.items()}
+        """For a first look, which takes hardly any time."""
 
     def find(self, text: str) -> Iterator[Span]:
         """Everything, in no order; parts may overlap."""
@@ -237,8 +240,9 @@ class Detectors:
 
         Among random ones there are short names by chance: those count only amid readable text.
         """
+        lower = text.lower()
         for kind, words in self._long.items():
-            if words is not None:
+            if words is not None and any(name in lower for name in self._lower[kind]):
                 yield from (Span(*m.span(), kind) for m in words.finditer(text))
         for run in _READABLE.finditer(text):
             found = [] if "credentials" not in self._kinds else [*_shaped(run[0])]
