@@ -143,6 +143,16 @@ def test_however_the_console_is_cut_up_it_reads_the_same(cuts: list[int], window
     assert "".join(row["text"] for row in given_back) == whole
 
 
+@pytest.mark.parametrize("action", ["drop", "mask", "hash"])
+def test_all_of_the_console_can_be_altered(action: str, tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["logs"] = [{"stream": "stdout", "line": n, "text": "hidden thing"} for n in (0, 1)]
+    rules = Rules((Rule("console", action, table="logs", column="text"),))
+    exported(memory([run]), tmp_path, rules)
+    assert having(tmp_path, "hidden thing") == [] and len(rows(tmp_path, "logs")) == 2
+    assert {row["sha256"] for row in ledger(tmp_path)} == {SALT.digest("hidden thing")}
+
+
 def test_dropped_metrics_params_and_files_are_gone_and_told(tmp_path: Path) -> None:
     run = samples.simple("a")
     run.tables["metrics"] += [{**p, "key": "secret loss"} for p in run.tables["metrics"]]

@@ -65,6 +65,7 @@ rules:
         ("allow: [a]\nallow: [b]", "line 1: 'allow' stands twice"),
         ("keep: [{a: 1}]", "'keep' has {'a': 1} in it"),
         ("allow: ['']", "'allow' has '' in it"),
+        ("rules: [{table: runs, column: started, action: drop}]", "started of runs holds no text"),
         ("rules: [{column: nots, action: drop}]", "its column is 'nots'"),
         ("rules: [{table: runs, column: run_id, action: hash}]", "told by 'run_id'; a regex"),
         ("rules: [{table: files, column: owner, regex: a, action: hash}]", "told by 'owner'"),

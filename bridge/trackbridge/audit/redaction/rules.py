@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from trackbridge.errors import ConfigError
-from trackbridge.schema import EVERY_TABLE
+from trackbridge.schema import EVERY_TABLE, TEXT
 
 DROP, MASK, HASH, PSEUDONYMISE = ACTIONS = ("drop", "mask", "hash", "pseudonymise")
 OFF = "off"
@@ -218,6 +218,8 @@ def _check_table(rule: Rule, what: str) -> None:
     columns = EVERY_TABLE[table].names
     if rule.column is not None:
         _check_one(rule.column, columns, f"{what}: the column of {table}")
+    if rule.column is not None and EVERY_TABLE[table].field(rule.column).type != TEXT:
+        raise ValueError(f"{what}: {rule.column} of {table} holds no text; only texts are altered")
     if rule.key is not None and "key" not in columns:
         raise ValueError(f"{what}: {table} has no keys; name a column")
     if table == NUMBERS and rule.column is not None:

@@ -252,12 +252,18 @@ class Passage:
             stream = row["stream"]
             self._before[stream] = (self._before.get(stream, "") + (row["text"] or ""))[-BEFORE:]
         dropping = next((r for r in self._rows_of["logs"] if r.empties is None), None)
+        emptying = next((r for r in self._rows_of["logs"] if r.empties == "text"), None)
         ready = []
         for number, row in enumerate(rows[:end]):
             place = Place("logs", *_ref(row), str(row["line"]), "text")
             if dropping is not None:
                 number_of = self._number(row["text"] or "")
                 self._sum(place._replace(name="", column=""), dropping, 1, number_of)
+                continue
+            if emptying is not None and row["text"]:
+                cleaned = self._scrubber.whole(row["text"], emptying)
+                self._note(place, "text", cleaned.hits)
+                ready.append({**row, "text": cleaned.text})
                 continue
             parts = sorted(altered.get(number, ()), key=lambda part: part.start)
             self._note(place, "text", [part.cut.hit for part in parts if part.leads])
