@@ -221,10 +221,6 @@ def export(
 ) -> None:
     """Copy runs from SOURCE into a Parquet ARCHIVE (a folder or any fsspec URL)."""
     target, redaction = archive_at(archive), wish(rules, salt)
-    if redaction is None:
-        from trackbridge.audit.redaction.job import refuse_redacted
-
-        refuse_redacted(target)
     _migrate(source, target, redaction, **options)
 
 

@@ -85,7 +85,13 @@ def look(
         )
     if not dry:
         job.begin(target, found)
-    return {**wishes, "query": found.query, "where": None, "through": found.through}
+    return {
+        **wishes,
+        "query": found.query,
+        "where": None,
+        "through": found.through,
+        "target_options": {**wishes["target_options"], **found.target_options},
+    }
 
 
 def _print(found: Redaction, *, err: bool) -> None:

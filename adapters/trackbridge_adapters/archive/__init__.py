@@ -54,12 +54,15 @@ class ArchiveAdapter:
         return ArchiveReader(folder)
 
     def writer(self, location: str, options: Mapping[str, str]) -> ArchiveWriter:
+        from trackbridge.audit.redaction.ledger import REDACTED
         from trackbridge_adapters.archive.marker import check_target, open_archive
         from trackbridge_adapters.archive.writer import ArchiveWriter
 
+        options = dict(options)
+        redacted = options.pop(REDACTED, None)
         folder = open_archive(location, options)
         check_target(folder)
-        return ArchiveWriter(folder)
+        return ArchiveWriter(folder, redacted)
 
 
 ADAPTER = ArchiveAdapter()

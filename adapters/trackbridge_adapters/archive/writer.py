@@ -7,8 +7,10 @@ from functools import cached_property
 
 from trackbridge.adapter import Presentation, Row, RunKey, RunRef
 from trackbridge.audit.bag import Content
+from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.audit.verify import MANIFEST, read_manifest
-from trackbridge.errors import IntegrityError, NotFoundError
+from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
+from trackbridge.folder import Folder
 from trackbridge_adapters.archive.cleaning import contents, sweep
 from trackbridge_adapters.archive.marker import ensure
 from trackbridge_adapters.archive.parts import SCHEMAS
@@ -22,6 +24,11 @@ class ArchiveWriter(ArchiveReader):
     advice = ""
     tables = SCHEMAS
 
+    def __init__(self, folder: Folder, redacted: str | None = None) -> None:
+        super().__init__(folder)
+        self._redacted = redacted
+        """By which rules what is to be written was redacted; None: by none."""
+
     def target(self, key: RunKey) -> RunRef:
         return RunRef(key.label, key.run_id)
 
@@ -29,6 +36,7 @@ class ArchiveWriter(ArchiveReader):
         return Presentation(dict(tables))
 
     def open(self, keys: Sequence[RunKey]) -> ArchiveSink:
+        self.check_mixing()
         ensure(self.folder)
         self.index.refresh()
         return ArchiveSink(self, {self.target(key): key for key in keys})
@@ -44,6 +52,27 @@ class ArchiveWriter(ArchiveReader):
         """Every file of the records, by its path below the root, as it was when it was written."""
         self.index.refresh()
         return contents(self)
+
+    def check_mixing(self) -> None:
+        """`ConfigError` where records would come together that were redacted otherwise, or not."""
+        ledgers = self.folder.names(LEDGERS)
+        if ledgers and self._redacted is None:
+            raise ConfigError(
+                f"{self.address}: holds redacted records; export into it with --redact, or name "
+                "another"
+            )
+        if self._redacted is None:
+            return
+        if any(not name.startswith(self._redacted) for name in ledgers):
+            raise ConfigError(
+                f"{self.address}: was redacted by other rules, or with another salt; take those, "
+                "or name a new archive"
+            )
+        self.index.refresh()
+        if self.index.homes and not ledgers:
+            raise ConfigError(
+                f"{self.address}: holds records as they are; redacted ones need a new archive"
+            )
 
     def add(self, path: str, data: bytes) -> None:
         """Put a document beside the records; one that is there is not written again."""

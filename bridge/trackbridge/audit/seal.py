@@ -31,7 +31,7 @@ from trackbridge.audit.verify import MANIFEST, SEALING, TAG_MANIFEST, folder_of
 from trackbridge.audit.viewing import files as pages
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.folder import SCRATCH, UNTOLD, Folder
-from trackbridge.registry import open_reader, open_writer
+from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 
 INFO = "bag-info.txt"
 DATA = "data/"
@@ -53,6 +53,10 @@ class Archive(Reader, Protocol):
 
     def payload(self) -> Mapping[str, Content]:
         """Every file of the records, by its path below the root, as it was when it was written."""
+        ...
+
+    def check_mixing(self) -> None:
+        """`ConfigError` where records would come together that were redacted otherwise, or not."""
         ...
 
     def add(self, path: str, data: bytes) -> None:
@@ -82,14 +86,16 @@ def seal(address: str, key: Key, tsa: str | None = None) -> Sealed:
     return _Job(open_archive(address), key, tsa).run()
 
 
-def open_archive(address: str, *, new: bool = False) -> Archive:
+def open_archive(
+    address: str, options: Mapping[str, str] = NO_OPTIONS, *, new: bool = False
+) -> Archive:
     """The archive at an address, which has to be there unless it may be `new`.
 
     `ConfigError` for another store.
     """
     if not new:
         open_reader(address)
-    archive = open_writer(address)
+    archive = open_writer(address, options)
     if not isinstance(archive, Archive):
         raise ConfigError(f"{address}: no archive; `trackbridge export` makes one of it")
     return archive

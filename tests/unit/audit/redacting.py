@@ -49,7 +49,19 @@ def exported(source: str, place: Path, rules: Rules, *, workers: int = 1) -> Rep
     """What `export --redact` does."""
     found = job.look_through(source, rules, SALT)
     job.begin(f"archive:{place}", found)
-    return migrate(source, f"archive:{place}", found.query, through=found.through, workers=workers)
+    return moved(source, place, found, workers=workers)
+
+
+def moved(source: str, place: Path, found: job.Redaction, *, workers: int = 1) -> Report:
+    """What is exported after the look."""
+    return migrate(
+        source,
+        f"archive:{place}",
+        found.query,
+        through=found.through,
+        target_options=found.target_options,
+        workers=workers,
+    )
 
 
 def planted(run: MadeRun) -> MadeRun:

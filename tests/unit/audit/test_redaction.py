@@ -11,17 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.archive.archives import reader
 from unit.audit import redacting
-from unit.audit.redacting import SALT, SECRETS, TEXT, exported, left, memory, planted
+from unit.audit.redacting import SALT, SECRETS, TEXT, exported, left, memory, moved, planted
 from unit.audit.sealed import is_bag, problems, sealed, snapshot
 
 from trackbridge import migrate, verify
 from trackbridge.adapter import FileRef, Query, RunInfo
 from trackbridge.audit.keys import Key
 from trackbridge.audit.redaction import job, tables
+from trackbridge.audit.redaction.ledger import Ledger, Place
 from trackbridge.audit.redaction.rules import Rule, Rules
-from trackbridge.audit.redaction.scrub import Scrubber
+from trackbridge.audit.redaction.scrub import Hit, Scrubber
 from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, IntegrityError
+from trackbridge.filing import REFERENCE, FileChoice
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.schema import SHARED
 from trackbridge.testing import samples
@@ -338,10 +340,10 @@ def test_redacted_records_and_others_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="redacted ones need a new archive"):
         exported(source, tmp_path / "plain", Rules())
     exported(source, tmp_path / "redacted", Rules())
-    with pytest.raises(ConfigError, match="holds redacted records"):
-        job.refuse_redacted(f"archive:{tmp_path}/redacted")
-    job.refuse_redacted(f"archive:{tmp_path}/plain")
-    job.refuse_redacted(f"archive:{tmp_path}/new")
+    for target in (f"archive:{tmp_path}/redacted", str(tmp_path / "redacted")):
+        with pytest.raises(ConfigError, match="holds redacted records"):
+            migrate(source, target)
+    migrate(source, f"archive:{tmp_path}/plain")
 
 
 def test_what_changed_after_the_look_does_not_leave(tmp_path: Path) -> None:
@@ -350,7 +352,7 @@ def test_what_changed_after_the_look_does_not_leave(tmp_path: Path) -> None:
     found = job.look_through(source, RULES, SALT)
     run.tables["tags"] = [{"key": "by", "value": "new.person@corp.example"}]
     store(open_writer(source), [run])
-    report = migrate(source, f"archive:{tmp_path}/out", found.query, through=found.through)
+    report = moved(source, tmp_path / "out", found)
     (failure,) = report.failures
     assert "has changed at the source since it was looked through" in failure.error
     assert not list(reader(tmp_path / "out").list_runs(Query()))
@@ -367,7 +369,7 @@ def test_a_file_that_changed_after_the_look_does_not_leave(tmp_path: Path) -> No
             for row in run.tables["files"]
         ]
         store(open_writer(source), [run])
-        report = migrate(source, f"archive:{tmp_path}/{name}", found.query, through=found.through)
+        report = moved(source, tmp_path / name, found)
         assert ["has changed at the source" in each.error for each in report.failures] == [True]
 
 
@@ -388,9 +390,9 @@ def test_runs_that_are_not_meant_are_neither_read_nor_moved(tmp_path: Path) -> N
     for meant in ({"query": Query(run_ids=[b.run_id])}, {"where": "tags.owner = 'jdoesmith'"}):
         found = job.look_through(source, RULES, SALT, **meant)  # type: ignore[arg-type]
         assert len(found.survey.files) == len(runs[1].contents)
-        place = f"archive:{tmp_path}/{next(iter(meant))}"
-        assert migrate(source, place, found.query, through=found.through).total == 1
-        assert [info.key.run_id for info in open_reader(place).list_runs(Query())] == ["b"]
+        place = tmp_path / next(iter(meant))
+        assert moved(source, place, found).total == 1
+        assert [info.key.run_id for info in reader(place).list_runs(Query())] == ["b"]
 
 
 def test_rules_know_files_by_what_they_are_called_at_the_source(tmp_path: Path) -> None:
@@ -420,5 +422,43 @@ def test_shared_records_that_changed_after_the_look_do_not_leave(tmp_path: Path)
             sink.write(batch)
         sink.commit()
     with pytest.raises(IntegrityError, match="have changed since they were looked through"):
-        migrate(source, f"archive:{tmp_path}/out", found.query, through=found.through)
+        moved(source, tmp_path / "out", found)
     assert not any(b"corp.example" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_addresses_of_files_that_stay_tell_no_names_either(tmp_path: Path) -> None:
+    source, place = tmp_path / "home" / SECRETS["user"] / "plain", tmp_path / "out"
+    migrate(memory([planted(samples.simple("a"))]), f"archive:{source}")
+    found = job.look_through(f"archive:{source}", RULES, SALT, files=FileChoice(REFERENCE))
+    job.begin(f"archive:{place}", found)
+    report = migrate(
+        f"archive:{source}",
+        f"archive:{place}",
+        found.query,
+        files=FileChoice(REFERENCE),
+        through=found.through,
+        target_options=found.target_options,
+    )
+    assert report.verified, report.failures
+    assert {row["reference"] is None for row in rows(place, "files")} == {False}
+    assert left(place) == {}
+
+
+def test_many_ledgers_are_added_up_in_the_time_of_their_entries() -> None:
+    every, one = Ledger(), Ledger()
+    for number in range(20_000):
+        one = Ledger()
+        one.add(Place("runs", "p", str(number)), [Hit("user", "mask", "0")])
+        every += one
+    assert len(every) == 20_000
+
+
+def test_console_pieces_without_a_letter_do_not_pile_up() -> None:
+    passage = tables.Tables(Scrubber(RULES, SALT)).passage()
+    row = {"project": "p", "run_id": "r", "stream": "stdout", "text": ""}
+    given_back = 0
+    for batch in batches("logs", [{**row, "line": n} for n in range(70_000)]):
+        given_back += sum(part.data.num_rows for part in passage.feed(batch))
+    assert given_back > 0
+    given_back += sum(part.data.num_rows for part in passage.finish())
+    assert given_back == 70_000

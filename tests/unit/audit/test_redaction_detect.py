@@ -189,4 +189,5 @@ def test_no_text_takes_the_square_of_its_length() -> None:
         "//_authToken",
         "-----BEGIN X PRIVATE KEY-----",
     ):
-        assert len(list(detectors.find(text * 40_000))) >= 0
+        for _ in detectors.find(text * 40_000 + " a@b"):
+            pass  # or the suite does not end

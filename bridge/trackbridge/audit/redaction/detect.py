@@ -146,7 +146,7 @@ _NO_SECRET = re.compile(
 _NUMBER = re.compile(r"-?\d*\.?\d*(?:e[+-]?\d+)?")
 """What most values of params are, in which there is nothing to be found."""
 _EMAIL = re.compile(
-    _AFTER + r"(?<![\w.+-])(?!(?<=\\)[nrt]))(?!git@)"
+    _AFTER + r"(?<![\w.%+-])(?!(?<=\\)[nrt]))(?!git@)"
     r"[\w.%+-]+(?:@|%40)(?:[\w-]+\.)+[^\W\d_]{2,24}(?![\w-])"
 )
 _HOME = re.compile(

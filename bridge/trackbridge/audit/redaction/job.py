@@ -9,12 +9,12 @@ from functools import partial
 
 from trackbridge.adapter import FileRef, ItemRef, Query, Reader, RunInfo, RunRef
 from trackbridge.audit.redaction.detect import homes
-from trackbridge.audit.redaction.ledger import FOLDER
+from trackbridge.audit.redaction.ledger import FOLDER, REDACTED
 from trackbridge.audit.redaction.reader import Policy, Redacted, Survey
 from trackbridge.audit.redaction.rules import Rules, Salt
 from trackbridge.audit.seal import open_archive
 from trackbridge.choose import EVERY_RUN, chosen
-from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.errors import ConfigError
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.items import kinds
 from trackbridge.losses import Loss
@@ -39,6 +39,11 @@ class Redaction:
     query: Query
     """What is meant, in the terms of the redacted store."""
     losses: list[Loss]
+
+    @property
+    def target_options(self) -> dict[str, str]:
+        """What the archive's writer has to be told, so that it takes redacted records."""
+        return {REDACTED: self.policy.rules_id}
 
     @property
     def through(self) -> Callable[[Reader], Reader]:
@@ -158,17 +163,9 @@ def begin(address: str, redaction: Redaction) -> str:
 
     `ConfigError` where the archive holds records that were not redacted, or otherwise.
     """
-    archive = open_archive(address, new=True)
-    rules = redaction.policy.rules_id
-    known = archive.folder.names(FOLDER)
+    archive = open_archive(address, redaction.target_options, new=True)
+    archive.check_mixing()
     runs = list(archive.list_runs(Query()))
-    if runs and not known:
-        raise ConfigError(f"{address}: holds records as they are; redacted ones need a new archive")
-    if any(not name.startswith(rules) for name in known):
-        raise ConfigError(
-            f"{address}: was redacted by other rules, or with another salt; take those, or name a "
-            "new archive"
-        )
     tables = Redacted(redaction.policy, None, archive)
     for project in sorted({info.ref.project for info in runs}):
         if tables.label(project) != project:
@@ -177,18 +174,6 @@ def begin(address: str, redaction: Redaction) -> str:
                 "new archive"
             )
     data = redaction.survey.ledger.csv()
-    path = f"{FOLDER}/{rules}-{hashlib.sha256(data).hexdigest()[:16]}.csv"
+    path = f"{FOLDER}/{redaction.policy.rules_id}-{hashlib.sha256(data).hexdigest()[:16]}.csv"
     archive.add(path, data)
     return path
-
-
-def refuse_redacted(address: str) -> None:
-    """`ConfigError` where an archive holds redacted records, to which others must not come."""
-    try:
-        archive = open_archive(address)
-    except NotFoundError:
-        return
-    if archive.folder.names(FOLDER):
-        raise ConfigError(
-            f"{address}: holds redacted records; export into it with --redact, or name another"
-        )

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from trackbridge.audit.redaction.scrub import Hit
 
+REDACTED = "redacted"
+"""Option of an archive that is written: the rules, as `Policy.rules_id` says them."""
 FOLDER = "data/redactions"
 """Where ledgers lie in an archive, each called by its own digest."""
 COLUMNS = {
@@ -50,7 +52,7 @@ class Ledger:
         return len(self._counts)
 
     def __iadd__(self, other: Ledger) -> Ledger:
-        self._counts += other._counts
+        self._counts.update(other._counts)  # which adds
         return self
 
     def covers(self, other: Ledger) -> bool:

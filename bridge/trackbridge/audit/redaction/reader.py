@@ -113,7 +113,6 @@ class Redacted:
     """
 
     def __init__(self, policy: Policy, survey: Survey | None, reader: Reader) -> None:
-        self.address = reader.address
         self.capabilities = Capabilities.everything(items=reader.capabilities.items)
         self.losses = Losses()
         """What the source holds and nobody reads."""
@@ -122,6 +121,7 @@ class Redacted:
         scrubber = Scrubber(policy.rules, policy.salt, policy.people, policy.hosts)
         self._tables, self._files = Tables(scrubber), Files(scrubber)
         self.label = self._tables.label
+        self.address = self.label(reader.address)  # references to files that stay there have it
         """A project, run or instance as it is called here."""
         self._natives: dict[RunRef, RunInfo] = {}
         self._ids: dict[str, str] = {}

@@ -75,7 +75,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?', re.DOTALL)
 _OPTION = re.compile(r"--?[\w-]+")
 BEFORE = 1 << 10
 """Characters that have left and may tell what comes after them: `/home/`, `password =`."""
-CACHED = 4096
+CACHED = 1024
 """Characters of a text that is remembered: most texts of a store are there many times."""
 
 
@@ -125,7 +125,7 @@ class Scrubber:
         self.rules, self.salt = rules, salt
         self._actions = dict(rules.detectors)
         self.detectors = Detectors(set(self._actions), people, hosts)
-        self._remembered = lru_cache(maxsize=1 << 17)(self._clean)
+        self._remembered = lru_cache(maxsize=1 << 16)(self._clean)
 
     def clean(self, text: str, scope: Scope, context: str = "") -> Cleaned:
         """A text as it may leave; `context` names what it is the value of."""

@@ -39,6 +39,8 @@ KEYED = {*NESTED, "tags"}
 WINDOW, BEHIND = 1 << 20, 1 << 14
 """Characters of console output that are looked at together, and how many of them come again with
 what follows: a secret may be printed in pieces."""
+MOST_ROWS = 20_000
+"""Pieces of console output that wait at most, however short they are."""
 ROW_NAMES = ("key", "path", "line", "name", "title", "trace_id", "span_id", "dataset_id")
 """Columns by which the ledger names a row: the first that its table has."""
 
@@ -228,9 +230,10 @@ class Passage:
             yield from batches("logs", self._cut_out(len(self._pending)))
             self._before = {}
         self._pending += rows
-        if sum(len(row["text"] or "") for row in self._pending) > WINDOW:
+        characters = sum(len(row["text"] or "") for row in self._pending)
+        if characters > WINDOW or len(self._pending) > MOST_ROWS:
             behind, end = 0, len(self._pending)
-            while end and behind < BEHIND:
+            while end and behind < BEHIND and len(self._pending) - end < MOST_ROWS // 2:
                 end -= 1
                 behind += len(self._pending[end]["text"] or "")
             yield from batches("logs", self._cut_out(end))
