@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,19 @@ def test_however_the_console_is_cut_up_it_reads_the_same(cuts: list[int], window
     assert [row["line"] for row in given_back] == [*range(len(pieces))]
     whole = scrubber.clean(text, tables.Tables(scrubber)._scope("logs", "text", None)).text
     assert "".join(row["text"] for row in given_back) == whole
+
+
+def test_what_stands_for_json_is_json(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["series"] = [{"key": "t", "step": 0, "kind": "text", "value": '"hidden"'}]
+    run.tables["artifacts"] = [
+        {"collection": "c", "version": "v0", "aliases": '["hidden"]', "metadata": '{"a": "hidden"}'}
+    ]
+    named = [("series", "value"), ("artifacts", "aliases"), ("artifacts", "metadata")]
+    rules = Rules(tuple(Rule("n", "mask", table=table, column=column) for table, column in named))
+    exported(memory([run]), tmp_path, rules)
+    found = [json.loads(row[c]) for t, c in named for row in rows(tmp_path, t)]
+    assert found == ["[n removed]", ["[n removed]"], {"removed": "[n removed]"}]
 
 
 @pytest.mark.parametrize("action", ["drop", "mask", "hash"])

@@ -137,7 +137,7 @@ class Scrubber:
         """What stands for a whole value; a dropped one is empty."""
         sha256 = self.salt.digest(value)
         hit = Hit(rule.name, rule.action, sha256)
-        return Cleaned(_stand_in(rule.action, "value", sha256, naming=naming), (hit,))
+        return Cleaned(_stand_in(rule.action, rule.name, sha256, naming=naming), (hit,))
 
     def action(self, kind: str) -> str | None:
         """What is done with what a detector finds; None where it is off."""

@@ -25,6 +25,7 @@ from trackbridge.audit.redaction.scrub import (
     Hits,
     Scope,
     Scrubber,
+    is_json,
 )
 from trackbridge.columns import batches, codes, split
 from trackbridge.digest import point_hashes
@@ -138,7 +139,9 @@ class Passage:
             if isinstance(value, str):
                 naming = rule.empties in NAMES
                 cleaned = self._scrubber.whole(value, rule, naming=naming)
-                row[rule.empties] = cleaned.text if naming or rule.action != DROP else None
+                stays_json = table not in KEYED and not naming and is_json(value)
+                text = _document(value, cleaned.text) if stays_json else cleaned.text
+                row[rule.empties] = text if naming or rule.action != DROP else None
                 told.append((rule.empties, cleaned.hits))
                 altered = altered or rule.empties == "value"
                 if rule.empties == "key" and table in NESTED:
@@ -340,6 +343,14 @@ def _is_about_rows(rule: Rule, table: str) -> bool:
         return False
     column, schema = rule.empties, EVERY_TABLE[table]
     return column is None or (column in schema.names and schema.field(column).type == pa.string())
+
+
+def _document(original: str, stand_in: str) -> str:
+    """What stands for a JSON text, which those who read its column can take for one."""
+    kind = original.lstrip()[:1]
+    return json.dumps(
+        {"removed": stand_in} if kind == "{" else [stand_in] if kind == "[" else stand_in
+    )
 
 
 def _context(table: str, row: Row) -> str:
