@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from trackbridge.audit.verify import is_hostile
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
@@ -128,22 +129,24 @@ class LocalFolder:
         with self._errors(path):
             if self._root.is_file():
                 raise ConfigError(f"{self.address} is a file; an archive is a folder")
-            if not (self._root / path).is_dir():
+            place = self._inside(path)
+            if not place.is_dir():
                 return []
-            names = (entry.name for entry in (self._root / path).iterdir())
+            names = (entry.name for entry in place.iterdir())
             return sorted(name for name in names if not name.startswith("."))
 
     def size(self, path: str) -> int | None:
         with self._errors(path):
-            inside = self._root / path
+            inside = self._inside(path)
             return inside.stat().st_size if inside.is_file() else None
 
     def sizes(self, path: str) -> dict[str, int]:
         with self._errors(path):
-            if not (self._root / path).is_dir():
+            place = self._inside(path)
+            if not place.is_dir():
                 return {}
-            with os.scandir(self._root / path) as entries:
-                files = [entry for entry in entries if entry.is_file()]
+            with os.scandir(place) as entries:
+                files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
                 return {f"{path}/{file.name}": file.stat().st_size for file in files}
 
     def tree(self) -> Iterator[tuple[str, Found]]:
@@ -181,8 +184,8 @@ class LocalFolder:
         self._remove_scratch("*")
 
     def publish(self, local: Path, path: str) -> None:
-        place = self._root / path
         with self._errors(path):
+            place = self._inside(path)
             place.parent.mkdir(parents=True, exist_ok=True)
             with local.open("rb") as file:
                 os.fsync(file.fileno())
@@ -195,17 +198,21 @@ class LocalFolder:
 
     def remove(self, path: str) -> None:
         with self._errors(path):
-            (self._root / path).unlink(missing_ok=True)
+            self._inside(path).unlink(missing_ok=True)
 
     def _remove_scratch(self, names: str) -> None:
         for left in self._root.glob(f"{SCRATCH}{names}"):
             shutil.rmtree(left, ignore_errors=True)
 
     def _inside(self, path: str) -> Path:
-        """The file itself, unless a link leads out of the archive."""
-        place = (self._root / path).resolve()
-        if not place.is_relative_to(self._root.resolve()):
-            raise IntegrityError(f"{self.address}/{path} is a link that leads out of the archive")
+        """Where a path lies; `IntegrityError` where it could lead out of the root, as links do."""
+        if path and is_hostile(path):
+            raise IntegrityError(f"{self.address}: {path!a} leads out of it, or is no name")
+        place = self._root
+        for part in path.split("/") if path else ():
+            place = place / part
+            if place.is_symlink():
+                raise IntegrityError(f"{place} is a link: an archive has none; remove it")
         return place
 
     def _errors(self, path: str) -> AbstractContextManager[None]:

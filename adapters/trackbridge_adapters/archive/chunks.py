@@ -17,11 +17,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from trackbridge.adapter import ItemInfo, ItemRef, RunInfo, RunKey, RunRef
+from trackbridge.audit.bag import is_digest
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import Folder
 
 CHUNKS = "data/chunks"
 _NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")
+_TABLE = re.compile(r"[a-z_]+")
 _SEALED = re.compile(rb'(.*),"sha256":"([0-9a-f]{64})"}', re.DOTALL)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -102,26 +104,36 @@ class Chunk:
             if sealed is None or hashlib.sha256(sealed[1] + b"}").hexdigest() != sealed[2].decode():
                 raise ValueError("not the bytes that were written")
             document = json.loads(data)
-            parts = {
-                table: Part(part["rows"], part["size"], part["sha256"])
-                for table, part in document["parts"].items()
-            }
             return cls(
                 parsed[1] if parsed else "",
-                document["generation"],
+                _number(document["generation"]),
                 int(parsed[2]) if parsed else 0,
                 tuple(_entry(run) for run in document["runs"]),
-                parts,
-                tuple(document["replaces"]),
+                dict(map(_part, document["parts"].items())),
+                tuple(map(str, document["replaces"])),
                 tuple(map(_item, document.get("items", ()))),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"{where} is damaged ({error}); restore it from a copy") from error
 
 
 def chunk_id(names: Iterable[str]) -> str:
     """The id of a chunk: a digest of what it holds, in any order."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:32]
+
+
+def _part(item: tuple[str, dict[str, Any]]) -> tuple[str, Part]:
+    """A part of a commit that anybody may have written: its table and digest become paths."""
+    table, part = item
+    if not _TABLE.fullmatch(table) or not is_digest(part["sha256"]):
+        raise ValueError(f"{table!a} is no part of a chunk")
+    return table, Part(_number(part["rows"]), _number(part["size"]), part["sha256"])
+
+
+def _number(told: object) -> int:
+    if not isinstance(told, int):
+        raise TypeError(f"{told!a} is no number")
+    return told
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
@@ -143,6 +155,8 @@ def _plain(entry: Entry) -> dict[str, Any]:
 def _entry(document: dict[str, Any]) -> Entry:
     deleted, when = document.pop("deleted"), _moment(document.pop("started"))
     key, ref = RunKey(*document.pop("key")), RunRef(*document.pop("ref"))
+    for count in ("points", "files", "size"):
+        _number(document[count])
     return Entry(RunInfo(ref=ref, key=key, started=when, carried=True, **document), deleted)
 
 

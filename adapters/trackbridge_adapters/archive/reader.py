@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from trackbridge.adapter import (
     RunInfo,
     RunRef,
 )
+from trackbridge.audit.bag import is_digest
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEMS, NAMED_BY, SHARED, TABLES
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 BYTES = "data/bytes"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Files = dict[FileRef, tuple[str, int]]
 """Digest and size of the bytes of each file of a chunk."""
@@ -211,8 +210,6 @@ class ArchiveReader:
         return files
 
     def _open_content(self, digest: str, size: int, file: FileRef) -> BinaryIO:
-        if not _SHA256.fullmatch(digest):
-            raise IntegrityError(f"{self.address}: the digest of {file.path!r} is damaged")
         path = content_path(digest)
         there = self.folder.size(path)
         if there is None:
@@ -250,7 +247,9 @@ class ProvenFile(io.RawIOBase):
 
 
 def content_path(digest: str) -> str:
-    """Where the bytes with a digest lie."""
+    """Where the bytes with a digest lie; `IntegrityError` for what is none, in a forged table."""
+    if not is_digest(digest):
+        raise IntegrityError(f"the table contents is damaged: {digest!a} is no SHA-256")
     return f"{BYTES}/{digest[:2]}/{digest}"
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Content(NamedTuple):
@@ -18,6 +21,11 @@ class Content(NamedTuple):
 def content_of(data: bytes) -> Content:
     """Size and digest of bytes."""
     return Content(len(data), hashlib.sha256(data).hexdigest())
+
+
+def is_digest(text: object) -> bool:
+    """Whether it is a SHA-256 as archives write it, which may be the name of a file."""
+    return isinstance(text, str) and _SHA256.fullmatch(text) is not None
 
 
 def by_digest(payload: Mapping[str, Content]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
@@ -111,16 +111,24 @@ class Standing(NamedTuple):
     before: dict[str, str]
     """Digest of each file as that seal has it."""
 
-    def is_sealed(self, *but: str) -> bool:
-        """Whether the newest seal covers all there is, `but` what lies in some folders."""
-        outside = tuple(f"{folder}/" for folder in (verify.SEALS, *but))
-        inside = (path for path in self.there if not path.startswith(outside))
+    def covers(self, paths: Iterable[str]) -> bool:
+        """Whether the newest seal covers these files; other seals are not asked for."""
+        inside = (path for path in paths if not path.startswith(f"{verify.SEALS}/"))
         return bool(self.last) and self.before.keys() >= set(inside)
 
 
 def standing(folder: Folder) -> Standing:
-    """Look at an archive. Raises `IntegrityError` for a manifest that is damaged."""
-    there = {path: found.size for path, found in folder.tree()}
+    """Look at an archive.
+
+    Raises `IntegrityError` for a manifest that is damaged, a link, or what else is no file.
+    """
+    there: dict[str, int] = {}
+    for path, found in folder.tree():
+        if found.odd:
+            raise IntegrityError(
+                f"{folder.address}/{path} is {found.odd}: an archive has none; remove it"
+            )
+        there[path] = found.size
     last = 0
     while f"{folder_of(last + 1)}/{verify.SEAL}" in there:
         last += 1
@@ -148,16 +156,16 @@ class _Job:
         self._folder.clear_scratch()
         self._look()
         self._end()
-        if not self._found.is_sealed():
+        if not self._found.covers(self._there):
             self._archive.sweep()
             self._look()
-        if self._found.is_sealed():
+        if self._found.covers(self._there):
             records = self._sealed()
             return Sealed(self._last, len(records), _size(records), new=False)
         payload = self._archive.payload()
         self._check(payload)
         with self._folder.scratch("seal") as self._scratch:
-            self._put(SEALING, _text({"generation": self._last + 1}))
+            self._put(SEALING, _sealing(self._last + 1))
             records = self._describe(payload)
             self._tag(records)
             self._sign(records)
@@ -172,7 +180,7 @@ class _Job:
         """Take the last step of a call that was killed before it."""
         if SEALING not in self._there:
             return
-        if json.loads(self._folder.read(SEALING))["generation"] == self._last:
+        if self._folder.read(SEALING) == _sealing(self._last):
             self._folder.remove(SEALING)
             del self._there[SEALING]
 
@@ -304,6 +312,11 @@ def _digest(file: BinaryIO) -> str:
 
 def _size(contents: Mapping[str, Content]) -> int:
     return sum(content.size for content in contents.values())
+
+
+def _sealing(generation: int) -> bytes:
+    """What says that a generation is being sealed."""
+    return _text({"generation": generation})
 
 
 def _text(document: object) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 from pathlib import Path
 
@@ -145,7 +144,16 @@ def test_a_kill_while_exporting_into_a_sealed_archive_says_so(place: Path, key: 
 
 def test_a_seal_that_only_has_to_be_ended_is_ended(place: Path, key: Key) -> None:
     sealed(place, key)
-    (place / "sealing.json").write_text(json.dumps({"generation": 1}))
+    (place / "sealing.json").write_bytes(b'{"generation":1}')
     assert "sealing was interrupted" in problems(place)[""]
     assert not sealed(place, key).new
+    assert problems(place) == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff"])
+def test_what_says_nothing_of_a_seal_is_taken_for_one_that_was_interrupted(
+    place: Path, key: Key, data: bytes
+) -> None:
+    (place / "sealing.json").write_bytes(data)
+    assert sealed(place, key).new
     assert problems(place) == {}

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from trackbridge.audit.bag import Content, content_of
+from trackbridge.audit.bag import Content, content_of, is_digest
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import Folder
 
@@ -28,7 +28,6 @@ FIRST = "runs.js"
 _OURS = re.compile(
     r"(index\.html|viewer\.json|(runs|columns|lineage|others|group-\d+)\.js|[0-9a-f]{64}\.\w+)"
 )
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Viewer(NamedTuple):
@@ -67,14 +66,14 @@ def read(folder: Folder, inside: str) -> Viewer | None:
         return Viewer(str(document["state"]), dict(map(_listed, document["files"].items())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
-            f"{folder.address}/{path} is damaged ({error}); make the pages again"
+            f"{folder.address}/{path} is damaged ({error}); remove it and make the pages again"
         ) from error
 
 
 def _listed(item: tuple[str, tuple[int, str]]) -> tuple[str, Content]:
     """A file of a list that anybody may have written; `ValueError` where it is none of ours."""
     name, (size, sha256) = item
-    if not (_OURS.fullmatch(name) and isinstance(size, int) and _SHA256.fullmatch(sha256)):
+    if not (_OURS.fullmatch(name) and isinstance(size, int) and is_digest(sha256)):
         raise ValueError(f"{name!a} is no file of pages")
     return name, Content(size, sha256)
 

@@ -48,8 +48,9 @@ def view(address: str, output: Path | None = None, progress: Progress = SILENCE)
     """Make pages of an archive: in it, for its next seal to cover, or in another folder.
 
     Pages that were made before and are not sealed are replaced. In the archive only for a time
-    when nobody writes to it. `ConfigError` where nothing would ever seal them, or where the folder
-    holds something else.
+    when nobody writes to it; what no record speaks of is removed, but never from one that was
+    sealed, where it may be what shows a forgery. `ConfigError` where nothing would ever seal them,
+    or where the folder holds something else; then nothing was removed.
     """
     archive = open_archive(address)
     if output is None:
@@ -66,9 +67,10 @@ def _inside(archive: Archive, progress: Progress) -> Viewed:
             f"{archive.folder.address}: sealing was interrupted; `trackbridge audit seal` ends it"
         )
     place = pages.folder_of(found.last + 1)
-    archive.folder.remove(f"{place}/{pages.COMMIT}")  # whatever is wrong with it
-    archive.sweep()
-    if found.last and standing(archive.folder).is_sealed(place):
+    if not found.last:
+        archive.folder.remove(f"{place}/{pages.COMMIT}")  # whatever is wrong with it
+        archive.sweep()
+    elif found.covers(path for path in archive.payload() if not path.startswith(f"{place}/")):
         raise ConfigError(
             f"{archive.folder.address} is sealed, and pages in it would be what no seal covers; "
             "put them elsewhere with --output, or export more first and seal again"
