@@ -220,8 +220,7 @@ def export(
     source: str, archive: str, rules: Path | None, salt: Path | None, **options: Any
 ) -> None:
     """Copy runs from SOURCE into a Parquet ARCHIVE (a folder or any fsspec URL)."""
-    target, redaction = archive_at(archive), wish(rules, salt)
-    _migrate(source, target, redaction, **options)
+    _migrate(source, archive_at(archive), wish(rules, salt), to_archive=True, **options)
 
 
 @audit.command()
@@ -358,6 +357,7 @@ def _migrate(
     target: str,
     redaction: Wish | None = None,
     *,
+    to_archive: bool = False,
     as_json: bool,
     workers: int,
     dry_run: bool,
@@ -377,6 +377,10 @@ def _migrate(
         _plan(source, target, as_json, wishes)
     if dry_run:
         return
+    if to_archive and redaction is None:
+        from trackbridge.audit.redaction.job import carry
+
+        wishes["target_options"] |= carry(source, target)
     if artifact_root:
         wishes["target_options"] |= {"artifact_root": artifact_root}
     with Bars("migrate") as bars:

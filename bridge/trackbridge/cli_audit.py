@@ -30,10 +30,11 @@ def archive_at(address: str) -> str:
 
 @click.group()
 def audit() -> None:
-    """Look at archives, seal and check them.
+    """Take out of archives what must not leave, look at them, seal and check them.
 
     \b
     trackbridge export STORE ./archive
+    trackbridge audit redact ./archive ./for-others --rules rules.yaml
     trackbridge audit view ./archive
     trackbridge audit keygen ~/audit.key
     trackbridge audit seal ./archive --key ~/audit.key

@@ -66,10 +66,12 @@ def look(
     from trackbridge.audit.redaction import job
     from trackbridge.audit.redaction.rules import load, salt_at
     from trackbridge.progress import Bars
+    from trackbridge.registry import open_reader
 
     rules = load(wish.rules)
-    salt, new = salt_at(wish.salt)
-    if new:
+    open_reader(source, wishes["source_options"])
+    salt, new = salt_at(wish.salt, keep=not dry)
+    if new and not dry:
         line(f"{wish.salt}: a new salt; keep it, away from the archive", err=True)
     options = {name: wishes[name] for name in ("query", "where", "files", "source_options")}
     with Bars("look through") as bars:

@@ -27,6 +27,8 @@ from trackbridge.errors import (
 if TYPE_CHECKING:
     from trackbridge.audit.verify import Found
 
+_CREDENTIALS = re.compile(r"[^\s\"'/@]+:[^\s\"'/@]+@")
+"""Before the host or bucket of an address."""
 SCRATCH = ".incoming-"
 """Local files being written lie in folders of this prefix below the root, outside `data/`."""
 UNTOLD = -1
@@ -324,8 +326,19 @@ class RemoteFolder:
     def _path(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}".rstrip("/")
 
-    def _errors(self, path: str) -> AbstractContextManager[None]:
-        return storage_errors(f"{self.address}/{path}".rstrip("/"), passing=True)
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        where = f"{self.address}/{path}".rstrip("/")
+        try:
+            with storage_errors(where, passing=True):
+                yield
+        except BridgeError:
+            raise
+        except Exception as error:  # each library that fsspec stands for has its own kinds
+            what = _CREDENTIALS.sub("", str(error).strip().partition("\n")[0])
+            kind = type(error).__name__
+            made = TransientError if re.search(r"(?i)connect|timeout", kind) else BridgeError
+            raise made(f"{where}: {kind}: {what}") from error
 
 
 def _name(entry: Mapping[str, Any]) -> str:

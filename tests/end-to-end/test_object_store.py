@@ -11,7 +11,9 @@ import boto3
 import pytest
 import s3_server
 from click.testing import CliRunner, Result
+from s3fs import S3FileSystem
 
+from trackbridge import retry
 from trackbridge.cli import main
 
 PLACE = "s3://records/of a team/archive"
@@ -33,10 +35,12 @@ def bucket(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # they keep what the environment was
     made = boto3.resource("s3").create_bucket(Bucket="records")
     yield made
     made.objects.all().delete()
     made.delete()
+    S3FileSystem.clear_instance_cache()
 
 
 def run(*arguments: str) -> Result:
@@ -90,3 +94,17 @@ def test_a_bucket_that_is_not_there_is_said_in_a_line(
     assert done.exit_code != 0
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ") and "no-such-bucket" in line
+
+
+def test_a_server_that_does_not_answer_is_said_in_a_line(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        S3FileSystem.clear_instance_cache()
+        done = run("audit", "check", PLACE)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ") and "127.0.0.1:9" in line

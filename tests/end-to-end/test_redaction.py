@@ -73,6 +73,7 @@ def test_names_in_runs_models_prompts_traces_and_datasets_are_gone(
     call = ("export", source, str(place), "--include-deleted", "--redact", str(rules))
     said = run(*call, "--dry-run")
     assert said.exit_code == 0 and "size: " in said.stdout and not place.exists()
+    assert not rules.with_name("rules.yaml.salt").exists()
     done = run(*call, "--workers", "2")
     assert done.exit_code == 0, done.output
     assert having(place, *WORDS) == set()
@@ -91,6 +92,15 @@ def test_an_archive_is_redacted_by_its_command(rich: Path, rules: Path, tmp_path
     assert "rules.yaml.salt: a new salt" in done.stderr
     again = run("export", f"mlflow:sqlite:///{rich}/mlflow.db", str(place))
     assert again.exit_code == 2 and "holds redacted records" in again.stderr
+    copied = run("export", str(place), str(tmp_path / "copy"))
+    assert copied.exit_code == 0, copied.output
+    before, after = (
+        {path.name for path in (at / "data" / "redactions").iterdir()}
+        for at in (place, tmp_path / "copy")
+    )
+    assert before == after
+    mixed = run("export", f"mlflow:sqlite:///{rich}/mlflow.db", str(tmp_path / "copy"))
+    assert mixed.exit_code == 2 and "holds redacted records" in mixed.stderr
 
 
 def test_strict_lets_no_file_leave_that_nobody_can_look_into(
@@ -159,3 +169,8 @@ def test_stores_of_old_and_new_clients_leave_without_the_names_of_people(
         row["user"] for row in rows_of(source) if row["user"] and len(row["user"]) >= SHORTEST_WORD
     } - COMMON
     assert having(tmp_path / "out", *people) == set()
+
+
+def test_a_source_that_is_not_there_leaves_no_salt(rules: Path, tmp_path: Path) -> None:
+    done = run("export", str(tmp_path / "none.db"), str(tmp_path / "o"), "--redact", str(rules))
+    assert done.exit_code == 2 and not rules.with_name("rules.yaml.salt").exists()

@@ -40,6 +40,8 @@ def make(path: Path, passphrase: bytes | None) -> Key:
     Files that are there already are never replaced: `ConfigError`.
     """
     serialization, ed25519 = _cryptography()
+    if not path.name or path.is_dir():
+        raise ConfigError(f"{path} is a folder; name the file that the key is to be in")
     public = path.with_name(f"{path.name}.pub")
     for place in (path, public):
         if place.exists():

@@ -476,3 +476,18 @@ def test_console_pieces_without_a_letter_do_not_pile_up() -> None:
     assert given_back > 0
     given_back += sum(part.data.num_rows for part in passage.finish())
     assert given_back == 70_000
+
+
+def test_a_credential_that_is_known_from_one_place_is_taken_out_of_all(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.tables["params"] += [{"key": "password", "value": "Sommer2024!", "type": "string"}]
+    run.tables["logs"] = [{"stream": "stdout", "line": 0, "text": "trying Sommer2024! now"}]
+    run.add_file("", "output.log", b"trying Sommer2024! now\n")
+    run.add_file("", "state.bin", b"\x00\x01Sommer2024!\x00")
+    assert exported(memory([run]), tmp_path / "out", Rules()).verified
+    assert not any(
+        b"Sommer2024" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
+    )
+    assert [row["text"] for row in rows(tmp_path / "out", "logs")] == [
+        "trying [credentials removed] now"
+    ]

@@ -28,6 +28,8 @@ SHORTEST_WORD = 4
 """Characters of a name that is looked for outside the columns that hold names."""
 CERTAIN = 6
 """Characters of a name that is hardly ever found in random bytes."""
+MOST_FOLLOWED = 512
+"""Characters of a credential that is looked for elsewhere."""
 _READABLE = re.compile(r"[\t\n\r -~]{8,}")
 COMMON = {
     "admin",
@@ -76,7 +78,9 @@ COMMON = {
 """Names of users and hosts that name nobody."""
 _WORD = (
     r"passw(?:or)?d|passwd|pwd|passphrase|secrets?|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|(?:db|smtp|mail|user|mysql|postgres|redis|ftp|proxy)_?pass|secret[_-]?key|auth[_-]?key|account[_-]?key|credentials?"
+    r"|(?:db|smtp|mail|user|mysql|postgres|redis|ftp|proxy)_?pass|secret[_-]?key|auth[_-]?key"
+    r"|account[_-]?key|(?:wandb|openai|hf|aws|s3|azure|gcp|ssh|signing|encryption)[_-]?key"
+    r"|credentials?"
     r"|(?:auth|access|api|bearer|refresh|secret|hub|session|id)[_-]?token"
 )
 _SECRET_NAME = re.compile(
@@ -84,12 +88,15 @@ _SECRET_NAME = re.compile(
 )
 """The name of a field, option or variable that holds a credential."""
 _TOKEN_NAME = re.compile(r"(?i)(?:^|[^a-z])token$|(?<=[a-z])Token$")
+_KEY_NAME = re.compile(r"(?i)(?:^|[^a-z])key$")
+LONG_KEY = 24
+"""Characters that a key has which is no name of a column or the like."""
 """One that holds a credential or a piece of text; which, the value tells."""
 _PASSWORD = re.compile(r"(?i)(?:passw(?:or)?d|passwd|pwd|passphrase)$")
 """One whose value is a credential even where it is a number."""
 _ASSIGNED = re.compile(
     rf"(?i)(?<![\w.-])(?P<name>[\w.-]{{0,60}}?(?:{_WORD}|token)(?:[_-]\w{{0,16}}|\d{{0,4}}))"
-    r"(?:\\{0,3}[\"'])?"
+    r"(?:\\{0,3}[\"']\]?)?"
     r"(?:[ \t]{0,3}(?::=|=>|==?|:)[ \t]{0,12}(?:\n\s+(?:desc:[^\n]*\n\s+)?value:[ \t]*"
     r"|[|>][+-]?[ \t]*\n[ \t]+)?"
     r"|[ \t]+(?=\S*\d))"
@@ -97,6 +104,18 @@ _ASSIGNED = re.compile(
     r"|[bfru]{0,2}'(?P<single>[^'\n]{4,})'|(?P<bare>[^\s\"',;]{4,}))"
 )
 """`password = x`, `"api_key": "x"`, `--api-key x`, or `value: x` in the next line."""
+_PASSED = re.compile(
+    rf"(?i)(?:(?:setdefault|[gs]etenv|putenv|get|pop)\(\s{{0,3}}"
+    rf"[\"'][\w.-]{{0,40}}(?:{_WORD}|token)\w{{0,8}}[\"'],\s{{0,3}}"
+    rf"|[\"']--?[\w-]{{0,40}}(?:{_WORD}|token)[\"'](?:,\s{{0,3}}|[^)\n]{{0,200}}?default\s?=\s?)"
+    r"|\b(?:auth|login)\s?=?\s?\((?:\s{0,3}[\"'][^\"'\n]{0,60}[\"'],)?\s{0,3}"
+    r"|\bkey\s?=\s?)"
+    r"[\"']([^\"'\n]{4,})[\"']"
+    r"|(?<=-u )[^\s:\"']+:([^\s\"']{4,})"
+)
+"""A value that is passed: `getenv("PASSWORD", "x")`, `auth=("me", "x")`, `curl -u me:x`,
+`add_argument("--password", default="x")`, `login(key="x")`."""
+_IN_PASSED = ("env", "get(", "pop(", "setdefault", "auth", "login", "key", "--", "-u ")
 _IN_NAMES = ("pass", "pwd", "secret", "key", "credential", "token")
 _AFTER = r"(?:(?<=\\[nrt])|"
 """After a line break in escapes, whose letter is not of the word that follows, or else ..."""
@@ -198,16 +217,37 @@ def holds_secret(name: str, value: str) -> bool:
     if _SECRET_NAME.search(name):
         return True
     is_text = " " in value or not any(map(str.isdigit, value))
-    return not is_text and len(value) >= 2 * SHORTEST_WORD and bool(_TOKEN_NAME.search(name))
+    if is_text:
+        return False
+    if len(value) >= LONG_KEY and value.isalnum() and _KEY_NAME.search(name):
+        return True
+    return len(value) >= 2 * SHORTEST_WORD and bool(_TOKEN_NAME.search(name))
+
+
+def followed(secret: str) -> Iterator[str]:
+    """What of a credential is looked for wherever else it may stand, being no word or number.
+
+    Of name and password in a URL, the password too.
+    """
+    for text in {secret, secret.rpartition(":")[2]}:
+        is_word = not any(map(str.isdigit, text)) or text.isdigit()
+        if CERTAIN <= len(text) <= MOST_FOLLOWED and not is_word and " " not in text:
+            yield text
 
 
 class Detectors:
-    """Finds what is of some kinds; `people` and `hosts` are the names to look for."""
+    """Finds what is of some kinds; `people` and `hosts` are the names to look for, `secrets` the
+    credentials that are known by where they stood."""
 
     def __init__(
-        self, kinds: Collection[str], people: Collection[str] = (), hosts: Collection[str] = ()
+        self,
+        kinds: Collection[str],
+        people: Collection[str] = (),
+        hosts: Collection[str] = (),
+        secrets: Collection[str] = (),
     ) -> None:
         self._kinds = kinds
+        self._secrets = sorted(secrets, key=len, reverse=True)
         named = [(k, n) for k, n in (("user", people), ("host", hosts)) if n and k in kinds]
         self._words = {kind: _words(names) for kind, names in named}
         self._short = {kind: _words({n for n in ns if len(n) < CERTAIN}) for kind, ns in named}
@@ -225,6 +265,7 @@ class Detectors:
             return
         if "credentials" in self._kinds:
             yield from _credentials(text)
+            yield from self._known(text)
         if "email" in self._kinds and ("@" in text or "%40" in text):
             yield from (Span(*m.span(), "email") for m in _EMAIL.finditer(text))
         if "home" in self._kinds and ("/home/" in text or "Users" in text):
@@ -235,11 +276,20 @@ class Detectors:
             if words is not None:
                 yield from (Span(*m.span(), kind) for m in words.finditer(text))
 
+    def _known(self, text: str) -> Iterator[Span]:
+        for secret in self._secrets:
+            start = text.find(secret)
+            while start >= 0:
+                yield Span(start, start + len(secret), "credentials")
+                start = text.find(secret, start + len(secret))
+
     def find_in_bytes(self, text: str) -> Iterator[Span]:
         """What is told for certain in bytes that are no text, each taken for a character.
 
         Among random ones there are short names by chance: those count only amid readable text.
         """
+        if "credentials" in self._kinds:
+            yield from self._known(text)
         lower = text.lower()
         for kind, words in self._long.items():
             if words is not None and any(name in lower for name in self._lower[kind]):
@@ -288,7 +338,21 @@ def _credentials(text: str) -> Iterator[Span]:
             group = match.lastgroup or ""
             if holds_secret(match["name"], match[group]):
                 yield Span(*match.span(group), "credentials")
+    if any(word in lower for word in _IN_PASSED):
+        for match in _PASSED.finditer(text):
+            value, number = (match[1], 1) if match[1] is not None else (match[2], 2)
+            if number == 2 or _is_passed(match[0], value):
+                yield Span(*match.span(number), "credentials")
     yield from _shaped(text)
+
+
+def _is_passed(call: str, value: str) -> bool:
+    """Whether what a call is given is a credential; `login` and `key` alone say little."""
+    if _NO_SECRET.fullmatch(value):
+        return False
+    if re.match(r"(?i)login|key", call) and "," not in call:
+        return len(value) >= LONG_KEY and value.isalnum() and any(map(str.isdigit, value))
+    return True
 
 
 def _shaped(text: str) -> Iterator[Span]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from trackbridge.adapter import FileRef, ItemRef, Query, Reader, RunInfo, RunRef
@@ -20,7 +20,7 @@ from trackbridge.items import kinds
 from trackbridge.losses import Loss
 from trackbridge.plan import chunked
 from trackbridge.progress import SILENCE, Progress
-from trackbridge.registry import NO_OPTIONS, open_reader
+from trackbridge.registry import NO_OPTIONS, open_reader, resolve
 from trackbridge.retry import persist
 from trackbridge.schema import ITEM_FILES, POINTS
 from trackbridge.sidecar import Overlay
@@ -28,6 +28,8 @@ from trackbridge.sidecar import Overlay
 TOLD = ("runs", "params", "tags")
 """Tables whose home folders tell who the people are."""
 ITEMS_AT_A_TIME = 500
+MOST_LOOKS = 3
+"""Times that a store is read, though what was found leads to more."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,22 @@ def look_through(
 ) -> Redaction:
     """Read all that is meant of a store, and say what is to be taken out of it.
 
-    Files are read whole. Nothing is written.
+    Files are read whole, and all of it again where credentials are found: each is then looked for
+    wherever else it may stand. Nothing is written.
     """
     reader = open_reader(source, source_options)
     meant = persist(lambda: chosen(reader, query, where))
     progress = progress or SILENCE
     progress.begin(len(meant.runs), sum(info.points for info in meant.runs))
     policy = persist(lambda: _policy(reader, rules, salt, meant.runs))
-    looking = _Looking(Redacted(policy, None, reader), files, progress)
-    redacted_query = looking.store.query(meant.query)
-    looking.run(redacted_query, {looking.store.placed(info).ref for info in meant.runs})
+    for _ in range(MOST_LOOKS):
+        looking = _Looking(Redacted(policy, None, reader), files, progress)
+        redacted_query = looking.store.query(meant.query)
+        looking.run(redacted_query, {looking.store.placed(info).ref for info in meant.runs})
+        if looking.store.secrets <= policy.secrets:
+            break
+        # what is known now may have been passed over before
+        policy = replace(policy, secrets=frozenset(looking.store.secrets))
     return Redaction(policy, looking.survey, redacted_query, looking.store.losses.list())
 
 
@@ -177,3 +185,22 @@ def begin(address: str, redaction: Redaction) -> str:
     path = f"{FOLDER}/{redaction.policy.rules_id}-{hashlib.sha256(data).hexdigest()[:16]}.csv"
     archive.add(path, data)
     return path
+
+
+def carry(source: str, target: str) -> dict[str, str]:
+    """Options of an archive that is made of a redacted one: it is too, with the same ledgers.
+
+    Nothing where the source is none.
+    """
+    if resolve(source)[0].name != "archive":
+        return {}
+    folder = open_archive(source).folder
+    ledgers = folder.names(FOLDER)
+    if not ledgers:
+        return {}
+    options = {REDACTED: ledgers[0].partition("-")[0]}
+    archive = open_archive(target, options, new=True)
+    archive.check_mixing()
+    for name in ledgers:
+        archive.add(f"{FOLDER}/{name}", folder.read(f"{FOLDER}/{name}"))
+    return options

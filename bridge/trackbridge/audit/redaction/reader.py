@@ -59,6 +59,8 @@ class Policy:
     salt: Salt
     people: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()
+    """Credentials that were found somewhere, which are then looked for everywhere."""
 
     @property
     def rules_id(self) -> str:
@@ -68,7 +70,7 @@ class Policy:
     @property
     def id(self) -> str:
         """Another one for whatever gives other results."""
-        names = [sorted(self.people), sorted(self.hosts)]
+        names = [sorted(self.people), sorted(self.hosts), sorted(self.secrets)]
         return self.salt.digest(repr((self.rules_id, names)))[:16]
 
 
@@ -118,8 +120,10 @@ class Redacted:
         """What the source holds and nobody reads."""
         self._survey, self._reader = survey, reader
         self._salt, self._policy_id = policy.salt, policy.id
-        scrubber = Scrubber(policy.rules, policy.salt, policy.people, policy.hosts)
+        names = policy.people, policy.hosts, policy.secrets
+        scrubber = Scrubber(policy.rules, policy.salt, *names)
         self._tables, self._files = Tables(scrubber), Files(scrubber)
+        self.secrets = scrubber.secrets
         self.label = self._tables.label
         self.address = self.label(reader.address)  # references to files that stay there have it
         """A project, run or instance as it is called here."""

@@ -263,8 +263,11 @@ class Salt:
         return hmac.new(self._key, digestmod=hashlib.sha256)
 
 
-def salt_at(path: Path) -> tuple[Salt, bool]:
-    """The salt in a file, and whether it is new: where there is no file, one is made."""
+def salt_at(path: Path, *, keep: bool = True) -> tuple[Salt, bool]:
+    """The salt in a file, and whether it is new: where there is no file, one is made.
+
+    It is not written where it is not to be kept.
+    """
     try:
         key = bytes.fromhex(path.read_text("ascii"))
         if len(key) < SALT_BYTES:
@@ -276,6 +279,8 @@ def salt_at(path: Path) -> tuple[Salt, bool]:
         raise ConfigError(
             f"{path}: no salt as Trackbridge makes it (64 hexadecimal digits); name another file"
         ) from error
+    if not keep:
+        return Salt(key), True
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from trackbridge.audit.redaction.detect import Detectors, Span, holds_secret, uncoloured
+from trackbridge.audit.redaction.detect import Detectors, Span, followed, holds_secret, uncoloured
 from trackbridge.audit.redaction.rules import DROP, HASH, MASK, Rule, Rules, Salt
 
 NAMES = {
@@ -120,11 +120,18 @@ class Scrubber:
     """Applies rules and detectors to texts; the same text is always altered alike."""
 
     def __init__(
-        self, rules: Rules, salt: Salt, people: Collection[str] = (), hosts: Collection[str] = ()
+        self,
+        rules: Rules,
+        salt: Salt,
+        people: Collection[str] = (),
+        hosts: Collection[str] = (),
+        secrets: Collection[str] = (),
     ) -> None:
         self.rules, self.salt = rules, salt
         self._actions = dict(rules.detectors)
-        self.detectors = Detectors(set(self._actions), people, hosts)
+        self.detectors = Detectors(set(self._actions), people, hosts, secrets)
+        self.secrets = set(secrets)
+        """Credentials that were found, as far as they can be followed."""
         self._remembered = lru_cache(maxsize=1 << 16)(self._clean)
 
     def clean(self, text: str, scope: Scope, context: str = "") -> Cleaned:
@@ -153,7 +160,10 @@ class Scrubber:
         found = [*self._spans(text, scope, context)]
         found.sort(key=lambda each: (each[0].start, -each[0].end))
         for span, action in _apart(found):
-            sha256 = self.salt.digest(text[span.start : span.end])
+            original = text[span.start : span.end]
+            if span.kind == "credentials":
+                self.secrets.update(followed(original))
+            sha256 = self.salt.digest(original)
             stand_in = _stand_in(action, span.kind, sha256, naming=scope.naming)
             yield Cut(span.start, span.end, stand_in, Hit(span.kind, action, sha256))
 
