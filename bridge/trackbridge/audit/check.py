@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from trackbridge.audit import verify
 from trackbridge.audit.references import Gap, References
 from trackbridge.audit.seal import open_archive
 from trackbridge.audit.timestamp import certificates, read
-from trackbridge.audit.verify import Problem, Report, folder_of
+from trackbridge.audit.verify import Found, Problem, Report, folder_of
 from trackbridge.errors import BridgeError, ConfigError
 from trackbridge.folder import Folder
 
@@ -38,6 +37,22 @@ class Checked(NamedTuple):
     stamps: list[Stamp]
 
 
+class _Place:
+    """A folder as `verify` knows them: a file that cannot be read is an `OSError`."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def tree(self) -> Iterator[tuple[str, Found]]:
+        return self._folder.tree()
+
+    def open(self, path: str) -> BinaryIO:
+        try:
+            return self._folder.open(path)
+        except BridgeError as error:
+            raise OSError(str(error)) from error
+
+
 def check(
     address: str, public_keys: Sequence[Path] = (), tsa_roots: Sequence[Path] = ()
 ) -> Checked:
@@ -49,25 +64,27 @@ def check(
     keys = [_public_key(path) for path in public_keys]
     roots = [root for path in tsa_roots for root in certificates(path)]
     archive = open_archive(address)
-    report = verify.verify(archive.folder, keys)
+    report = verify.verify(_Place(archive.folder), keys)
     problems, stamps, gaps = list(report.problems), [], []
     for seal in (seal for seal in report.seals if seal.stamped):
         try:
-            stamps.append(_stamp(archive.folder, seal.generation, report, roots))
+            stamps.append(_stamp(archive.folder, seal.generation, roots))
         except ValueError as error:
             token = f"{folder_of(seal.generation)}/{verify.TOKEN}"
             problems.append(Problem(token, f"is no time stamp of the seal: {error}"))
     if report.digests:
-        with suppress(BridgeError):  # what stands in the way is a problem already
+        try:
             references = References(archive, report.digests)
-            problems += references.problems
             gaps = [*references.gaps()]
+            problems += references.problems
+        except BridgeError as error:
+            problems.append(Problem("", f"its records cannot be read: {error}"))
     return Checked(report._replace(problems=problems), gaps, stamps)
 
 
-def _stamp(folder: Folder, generation: int, report: Report, roots: Sequence[Certificate]) -> Stamp:
-    newest = generation == report.seals[-1].generation
-    sealed = verify.TAG_MANIFEST if newest else f"{folder_of(generation)}/{verify.TAG_MANIFEST}"
+def _stamp(folder: Folder, generation: int, roots: Sequence[Certificate]) -> Stamp:
+    aside = f"{folder_of(generation)}/{verify.TAG_MANIFEST}"
+    sealed = verify.TAG_MANIFEST if folder.size(aside) is None else aside
     token = folder.read(f"{folder_of(generation)}/{verify.TOKEN}")
     return Stamp(generation, read(token, folder.read(sealed), roots), bool(roots))
 

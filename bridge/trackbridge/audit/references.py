@@ -39,6 +39,7 @@ class References:
         """`sound` are the paths of files that are as they were sealed."""
         self._archive = archive
         self.problems: list[Problem] = []
+        """Tables that are not as they should be; complete after `gaps`."""
         self._files: dict[str, list[str]] = {}
         for path in archive.payload():
             table = path.split("/")[1] if path.endswith(".parquet") else ""
@@ -77,12 +78,15 @@ class References:
             with self._archive.folder.fetch(path) as local:
                 found = pq.read_schema(local)
         except (BridgeError, pa.ArrowException, OSError) as error:
-            self.problems.append(Problem(path, f"is no Parquet file that can be read: {error}"))
+            self._unreadable(path, error)
             return False
         if not found.equals(self._archive.tables[table]):
             self.problems.append(Problem(path, f"its columns are not those of the table {table}"))
             return False
         return True
+
+    def _unreadable(self, path: str, error: Exception) -> None:
+        self.problems.append(Problem(path, f"is no Parquet file that can be read: {error}"))
 
     def _artifacts(self) -> pa.Table:
         found = self._names("artifacts", *LABELS, "collection", "version")
@@ -96,8 +100,12 @@ class References:
         for column in columns:
             there = there & pc.field(column).is_valid()
         for path in self._files.get(table, ()):
-            with self._archive.folder.fetch(path) as local:
-                rows = pq.read_table(local, columns=list(columns), filters=there)
+            try:
+                with self._archive.folder.fetch(path) as local:
+                    rows = pq.read_table(local, columns=list(columns), filters=there)
+            except (BridgeError, pa.ArrowException, OSError) as error:
+                self._unreadable(path, error)
+                continue
             texts = pa.schema([(column, pa.string()) for column in columns])
             found.append(rows.cast(texts).group_by(list(columns)).aggregate([]))
         empty = pa.schema([(column, pa.string()) for column in columns]).empty_table()

@@ -48,7 +48,8 @@ PREDICATE_TYPE = "urn:trackbridge:seal:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 _LINE = re.compile(r"([0-9a-f]{64}) {1,2}(\S.*)")
-_GENERATION = re.compile(SEALS + r"/([0-9]{4,})/.+")
+_GENERATION = re.compile(SEALS + r"/([0-9]{4,9})/.+")
+_TIME = re.compile(r"[0-9T:.+-]{1,40}")
 _BLOCK = 1 << 20
 _PART_BYTES, _PART_FILES = 16 << 20, 200
 _HOSTILE = re.compile(r"[\x00-\x1f\x7f\\:*?\"<>|]|(?:^|/)(?:\.{0,2}|\s[^/]*|[^/]*\s)(?:/|$)")
@@ -111,17 +112,24 @@ class Place:
         waiting = [""]
         while waiting:
             inside = waiting.pop()
-            with os.scandir(self._root / inside) as entries:
-                for entry in entries:
-                    path = f"{inside}/{entry.name}" if inside else entry.name
-                    if entry.is_symlink():
-                        yield path, Found(0, "a link")
-                    elif entry.is_dir():
-                        waiting.append(path)
-                    elif entry.is_file():
-                        yield path, Found(entry.stat().st_size)
-                    else:
-                        yield path, Found(0, "no regular file")
+            try:
+                with os.scandir(self._root / inside) as entries:
+                    found = list(entries)
+            except PermissionError:
+                if not inside:
+                    raise
+                yield inside, Found(0, "a folder that cannot be read")
+                continue
+            for entry in found:
+                path = f"{inside}/{entry.name}" if inside else entry.name
+                if entry.is_symlink():
+                    yield path, Found(0, "a link")
+                elif entry.is_dir():
+                    waiting.append(path)
+                elif entry.is_file():
+                    yield path, Found(entry.stat().st_size)
+                else:
+                    yield path, Found(0, "no regular file")
 
     def open(self, path: str) -> BinaryIO:
         return cast("BinaryIO", (self._root / path).open("rb", buffering=0))
@@ -143,11 +151,12 @@ class _Check:
         self._problems: set[Problem] = set()
         self._tree: dict[str, Found] = {}
         self._digests: dict[str, str] = {}
+        self._generations: list[int] = []
         self._seals: list[Seal] = []
 
     def report(self) -> Report:
         self._look()
-        last = self._last_seal()
+        last = self._newest()
         elsewhere = 0
         if last:
             expected = self._expected("")
@@ -155,7 +164,8 @@ class _Check:
             elsewhere = len(away)
             self._digest(self._tree)
             self._compare(expected, away, last)
-            self._chain(last, away)
+            for number in self._generations:
+                self._generation(number, last, away)
         problems = sorted(self._problems)
         bad = {problem.path for problem in problems}
         sound = {path: digest for path, digest in self._digests.items() if path not in bad}
@@ -176,8 +186,11 @@ class _Check:
             else:
                 self._tree[path] = found
 
-    def _last_seal(self) -> int:
-        """Number of the newest generation; 0 where there is nothing to check against."""
+    def _newest(self) -> int:
+        """Number of the newest generation; 0 where there is nothing to check against.
+
+        What is there is gone through, and not the numbers: those may be of any size.
+        """
         found = {int(m[1]) for m in map(_GENERATION.fullmatch, self._tree) if m}
         if SEALING in self._tree:
             self._say("", "unsealed: sealing was interrupted; `trackbridge audit seal` finishes it")
@@ -185,10 +198,11 @@ class _Check:
         if not found and BAGIT not in self._tree and MANIFEST not in self._tree:
             self._say("", "unsealed: `trackbridge audit seal` seals an archive")
             return 0
-        for number in range(1, max(found, default=1) + 1):
+        self._generations = sorted(found or {1})
+        for number in {*self._generations, *(number - 1 for number in found)} - {0}:
             if f"{folder_of(number)}/{SEAL}" not in self._tree:
                 self._say(f"{folder_of(number)}/{SEAL}", "is missing: the chain is broken")
-        return max(found, default=1)
+        return self._generations[-1]
 
     def _expected(self, inside: str) -> dict[str, str]:
         """Digest of each file that the manifests of a generation list, by its path."""
@@ -207,14 +221,21 @@ class _Check:
         if path not in self._tree:
             self._say(path, "is missing")
             return b""
-        with self._place.open(path) as file:
-            return bytes(file.read())
+        try:
+            with self._place.open(path) as file:
+                return bytes(file.read())
+        except OSError as error:
+            self._say(path, f"cannot be read: {error.strerror or error}")
+            return b""
 
     def _away(self, expected: dict[str, str]) -> set[str]:
         """What fetch.txt lists, and is not here."""
         if FETCH not in self._tree:
             return set()
-        parts = [line.split(None, 2) for line in self._read(FETCH).decode("utf-8").splitlines()]
+        parts = [
+            line.split(None, 2)
+            for line in self._read(FETCH).decode("utf-8", "replace").splitlines()
+        ]
         named = {_decoded(part[2]) for part in parts if len(part) == 3}
         return {path for path in named if path in expected and path not in self._tree}
 
@@ -274,23 +295,27 @@ class _Check:
             if name not in expected:
                 self._say(name, f"is not listed in {TAG_MANIFEST}")
 
-    def _chain(self, last: int, away: set[str]) -> None:
-        """Each seal, and that what it sealed is still there."""
-        before: dict[str, str] | None = None
-        for number in range(1, last + 1):
-            home = "" if number == last else f"{folder_of(number)}/"
-            if f"{folder_of(number)}/{SEAL}" in self._tree:
-                seal = self._seal(number, home, before)
-                if seal:
-                    self._seals.append(seal)
-            if home:
-                self._still_there(number, last, away)
-            before = {
-                "seal": self._digests.get(f"{folder_of(number)}/{SEAL}", ""),
-                "tagmanifest": self._digests.get(f"{home}{TAG_MANIFEST}", ""),
-            }
+    def _generation(self, number: int, last: int, away: set[str]) -> None:
+        """A seal, and that what it sealed is still there."""
+        home = "" if number == last else f"{folder_of(number)}/"
+        if f"{folder_of(number)}/{SEAL}" in self._tree:
+            seal = self._seal(number, home)
+            if seal:
+                self._seals.append(seal)
+        if home:
+            self._still_there(number, away)
 
-    def _seal(self, number: int, home: str, before: dict[str, str] | None) -> Seal | None:
+    def _before(self, number: int) -> dict[str, str] | None:
+        """What a seal has to name as the one before it."""
+        if number == 1:
+            return None
+        folder = folder_of(number - 1)
+        return {
+            "seal": self._digests.get(f"{folder}/{SEAL}", ""),
+            "tagmanifest": self._digests.get(f"{folder}/{TAG_MANIFEST}", ""),
+        }
+
+    def _seal(self, number: int, home: str) -> Seal | None:
         """A seal, if it holds; what is wrong with it is said."""
         folder = folder_of(number)
         path = f"{folder}/{SEAL}"
@@ -315,17 +340,18 @@ class _Check:
             self._say(f"{home}{TAG_MANIFEST}", f"is not the one that {path} seals")
         if predicate["generation"] != number:
             self._say(path, f"is the seal of generation {predicate['generation']}")
-        if predicate["previous"] != before:
+        if predicate["previous"] != self._before(number):
             self._say(path, "does not follow the seal before it: the chain is broken")
         token = self._digests.get(f"{folder}/{TOKEN}")
         if predicate["timestamp"] != (None if token is None else {"sha256": token}):
             self._say(f"{folder}/{TOKEN}", f"is not the time stamp that {path} names")
-        return Seal(number, str(predicate["sealed"]), key_id(key), token is not None)
+        return Seal(number, predicate["sealed"], key_id(key), token is not None)
 
-    def _still_there(self, number: int, last: int, away: set[str]) -> None:
+    def _still_there(self, number: int, away: set[str]) -> None:
         """What an earlier generation had, at its place or where later ones have put it aside."""
+        later = [folder_of(n) for n in self._generations[:-1] if n >= number]
         for path, digest in self._expected(f"{folder_of(number)}/").items():
-            aside = (f"{folder_of(n)}/{path}" for n in range(number, last))
+            aside = (f"{folder}/{path}" for folder in later)
             place = next((p for p in aside if p in self._tree), path)
             if place in self._digests and self._digests[place] != digest:
                 self._say(place, f"is not what generation {number} had as {_shown(path)}")
@@ -393,10 +419,14 @@ def read_envelope(data: bytes, key: bytes) -> dict[str, Any]:
         statement = json.loads(payload)
         if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
             raise ValueError("its statement is no seal of an archive")
-        if not {"generation", "sealed", "previous", "timestamp"} <= set(statement["predicate"]):
+        predicate = statement["predicate"]
+        said = isinstance(predicate["generation"], int) and _TIME.fullmatch(predicate["sealed"])
+        if not said or not {"previous", "timestamp"} <= predicate.keys():
             raise ValueError("its statement lacks what a seal says")
         {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("is no seal that this can read") from error
+    except (UnicodeError, json.JSONDecodeError) as error:
         raise ValueError("is no seal that this can read") from error
     return dict(statement)
 
