@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import io
+import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -33,6 +35,18 @@ COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MOST = 200
 """How many times its size a file may unpack to, from `SMALL` on: tables are compressed already."""
 SMALL = 1 << 30
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,  # encrypted, or (NotImplementedError) compressed in a way that Python has not
+)
+"""What the standard library raises for damaged files, besides `OSError`."""
 
 
 def is_packed(path: Path) -> bool:
@@ -53,15 +67,13 @@ class PackedFolder:
         self.address = str(path)
         try:
             pack = _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        except DAMAGE as error:
             raise IntegrityError(f"{path}: no zip or tar file that can be read: {error}") from error
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
         self._pack = pack
         self._check(path)
-        roots = [name for name in pack.sizes if f"/{name}".endswith(f"/{marker}")]
-        root = min(roots, key=len, default=marker).removesuffix(marker)
-        self._root = root if root.count("/") < 2 else ""
+        self._root = self._root_of(marker)
         self._files = {
             name.removeprefix(self._root): size
             for name, size in pack.sizes.items()
@@ -84,6 +96,9 @@ class PackedFolder:
     def tree(self) -> Iterator[tuple[str, Found]]:
         for name, size in self._files.items():
             yield name, Found(size)
+        for name in self._pack.sizes:
+            if not name.startswith(self._root):
+                yield name, Found(0, "a file beside the folder of the archive")
 
     def read(self, path: str) -> bytes:
         with storage_errors(f"{self.address}/{path}", passing=False), self.open(path) as file:
@@ -121,6 +136,13 @@ class PackedFolder:
     def _refuse(self) -> NoReturn:
         raise ConfigError(f"{self.address}: a packed archive is only read; unpack it to write")
 
+    def _root_of(self, marker: str) -> str:
+        """The one folder at the top that has the marker; nothing where the top itself is it."""
+        roots = [name.removesuffix(marker) for name in self._pack.sizes if _is_root(name, marker)]
+        if len(roots) > 1 and "" not in roots:
+            raise IntegrityError(f"{self.address}: holds several archives; unpack it")
+        return min(roots, default="")
+
     def _check(self, path: Path) -> None:
         for name in self._pack.odd:
             raise IntegrityError(f"{path}: {name!a} {self._pack.odd[name]}; nothing of it is read")
@@ -134,6 +156,11 @@ class PackedFolder:
             raise IntegrityError(
                 f"{path}: would unpack to {size // packed} times its size; nothing of it is read"
             )
+
+
+def _is_root(name: str, marker: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return file == marker and "/" not in folder
 
 
 class _Zip:
@@ -203,7 +230,7 @@ class _Strict(io.RawIOBase):
 def _damage() -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DAMAGE as error:
         raise OSError(errno.EIO, f"the zip file is damaged: {error}") from error
 
 

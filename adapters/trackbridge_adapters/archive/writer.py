@@ -8,7 +8,7 @@ from functools import cached_property
 from trackbridge.adapter import Presentation, Row, RunKey, RunRef
 from trackbridge.audit.bag import Content
 from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
-from trackbridge.audit.verify import MANIFEST, read_manifest
+from trackbridge.audit.verify import MANIFEST, SEAL, folder_of, read_manifest
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.folder import Folder
 from trackbridge_adapters.archive.cleaning import contents, sweep
@@ -88,7 +88,10 @@ class ArchiveWriter(ArchiveReader):
         """Paths of what was sealed when this writer was made; it is neither altered nor removed."""
         try:
             return read_manifest(self.folder.read(MANIFEST))
-        except NotFoundError:
+        except NotFoundError as error:
+            if self.folder.size(f"{folder_of(1)}/{SEAL}") is not None:
+                where = f"{self.address}/{MANIFEST}"
+                raise IntegrityError(f"{where} is missing: it says what is sealed") from error
             return ()
         except ValueError as error:
             raise IntegrityError(f"{self.address}/{MANIFEST} is damaged: it {error}") from error

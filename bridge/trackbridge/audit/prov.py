@@ -17,6 +17,7 @@ PREFIXES = {
     "file": "urn:trackbridge:file:",
     "content": "urn:hash::sha256:",
     "input": "urn:trackbridge:input:",
+    "param": "urn:trackbridge:param:",
     "tb": "urn:trackbridge:term:",
 }
 KINDS = (
@@ -43,10 +44,13 @@ def write(reader: Reader, out: IO[str]) -> None:
 def _said(run: Provenance) -> Iterator[tuple[str, str, dict[str, Any]]]:
     row = run.run
     name = _name("run", row["project"], row["run_id"])
-    params = {f"tb:{quote(p['key'], safe='')}": p["value"] or "null" for p in run.params}
+    params = {
+        f"param:{quote(p['key'], safe='')}": "null" if p["value"] is None else p["value"]
+        for p in run.params
+    }
     times = {"prov:startTime": iso(row["started"]), "prov:endTime": iso(row["ended"])}
     own = {"prov:label": row["name"] or row["run_id"], "tb:status": row["status"]}
-    yield "activity", name, without_nothing({**times, **own, **params})
+    yield "activity", name, {**without_nothing({**times, **own}), **params}
     if row["user"]:
         agent = _name("agent", row["user"])
         yield "agent", agent, {"prov:type": "prov:Person", "prov:label": row["user"]}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import random
 import shutil
 import stat
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,75 @@ def test_links_in_a_folder_are_refused(archive: Path, tmp_path: Path) -> None:
     victim.unlink()
     victim.symlink_to(tmp_path / "secret")
     assert problems(archive)["data/dictionary.csv"].startswith("a link: an archive has none; ")
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tar])
+def test_what_lies_beside_the_folder_of_a_packed_archive_is_named(
+    archive: Path, pack: Pack
+) -> None:
+    made = pack(archive, "archive/")
+    added(made, "INSTRUCTIONS.html", b"<script>")
+    assert problems(made) == {
+        "INSTRUCTIONS.html": "a file beside the folder of the archive: an archive has none"
+    }
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tar])
+def test_a_packed_file_with_two_archives_is_refused(archive: Path, pack: Pack) -> None:
+    made = pack(archive, "archive/")
+    added(made, "a/trackbridge.json", (archive / "trackbridge.json").read_bytes())
+    refused(made, "holds several archives; unpack it")
+
+
+def added(made: Path, name: str, data: bytes) -> None:
+    if made.suffix == ".zip":
+        with zipfile.ZipFile(made, "a") as zipped:
+            zipped.writestr(name, data)
+        return
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    with tarfile.open(made, "a") as tarred:
+        tarred.addfile(info, io.BytesIO(data))
+
+
+def test_a_zip_whose_file_is_packed_in_an_unknown_way_names_it(archive: Path) -> None:
+    made = as_zip(archive, "")
+    with zipfile.ZipFile(made) as file:
+        info = file.getinfo("README.txt")
+    content = bytearray(made.read_bytes())
+    listed = content.rfind(b"README.txt") - 46
+    for begin, of in ((info.header_offset + 8, b"PK\3\4"), (listed + 10, b"PK\1\2")):
+        assert content[begin - (8 if of == b"PK\3\4" else 10) :].startswith(of)
+        content[begin : begin + 2] = (99).to_bytes(2, "little")
+    made.write_bytes(content)
+    assert "the zip file is damaged" in problems(made)["README.txt"]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_whatever_is_harmed_in_a_packed_archive_is_an_error_of_ours(
+    archive: Path, tmp_path: Path, compression: int
+) -> None:
+    dice = random.Random(20261129)
+    paths = sorted(files_of(archive))[:20]
+    zipped, tarred = tmp_path / "harmed.zip", tmp_path / "harmed.tar"
+    with zipfile.ZipFile(zipped, "w", compression) as out:
+        for path in paths:
+            out.write(archive / path, path)
+    with tarfile.open(tarred, "w") as tar:
+        for path in paths:
+            tar.add(archive / path, path)
+        tar.addfile(tarfile.TarInfo("x" * 150 + "é"))
+    for made in (zipped, tarred):
+        whole = made.read_bytes()
+        for _ in range(150):
+            harmed = bytearray(whole)
+            for _ in range(dice.choice((1, 3, 20))):
+                begin = dice.choice((0, max(0, len(whole) - 3000)))
+                harmed[dice.randrange(begin, len(whole))] = dice.randrange(256)
+            made.write_bytes(harmed)
+            with suppress(BridgeError):
+                folder = packed.PackedFolder(made, "trackbridge.json")
+                for path, found in folder.tree():
+                    if not found.odd:
+                        with suppress(BridgeError):
+                            folder.read(path)

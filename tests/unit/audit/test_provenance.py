@@ -88,3 +88,20 @@ def test_provenance_is_what_the_library_for_it_reads(place: Path, tmp_path: Path
     made = {str(record.args[0]) for record in document.get_records(ProvGeneration)}
     used = {str(record.args[1]) for record in document.get_records(ProvUsage)}
     assert any(name.startswith("content:") for name in made & used), "what one made another used"
+
+
+def test_a_parameter_says_nothing_of_the_run_itself(tmp_path: Path) -> None:
+    [run] = runs("a")
+    run.tables["runs"][0] |= {"status": "finished"}
+    run.tables["params"] = [
+        {"key": "status", "value": '"mine"', "type": "string"},
+        {"key": "empty", "value": "", "type": "string"},
+        {"key": "none", "value": None, "type": "null"},
+    ]
+    write(tmp_path / "one", [run])
+    said = CliRunner().invoke(main, ["audit", "prov", f"archive:{tmp_path}/one"])
+    [activity] = json.loads(said.stdout)["activity"].values()
+    assert activity["tb:status"] == "finished"
+    params = {name: value for name, value in activity.items() if name.startswith("param:")}
+    assert params == {"param:status": '"mine"', "param:empty": "", "param:none": "null"}
+    assert ProvDocument.deserialize(content=said.stdout)

@@ -157,3 +157,13 @@ def test_what_says_nothing_of_a_seal_is_taken_for_one_that_was_interrupted(
     (place / "sealing.json").write_bytes(data)
     assert sealed(place, key).new
     assert problems(place) == {}
+
+
+def test_what_is_sealed_stays_where_its_list_is_lost(place: Path, key: Key) -> None:
+    sealed(place, key)
+    (place / "manifest-sha256.txt").unlink()
+    before = snapshot(place)
+    for act in (lambda: write(place, runs("b", loss=0.125)), lambda: writer(place).sweep()):
+        with pytest.raises(IntegrityError, match="is missing: it says what is sealed"):
+            act()
+    assert before.items() <= snapshot(place).items()

@@ -132,6 +132,19 @@ def test_a_stamp_is_believed_where_a_root_vouches_for_it(
     assert paths == ["seals/0001/timestamp.tsr", "seals/0003/timestamp.tsr"]
 
 
+def test_a_stamp_is_good_though_a_later_seal_is_broken(
+    place: Path, key: Key, served: tuple[str, type[Authority]]
+) -> None:
+    seal(f"archive:{place}", key, served[0])
+    write(place, runs("c"))
+    sealed(place, key)
+    path = place / "seals" / "0002" / "seal.json"
+    path.write_bytes(path.read_bytes().replace(b'"sig": "', b'"sig": "A'))
+    found = check(f"archive:{place}")
+    assert [problem.path for problem in found.report.problems] == ["seals/0002/seal.json"]
+    assert [stamp.generation for stamp in found.stamps] == [1]
+
+
 def test_a_stamp_that_was_harmed_is_named(
     place: Path, key: Key, served: tuple[str, type[Authority]]
 ) -> None:
