@@ -27,7 +27,7 @@ def open_archive(location: str, options: Mapping[str, str]) -> Folder:
 
 def is_marker(data: bytes) -> bool:
     """Whether a file's content makes its folder an archive, of whatever version."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         document = json.loads(data)
         return isinstance(document, dict) and document.get("format") == FORMAT
     return False
@@ -44,7 +44,10 @@ def check(folder: Folder) -> None:
     if not is_marker(data):
         raise IntegrityError(f"{folder.address}/{MARKER} is damaged, or no archive's")
     document = json.loads(data)
-    if document.get("layout", 0) > LAYOUT or document.get("schema", 0) > VERSION:
+    layout, schema = (document.get(each, 0) for each in ("layout", "schema"))
+    if not (isinstance(layout, int) and isinstance(schema, int)):
+        raise IntegrityError(f"{folder.address}/{MARKER} is damaged: its versions are no numbers")
+    if layout > LAYOUT or schema > VERSION:
         raise ConfigError(
             f"{folder.address}: written by a newer Trackbridge; upgrade to read this archive"
         )

@@ -25,7 +25,7 @@ from trackbridge.adapter import (
 from trackbridge.audit.bag import is_digest
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
-from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEMS, NAMED_BY, SHARED, TABLES
+from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEM_TABLES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
 from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
 
@@ -184,6 +184,22 @@ class ArchiveReader:
             raise TransientError(f"{self.address} was changed while it was read") from error
         except (pa.ArrowException, OSError) as error:
             raise IntegrityError(f"{self.address}/{path} is damaged ({error})") from error
+
+    def living(self, table: str) -> Iterator[pa.RecordBatch]:
+        """All rows of a table of the run model, but none of what was replaced."""
+        self.index.refresh()
+        if table in SHARED:
+            shared = self.read_shared(Query(include_deleted=True))
+            yield from (batch.data for batch in shared if batch.table == table)
+            return
+        for chunk in self.index.chunks.values():
+            every = chunk.items if table in ITEM_TABLES else chunk.entries
+            living: Collection[RunRef] | Collection[ItemRef] = (
+                self.index.living_items(chunk) if table in ITEM_TABLES else self.index.living(chunk)
+            )
+            if living and table in chunk.parts:
+                whole = len(living) == len(every)
+                yield from self.rows(chunk, table, None if whole else living)
 
     def _prove(self, local: Path, path: str, part: Part) -> None:
         """Compare the file with what the commit says of it, once."""

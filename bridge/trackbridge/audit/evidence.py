@@ -10,7 +10,6 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from trackbridge.audit import verify
@@ -70,10 +69,6 @@ class _Evidence:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._paths = {path for path, _ in archive.folder.tree()}
-        self._tables: dict[str, list[str]] = {}
-        for path in archive.payload():
-            if path.endswith(".parquet"):
-                self._tables.setdefault(path.split("/")[1], []).append(path)
         self._found: dict[str, list[Evidence]] = {}
 
     def of(self, kind: str) -> list[Evidence]:
@@ -155,16 +150,12 @@ class _Evidence:
     ) -> Iterator[Evidence]:
         """Rows of a table that have something in all of these columns (or just `equal`)."""
         some = every = 0
-        for path in self._tables.get(table, ()):
-            with self._archive.folder.fetch(path) as local:
-                every += pq.read_metadata(local).num_rows
-                if columns:
-                    rows = pq.read_table(local, columns=list(columns))
-                    for column in columns:
-                        there = pc.field(column).is_valid()
-                        rows = rows.filter(there if equal is None else pc.field(column) == equal)
-                    some += rows.num_rows
-        number = some if columns else every
-        if number:
-            of = f" of {every:,}" if columns and some < every else ""
-            yield Evidence(f"data/{table}/", f"{number:,}{of} {what}")
+        for rows in self._archive.living(table):
+            every += rows.num_rows
+            for column in columns:
+                values = rows.column(column)
+                rows = rows.filter(values.is_valid() if equal is None else pc.equal(values, equal))
+            some += rows.num_rows
+        if some:
+            of = f" of {every:,}" if some < every else ""
+            yield Evidence(f"data/{table}/", f"{some:,}{of} {what}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
@@ -49,6 +49,10 @@ class Archive(Reader, Protocol):
 
     def sweep(self) -> None:
         """Remove what no commit speaks of; what is sealed stays."""
+        ...
+
+    def living(self, table: str) -> Iterator[pa.RecordBatch]:
+        """All rows of a table, but none of what was replaced."""
         ...
 
     def payload(self) -> Mapping[str, Content]:

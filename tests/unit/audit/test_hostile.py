@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from unit.archive.archives import files_of, reader, runs, write, writer
 from unit.audit.sealed import problems, said_by_the_copy, sealed, snapshot
-from unit.audit.viewed import picture, viewed
+from unit.audit.viewed import page_in, picture, viewed
 
 from trackbridge.adapter import Query
 from trackbridge.audit import bag, verify
+from trackbridge.audit.evidence import evidence_map
 from trackbridge.audit.keys import Key
 from trackbridge.errors import (
     BridgeError,
@@ -377,3 +378,24 @@ def test_a_table_with_damaged_pages_is_named(place: Path, key: Key) -> None:
     found = problems(place)
     [path] = [path for path in found if path.startswith("data/runs/")]
     assert "is no Parquet file that can be read" in found[path]
+    with pytest.raises(IntegrityError, match=f"{path} is damaged"):
+        evidence_map(f"archive:{place}", "eu-ai-act")
+
+
+@pytest.mark.parametrize("data", [b"[" * 200_000, b"", b"\xff", b'{"state": 1}'])
+def test_a_list_of_pages_that_no_parser_likes_is_damaged(
+    place: Path, tmp_path: Path, data: bytes
+) -> None:
+    viewed(place)
+    page_in(place).with_name("viewer.json").write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"viewer\.json is damaged"):
+        viewed(place, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "data", [b"[" * 200_000, b"[]", b'{"format": "trackbridge archive", "layout": "1"}']
+)
+def test_a_marker_that_no_parser_likes_is_damaged(place: Path, data: bytes) -> None:
+    (place / "trackbridge.json").write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"trackbridge\.json is damaged"):
+        viewed(place)

@@ -64,7 +64,7 @@ def read(folder: Folder, inside: str) -> Viewer | None:
     try:
         document = json.loads(data)
         return Viewer(str(document["state"]), dict(map(_listed, document["files"].items())))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"{folder.address}/{path} is damaged ({error}); remove it and make the pages again"
         ) from error
