@@ -254,7 +254,9 @@ class ProvenFile(io.RawIOBase):
         view[: len(data)] = data
         self._digest.update(data)
         if not data and self._digest.hexdigest() != self._expected:
-            raise IntegrityError(f"{self._where} is damaged: its bytes do not fit its name")
+            raise IntegrityError(
+                f"{self._where} is damaged: its bytes do not fit its name; restore it"
+            )
         return len(data)
 
     def close(self) -> None:

@@ -52,6 +52,15 @@ class _Place:
         except BridgeError as error:
             raise OSError(str(error)) from error
 
+    def read(self, path: str) -> bytes:
+        with self.open(path) as file:
+            return file.read()
+
+    def sealed_by(self, generation: int) -> bytes:
+        """The tag manifest of a generation, put aside or not."""
+        aside = f"{folder_of(generation)}/{verify.TAG_MANIFEST}"
+        return self.read(verify.TAG_MANIFEST if self._folder.size(aside) is None else aside)
+
 
 def check(
     address: str, public_keys: Sequence[Path] = (), tsa_roots: Sequence[Path] = ()
@@ -64,12 +73,13 @@ def check(
     keys = [_public_key(path) for path in public_keys]
     roots = [root for path in tsa_roots for root in certificates(path)]
     archive = open_archive(address)
-    report = verify.verify(_Place(archive.folder), keys)
+    place = _Place(archive.folder)
+    report = verify.verify(place, keys)
     problems, stamps, gaps = list(report.problems), [], []
     for seal in (seal for seal in report.seals if seal.stamped):
         try:
-            stamps.append(_stamp(archive.folder, seal.generation, roots))
-        except ValueError as error:
+            stamps.append(_stamp(place, seal.generation, roots))
+        except (ValueError, OSError) as error:
             token = f"{folder_of(seal.generation)}/{verify.TOKEN}"
             problems.append(Problem(token, f"is no time stamp of the seal: {error}"))
     if report.digests:
@@ -82,11 +92,9 @@ def check(
     return Checked(report._replace(problems=problems), gaps, stamps)
 
 
-def _stamp(folder: Folder, generation: int, roots: Sequence[Certificate]) -> Stamp:
-    aside = f"{folder_of(generation)}/{verify.TAG_MANIFEST}"
-    sealed = verify.TAG_MANIFEST if folder.size(aside) is None else aside
-    token = folder.read(f"{folder_of(generation)}/{verify.TOKEN}")
-    return Stamp(generation, read(token, folder.read(sealed), roots), bool(roots))
+def _stamp(place: _Place, generation: int, roots: Sequence[Certificate]) -> Stamp:
+    token = place.read(f"{folder_of(generation)}/{verify.TOKEN}")
+    return Stamp(generation, read(token, place.sealed_by(generation), roots), bool(roots))
 
 
 def _public_key(path: Path) -> bytes:

@@ -86,7 +86,8 @@ class References:
         return True
 
     def _unreadable(self, path: str, error: Exception) -> None:
-        self.problems.append(Problem(path, f"is no Parquet file that can be read: {error}"))
+        why = " ".join(str(error).split())
+        self.problems.append(Problem(path, f"is no Parquet file that can be read: {why}"))
 
     def _artifacts(self) -> pa.Table:
         found = self._names("artifacts", *LABELS, "collection", "version")

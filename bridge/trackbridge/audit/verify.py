@@ -62,7 +62,8 @@ class Problem(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.path)}: {self.what}" if self.path else self.what
+        what = _shown(self.what)
+        return f"{_shown(self.path)}: {what}" if self.path else what
 
 
 class Found(NamedTuple):

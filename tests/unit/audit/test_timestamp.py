@@ -145,6 +145,16 @@ def test_a_stamp_is_good_though_a_later_seal_is_broken(
     assert [stamp.generation for stamp in found.stamps] == [1]
 
 
+def test_a_stamp_of_a_list_that_is_gone_is_named(
+    place: Path, key: Key, served: tuple[str, type[Authority]]
+) -> None:
+    seal(f"archive:{place}", key, served[0])
+    (place / "tagmanifest-sha256.txt").unlink()
+    found = problems(place)
+    assert found["tagmanifest-sha256.txt"].startswith("is missing")
+    assert "is no time stamp of the seal: " in found["seals/0001/timestamp.tsr"]
+
+
 def test_a_stamp_that_was_harmed_is_named(
     place: Path, key: Key, served: tuple[str, type[Authority]]
 ) -> None:
