@@ -90,14 +90,22 @@ class RunFolder:
         return [*self.experiment.damage, *(self._damage if self.meta is not None else [])]
 
     def artifacts(self, home: Path) -> Path | None:
-        """The folder of its artifacts: its own, unless they were put elsewhere."""
+        """The folder of its artifacts: its own, unless they were put elsewhere.
+
+        A store may have been moved, so an address that is like that of the own folder means that
+        one. MLflow makes it, empty, where the experiment's artifacts lie elsewhere too.
+        """
         own = self.path / "artifacts"
         uri = self.meta.get("artifact_uri")
-        if not isinstance(uri, str) or (
-            uri.endswith(f"{self.path.name}/artifacts") and os.path.isdir(own)  # noqa: PTH112
-        ):
+        if not isinstance(uri, str):
             return own
-        return artifacts.local(uri, home)
+        is_alike = uri.endswith(f"{self.path.name}/artifacts")
+        if is_alike and os.path.isdir(own) and any(own.iterdir()):  # noqa: PTH112
+            return own
+        there = artifacts.local(uri, home)
+        if there and is_alike and own.is_dir() and not there.is_dir():
+            return own
+        return there
 
 
 def experiments(root: Path) -> list[Experiment]:

@@ -238,3 +238,19 @@ def test_mlflow_can_migrate_it_to_a_database(filled: Filled, tmp_path: Path) -> 
         run = client.get_run(run_id)
         assert set(run.data.metrics) >= set(source["metrics"])
         assert run.data.params.keys() == source["params"].keys()
+
+
+def test_files_that_lie_outside_of_the_store_are_read_though_it_has_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = MlflowClient((tmp_path / "mlruns").as_uri())
+    number = client.create_experiment("away", (tmp_path / "elsewhere").as_uri())
+    run_id = client.create_run(number).info.run_id
+    client.log_text(run_id, "hello", "a/note.txt")
+    own = tmp_path / "mlruns" / number / run_id / "artifacts"
+    assert own.is_dir() and not any(own.iterdir())
+    report = migrate(f"mlflow:{tmp_path}/mlruns", f"archive:{tmp_path}/out")
+    assert (report.verified, report.files) == (True, 1)
+    shutil.rmtree(own)
+    assert migrate(f"mlflow:{tmp_path}/mlruns", f"archive:{tmp_path}/again").files == 1
