@@ -169,7 +169,8 @@ def _strictness(command: Command) -> Command:
         "--strict",
         is_flag=True,
         help="Damage in the source, and what was deleted there since it was moved, make the exit "
-        "code 1.",
+        "code 1. Where records are redacted, nothing leaves while there are files that nobody can "
+        "look into.",
     )(command)
 
 
