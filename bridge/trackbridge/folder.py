@@ -159,11 +159,11 @@ class LocalFolder:
 
     def read(self, path: str) -> bytes:
         with self._errors(path):
-            return self._inside(path).read_bytes()
+            return self._file(path).read_bytes()
 
     def open(self, path: str) -> BinaryIO:
         with self._errors(path):
-            return self._inside(path).open("rb")
+            return self._file(path).open("rb")
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path]:
@@ -205,6 +205,13 @@ class LocalFolder:
     def _remove_scratch(self, names: str) -> None:
         for left in self._root.glob(f"{SCRATCH}{names}"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def _file(self, path: str) -> Path:
+        """Where a file lies; `IntegrityError` where something else does, as a pipe with no end."""
+        place = self._inside(path)
+        if place.exists() and not place.is_file():
+            raise IntegrityError(f"{place} is no regular file: an archive has none; remove it")
+        return place
 
     def _inside(self, path: str) -> Path:
         """Where a path lies; `IntegrityError` where it could lead out of the root, as links do."""

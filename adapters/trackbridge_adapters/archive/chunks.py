@@ -246,7 +246,10 @@ class Index:
             path = f"{CHUNKS}/{name}.json"
             try:
                 data = self._folder.read(path)
-            except NotFoundError:
+            except NotFoundError as error:
+                if f"{name}.json" in self._folder.names(CHUNKS) and not self._folder.size(path):
+                    where = f"{self._folder.address}/{path}"
+                    raise IntegrityError(f"{where} is no file that can be read") from error
                 return False
             self.add(Chunk.loads(name, data, f"{self._folder.address}/{path}"))
         return True

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from unit.archive.archives import files_of, reader, runs, write, writer
 from unit.audit.sealed import problems, said_by_the_copy, sealed, snapshot
+from unit.audit.test_packed import as_zip
 from unit.audit.viewed import page_in, picture, viewed
 
 from trackbridge.adapter import Query
@@ -202,6 +203,30 @@ def test_a_view_of_what_was_added_to_a_sealed_archive_removes_nothing(
     assert "data/metrics/evil.parquet" in files_of(place)
     sealed(place, key)
     assert problems(place) == {}
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "x").write_text("")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("make", [os.mkfifo, a_folder])
+def test_a_commit_that_is_no_file_is_named_and_not_waited_for(
+    archive: Path, make: Callable[[Path], None]
+) -> None:
+    commit = archive / "data" / "chunks" / f"{'0' * 32}-1.json"
+    make(commit)
+    with pytest.raises(IntegrityError, match=f"{commit.name} is no regular file"):
+        list(reader(archive).list_runs(Query()))
+    assert f"{commit.name} is no regular file" in problems(archive)[""]
+
+
+def test_a_commit_of_a_packed_archive_that_is_no_file_is_named(archive: Path) -> None:
+    a_folder(archive / "data" / "chunks" / f"{'0' * 32}-1.json")
+    made = as_zip(archive, "")
+    with pytest.raises(IntegrityError, match=r"-1\.json is no file that can be read"):
+        list(reader(made).list_runs(Query()))
 
 
 def test_pages_elsewhere_leave_an_archive_as_it_is(place: Path, tmp_path: Path) -> None:
