@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_an_archive_elsewhere_is_viewed_here(place: Path, tmp_path: Path) -> Non
         view(f"archive:{there}")
     done = view(f"archive:{there}", tmp_path / "pages")
     assert done.runs == 3 and len(list((tmp_path / "pages").glob("*.png"))) == 2
+
+
+def test_films_are_copied_without_being_held_in_memory(tmp_path: Path) -> None:
+    run = samples.simple("a")
+    run.add_file("", "film.webm", b"\x1aE\xdf\xa3" + bytes(64 << 20))
+    write(tmp_path / "archive", [run])
+    tracemalloc.start()
+    try:
+        viewed(tmp_path / "archive", tmp_path / "pages")
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    [film] = (tmp_path / "pages").glob("*.webm")
+    assert film.stat().st_size == 4 + (64 << 20)
 
 
 def test_an_archive_without_runs_is_viewed(tmp_path: Path) -> None:

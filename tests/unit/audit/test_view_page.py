@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from browser import PROGRAM, Page, browser
-from unit.archive.archives import write
+from unit.archive.archives import write, writer
 from unit.audit.viewed import HOSTILE, Looked, exported, hostile, mixed, page_in, related, viewed
 
 from trackbridge.audit.viewing import page as pages
 from trackbridge.audit.viewing.page import page
+from trackbridge.columns import batches
 from trackbridge.testing import samples
 from trackbridge.testing.strategies import EDGY
 
@@ -72,6 +73,46 @@ def test_projects_and_states_are_listed(looked: Looked) -> None:
     [strange, vision] = looked.texts("#at-projects tbody tr")
     assert HOSTILE in strange and "1 finished" in strange
     assert vision.startswith("vision3") and "1 failed" in vision and "2 finished" in vision
+
+
+@needs_browser
+def test_many_tags_have_the_width_of_the_page(tmp_path: Path, chromium: Page) -> None:
+    run = samples.simple("a")
+    run.tables["tags"] = [{"key": f"tag {n}", "value": f"its value {n}"} for n in range(40)]
+    write(tmp_path / "archive", [run])
+    viewed(tmp_path / "archive")
+    looked = Looked(chromium, page_in(tmp_path / "archive"))
+    looked.go(f"{VISION}a")
+    wide = "document.querySelector('{}').getBoundingClientRect().width"
+    assert looked.value(wide.format(".labels")) > 0.9 * looked.value(wide.format("#at-about"))
+
+
+@needs_browser
+def test_projects_that_have_no_runs_keep_their_names_notes_and_badges(
+    tmp_path: Path, chromium: Page
+) -> None:
+    write(tmp_path / "archive", related())
+    named = [
+        {"project": "Default"},
+        {"project": "exp of Joe", "notes": "An experiment note"},
+        {"project": "gone", "deleted": True},
+        {"project": "vision", "notes": "of eyes"},
+    ]
+    versions = [{"name": "model", "version": "1", "run_id": "a"}]
+    with writer(tmp_path / "archive").open([]) as sink:
+        for table, rows in (("projects", named), ("model_versions", versions)):
+            for batch in batches(table, rows):
+                sink.write(batch)
+        sink.commit()
+    viewed(tmp_path / "archive")
+    looked = Looked(chromium, page_in(tmp_path / "archive"))
+    cells = looked.texts("#at-projects tbody td:first-child")
+    assert cells == ["visionof eyes", "Default", "exp of JoeAn experiment note", "gone deleted"]
+    assert looked.texts(".tiles dd")[0] == "4"
+    assert looked.texts("#at-models a") == ["named a"]
+    looked.value("location.hash = document.querySelectorAll('#at-projects a')[3].hash")
+    looked.wait("document.body.dataset.ready === '#/runs?project=gone'")
+    assert looked.texts("[role=status]") == ["0 of 3 runs"]
 
 
 @needs_browser

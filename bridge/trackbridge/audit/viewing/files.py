@@ -19,6 +19,7 @@ from typing import NamedTuple
 from trackbridge.audit.bag import Content, content_of, is_digest
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import Folder
+from trackbridge.proof import hashed
 
 VIEWER = "data/viewer"
 COMMIT = "viewer.json"
@@ -105,7 +106,7 @@ def publish(folder: Folder, inside: str, made: Path, state: str) -> dict[str, Co
     for name in sorted(folder.names(inside), key=_order, reverse=True):
         folder.remove(_join(inside, name))
     names = sorted((path.name for path in made.iterdir()), key=_order)
-    files = {name: content_of((made / name).read_bytes()) for name in names}
+    files = {name: _content(made / name) for name in names}
     (made / COMMIT).write_text(
         json.dumps({"state": state, "files": files}, indent=1), encoding="utf-8", newline="\n"
     )
@@ -115,6 +116,12 @@ def publish(folder: Folder, inside: str, made: Path, state: str) -> dict[str, Co
         folder.publish(made / name, _join(inside, name))
     folder.settle([_join(inside, COMMIT)])
     return files
+
+
+def _content(file: Path) -> Content:
+    """Size and digest of a file; it may be a whole film."""
+    with file.open("rb") as data:
+        return Content(*hashed(data))
 
 
 def _order(name: str) -> tuple[int, str]:

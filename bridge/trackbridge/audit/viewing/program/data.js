@@ -67,6 +67,11 @@ class Archive {
     return this.data.projects[this.runs.project[run]];
   }
 
+  /** All projects; those that have no runs come last. */
+  projects() {
+    return [...new Set([...this.data.projects, ...this.data.about.map((row) => row.project)])];
+  }
+
   /** What people call a run. */
   name(run) {
     return this.runs.name[run] || this.runs.run_id[run];

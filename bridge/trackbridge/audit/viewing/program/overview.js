@@ -14,7 +14,7 @@ function badge(status, text) {
 
 function overview(archive, others) {
   const about = new Map(archive.data.about.map((row) => [row.project, row]));
-  const projects = projectsOf(archive, about.keys());
+  const projects = projectsOf(archive);
   const tiles = [
     ["projects", projects.length],
     ["runs", archive.size],
@@ -38,11 +38,11 @@ function overview(archive, others) {
   ].filter(Boolean);
 }
 
-/** Projects with what their runs come to; `named` are those that may have none. */
-function projectsOf(archive, named) {
+/** Projects with what their runs come to. */
+function projectsOf(archive) {
   const { project, status, points, started, ended } = archive.runs;
-  const names = [...new Set([...archive.data.projects, ...named])];
-  const found = names.map((name) => ({ name, runs: 0, points: 0, states: new Map(), times: [] }));
+  const nothing = (name) => ({ name, runs: 0, points: 0, states: new Map(), times: [] });
+  const found = archive.projects().map(nothing);
   for (let run = 0; run < archive.size; run++) {
     const of = found[project[run]];
     const state = status[run] || "unknown";
@@ -64,7 +64,7 @@ function projectRow({ name, runs, points, states, times }, about) {
   return [
     [
       el("a", { href: link }, name || "(no name)"),
-      about?.deleted ? badge("deleted") : null,
+      about?.deleted ? [" ", badge("deleted")] : null,
       about?.notes ? el("small", { class: "notes" }, about.notes) : null,
     ],
     number(runs),

@@ -40,7 +40,7 @@ function columnsOf(archive, keyed) {
   for (const { kind, key, values, runs: some } of keyed.columns) {
     const sparse = some && new Map(some.map((run, index) => [run, values[index]]));
     const value = sparse ? (run) => sparse.get(run) : (run) => values[run];
-    const numbers = values.some((each) => typeof each === "number");
+    const numbers = values.some((each) => numberIn(each) !== null);
     columns.push(own(`${kind}.${key}`, numbers ? "number" : "text", value, key));
   }
   return columns;
@@ -100,7 +100,7 @@ class RunsPage {
       [...new Set(values.filter((value) => value !== null))].sort(ORDER.compare);
     this.fields = {
       q: field("q", { placeholder: "words in names, tags, params …" }),
-      project: pick("project", "every project", archive.data.projects),
+      project: pick("project", "every project", archive.projects()),
       status: pick("status", "every state", distinct(archive.runs.status)),
       tag: pick("tag", "every tag", distinct(archive.runs.tags.flat()).slice(0, 500)),
       where: field("where", { placeholder: "lr > 0.1 and status = finished", size: "30" }),
@@ -194,9 +194,9 @@ class RunsPage {
   /** Find the runs that are meant, and show them. */
   filter() {
     const { archive, fields } = this;
-    let tests = [];
+    let meant = () => false; // rather no list than one of what nobody asked for
     try {
-      tests = conditions(fields.where.value, this.columns);
+      meant = meaning(fields.where.value, this.columns);
       this.problem.hidden = true;
     } catch (error) {
       this.problem.textContent = error.message;
@@ -211,7 +211,7 @@ class RunsPage {
         (!fields.status.value || archive.runs.status[run] === fields.status.value) &&
         (!fields.tag.value || archive.runs.tags[run].includes(fields.tag.value)) &&
         words.every((word) => this.haystack[run].includes(word)) &&
-        tests.every((test) => test(run)),
+        meant(run),
     );
     this.told.textContent = `${number(this.found.length)} of ${count(archive.size, "run")}`;
     this.keep();
