@@ -160,11 +160,13 @@ class _Job:
         self._folder.clear_scratch()
         self._look()
         self._end()
+        self._check_sealed()
         if not self._found.covers(self._there):
             self._archive.sweep()
             self._look()
         if self._found.covers(self._there):
             records = self._sealed()
+            self._check_tags()
             return Sealed(self._last, len(records), _size(records), new=False)
         payload = self._archive.payload()
         self._check(payload)
@@ -188,11 +190,23 @@ class _Job:
             self._folder.remove(SEALING)
             del self._there[SEALING]
 
-    def _check(self, payload: Mapping[str, Content]) -> None:
-        """Everything is there that was written, and nothing else."""
+    def _check_sealed(self) -> None:
+        """What was sealed is there still."""
         for path in self._before:
             if path not in self._there:
                 raise IntegrityError(f"{self._archive.address}/{path} is missing; restore it")
+
+    def _check_tags(self) -> None:
+        """What a seal covers besides the payload is as it was: these are few files, and small."""
+        for path, digest in self._before.items():
+            if not path.startswith(DATA) and self._digest(path) != digest:
+                raise IntegrityError(
+                    f"{self._archive.address}/{path} is not as it was sealed; restore it "
+                    "(`trackbridge audit check` looks at the payload too)"
+                )
+
+    def _check(self, payload: Mapping[str, Content]) -> None:
+        """Everything is there that was written, and nothing else."""
         for path, content in payload.items():
             size = self._there.get(path)
             if size not in (content.size, UNTOLD):

@@ -167,3 +167,27 @@ def test_what_is_sealed_stays_where_its_list_is_lost(place: Path, key: Key) -> N
         with pytest.raises(IntegrityError, match="is missing: it says what is sealed"):
             act()
     assert before.items() <= snapshot(place).items()
+
+
+@pytest.mark.parametrize("path", ["README.txt", "data/dictionary.csv", "data/runs", "data/chunks"])
+@pytest.mark.parametrize("grown", [False, True])
+def test_what_was_sealed_and_is_gone_is_named_by_the_next_seal(
+    place: Path, key: Key, path: str, grown: bool
+) -> None:
+    sealed(place, key)
+    lost = place / path
+    lost = min(lost.iterdir()) if lost.is_dir() else lost
+    if grown:
+        write(place, runs("c"))
+    lost.unlink()
+    with pytest.raises(IntegrityError, match="is missing; restore it"):
+        sealed(place, key)
+
+
+def test_a_changed_description_is_named_by_a_seal_that_has_nothing_to_do(
+    place: Path, key: Key
+) -> None:
+    sealed(place, key)
+    (place / "README.txt").write_text("all is well")
+    with pytest.raises(IntegrityError, match=r"README.txt is not as it was sealed"):
+        sealed(place, key)
