@@ -433,6 +433,15 @@ class ItemStore(Reader, Protocol):
 
 
 @runtime_checkable
+class Located(Protocol):
+    """A reader of a store whose files have addresses of their own."""
+
+    def url(self, file: FileRef) -> str | None:
+        """By which anybody who reaches the store fetches the bytes; None where they are missing."""
+        ...
+
+
+@runtime_checkable
 class Metered(Protocol):
     """A reader or writer whose server counts requests (API calls) and may limit them."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trackbridge.adapter import FileRef, Reader, Row, RunRef
+from trackbridge.adapter import FileRef, Located, Reader, Row, RunRef
 from trackbridge.errors import ConfigError
 from trackbridge.fit import example
 from trackbridge.losses import Losses
@@ -101,7 +101,10 @@ WHOLE = FileChoice()
 
 
 def address(reader: Reader, file: FileRef) -> str:
-    """Where a file of a store lies, for people and for a later copy of it."""
+    """Where a file of a store lies: a URL, where it has one, or what tells people."""
+    url = reader.url(file) if isinstance(reader, Located) else None
+    if url is not None:
+        return url
     parts = (file.run.project, file.run.run_id, file.owner)
     return f"{reader.address}#{'/'.join(quote(part, safe='') for part in parts)}/{file.path}"
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from urllib.parse import quote
 
 from trackbridge.audit.verify import is_hostile
 from trackbridge.errors import (
@@ -88,6 +89,10 @@ class Folder(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
+        ...
+
+    def url(self, path: str) -> str | None:
+        """The address of a file for whoever reaches the folder; None where files have none."""
         ...
 
 
@@ -201,6 +206,9 @@ class LocalFolder:
     def remove(self, path: str) -> None:
         with self._errors(path):
             self._inside(path).unlink(missing_ok=True)
+
+    def url(self, path: str) -> str | None:
+        return (self._root / path).absolute().as_uri()
 
     def _remove_scratch(self, names: str) -> None:
         for left in self._root.glob(f"{SCRATCH}{names}"):
@@ -321,6 +329,9 @@ class RemoteFolder:
                 self._system.rm_file(self._path(path))
             except FileNotFoundError:
                 return
+
+    def url(self, path: str) -> str | None:
+        return quote(f"{self.address.rstrip('/')}/{path}", safe=":/@%+~")
 
     def _entries(self, path: str) -> list[dict[str, Any]]:
         """What fsspec says of each entry of a folder; none where there is no such folder."""

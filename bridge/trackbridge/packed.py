@@ -133,6 +133,9 @@ class PackedFolder:
     def remove(self, path: str) -> None:
         self._refuse()
 
+    def url(self, path: str) -> str | None:
+        return None
+
     def _refuse(self) -> NoReturn:
         raise ConfigError(f"{self.address}: a packed archive is only read; unpack it to write")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackbridge.audit.bag import Content, content_of
+from trackbridge.audit.bag import BYTES, Content, content_of
 from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.audit.viewing import files as pages
 from trackbridge.errors import TransientError
@@ -13,7 +13,7 @@ from trackbridge_adapters.archive.chunks import Chunk, chunk_id
 from trackbridge_adapters.archive.draft import Draft
 from trackbridge_adapters.archive.marker import MARKER
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS
-from trackbridge_adapters.archive.reader import BYTES, content_path
+from trackbridge_adapters.archive.reader import content_path
 
 if TYPE_CHECKING:
     from trackbridge_adapters.archive.writer import ArchiveWriter

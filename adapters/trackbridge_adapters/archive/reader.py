@@ -22,7 +22,7 @@ from trackbridge.adapter import (
     RunInfo,
     RunRef,
 )
-from trackbridge.audit.bag import is_digest
+from trackbridge.audit import bag
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEM_TABLES, ITEMS, NAMED_BY, SHARED, TABLES
@@ -32,7 +32,6 @@ from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-BYTES = "data/bytes"
 
 Files = dict[FileRef, tuple[str, int]]
 """Digest and size of the bytes of each file of a chunk."""
@@ -146,6 +145,13 @@ class ArchiveReader:
             if CONTENTS in chunk.parts and file in self._contents(chunk):
                 return self._open_content(*self._contents(chunk)[file], file)
         raise NotFoundError(f"{self.address}: run {file.run.run_id} has no file {file.path!r}")
+
+    def url(self, file: FileRef) -> str | None:
+        """By which anybody who reaches the archive fetches the bytes; None: they are not in it."""
+        for chunk in self._chunks_of(file):
+            if CONTENTS in chunk.parts and file in self._contents(chunk):
+                return self.folder.url(content_path(self._contents(chunk)[file][0]))
+        return None
 
     def _chunks_of(self, file: FileRef) -> list[Chunk]:
         """Where a file of a run, an item or the store may be: the one that wins first."""
@@ -266,9 +272,9 @@ class ProvenFile(io.RawIOBase):
 
 def content_path(digest: str) -> str:
     """Where the bytes with a digest lie; `IntegrityError` for what is none, in a forged table."""
-    if not is_digest(digest):
+    if not bag.is_digest(digest):
         raise IntegrityError(f"the table contents is damaged: {digest!a} is no SHA-256")
-    return f"{BYTES}/{digest[:2]}/{digest}"
+    return bag.content_path(digest)
 
 
 def _unlike(chunk: Chunk, there: Mapping[str, int]) -> Iterator[str]:

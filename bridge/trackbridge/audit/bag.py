@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+BYTES = "data/bytes"
+"""Folder of the bytes of files, each called by its digest."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,6 +30,11 @@ def is_digest(text: object) -> bool:
     return isinstance(text, str) and _SHA256.fullmatch(text) is not None
 
 
+def content_path(digest: str) -> str:
+    """Where the bytes with a digest lie."""
+    return f"{BYTES}/{digest[:2]}/{digest}"
+
+
 def by_digest(payload: Mapping[str, Content]) -> dict[str, str]:
     """Where the bytes with a digest lie, of those that are called by it."""
     return {c.sha256: path for path, c in payload.items() if path.endswith(c.sha256)}
@@ -36,6 +43,12 @@ def by_digest(payload: Mapping[str, Content]) -> dict[str, str]:
 def manifest(digests: Mapping[str, str]) -> bytes:
     """A manifest: SHA-256 digest of each path, in the order of the paths."""
     lines = (f"{digest}  {_encoded(path)}\n" for path, digest in sorted(digests.items()))
+    return "".join(lines).encode()
+
+
+def fetch(elsewhere: Mapping[str, tuple[str, int]]) -> bytes:
+    """The file fetch.txt: URL and bytes of each path that is not in the bag, in their order."""
+    lines = (f"{url} {size} {_encoded(path)}\n" for path, (url, size) in sorted(elsewhere.items()))
     return "".join(lines).encode()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from trackbridge import __version__
 from trackbridge.adapter import Reader
@@ -34,6 +37,7 @@ from trackbridge.folder import SCRATCH, UNTOLD, Folder
 from trackbridge.registry import NO_OPTIONS, open_reader, open_writer
 
 INFO = "bag-info.txt"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 DATA = "data/"
 OWN = {*DESCRIPTIONS, verify.BAGIT, INFO, MANIFEST, TAG_MANIFEST, verify.FETCH, SEALING}
 """What may be there that neither records nor seals are."""
@@ -170,6 +174,7 @@ class _Job:
             return Sealed(self._last, len(records), _size(records), new=False)
         payload = self._archive.payload()
         self._check(payload)
+        self._elsewhere |= self._referred(payload)
         with self._folder.scratch("seal") as self._scratch:
             self._put(SEALING, _sealing(self._last + 1))
             records = self._describe(payload)
@@ -181,6 +186,11 @@ class _Job:
     def _look(self) -> None:
         self._found = standing(self._folder)
         self._there, self._last, self._before = self._found
+        self._elsewhere = (
+            verify.read_fetch(self._folder.read(verify.FETCH))
+            if verify.FETCH in self._before
+            else {}
+        )
 
     def _end(self) -> None:
         """Take the last step of a call that was killed before it."""
@@ -193,7 +203,7 @@ class _Job:
     def _check_sealed(self) -> None:
         """What was sealed is there still."""
         for path in self._before:
-            if path not in self._there:
+            if path not in self._there and path not in self._elsewhere:
                 raise IntegrityError(f"{self._archive.address}/{path} is missing; restore it")
 
     def _check_tags(self) -> None:
@@ -233,6 +243,11 @@ class _Job:
     def _describe(self, payload: Mapping[str, Content]) -> dict[str, Content]:
         """Every file of the bag's payload, once its descriptions are in it."""
         contents = {**self._sealed(), **payload}
+        contents |= {
+            path: Content(size, path.rpartition("/")[2])
+            for path, (_, size) in self._elsewhere.items()
+            if path not in self._there
+        }
         made = describe(self._archive, self._archive.tables, payload, self._scratch)
         for path, local in made.items():
             contents[path] = self._replace(path, local)
@@ -241,7 +256,32 @@ class _Job:
     def _sealed(self) -> dict[str, Content]:
         """The payload of the newest seal."""
         sealed = ((path, digest) for path, digest in self._before.items() if path.startswith(DATA))
-        return {path: Content(self._there[path], digest) for path, digest in sealed}
+        return {
+            path: Content(
+                self._there[path] if path in self._there else self._elsewhere[path][1], digest
+            )
+            for path, digest in sealed
+        }
+
+    def _referred(self, payload: Mapping[str, Content]) -> dict[str, tuple[str, int]]:
+        """Files that were left where they are: by their path, if they were here, URL and bytes.
+
+        Those whose digest nobody knows can be in no manifest.
+        """
+        found = {}
+        for path in payload:
+            if path.startswith(f"{DATA}files/"):
+                with self._folder.fetch(path) as local:
+                    rows = pq.read_table(
+                        local,
+                        columns=["reference", "size", "sha256"],
+                        filters=~pc.field("reference").is_null() & ~pc.field("sha256").is_null(),
+                    )
+                for row in rows.to_pylist():
+                    url, size, digest = row["reference"], row["size"], row["sha256"]
+                    if size is not None and bag.is_digest(digest) and _URL.fullmatch(url):
+                        found[bag.content_path(digest)] = (url, size)
+        return {path: place for path, place in found.items() if path not in payload}
 
     def _tag(self, records: Mapping[str, Content]) -> None:
         """Make it a bag."""
@@ -250,6 +290,8 @@ class _Job:
             self._folder.remove(path)
             del self._there[path]
         self._put(verify.BAGIT, verify.BAGIT_TEXT)
+        if self._elsewhere:
+            self._put(verify.FETCH, bag.fetch(self._elsewhere))
         self._put(INFO, bag.info(records.values(), f"Trackbridge {__version__}", _now()))
         self._put(MANIFEST, bag.manifest({path: c.sha256 for path, c in records.items()}))
         self._put_aside(TAG_MANIFEST)  # for it lists what is put aside

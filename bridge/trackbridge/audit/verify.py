@@ -233,11 +233,7 @@ class _Check:
         """What fetch.txt lists, and is not here."""
         if FETCH not in self._tree:
             return set()
-        parts = [
-            line.split(None, 2)
-            for line in self._read(FETCH).decode("utf-8", "replace").splitlines()
-        ]
-        named = {_decoded(part[2]) for part in parts if len(part) == 3}
+        named = read_fetch(self._read(FETCH))
         return {path for path in named if path in expected and path not in self._tree}
 
     def _digest(self, paths: Collection[str]) -> None:
@@ -390,6 +386,16 @@ def read_manifest(data: bytes) -> dict[str, str]:
     if data and not data.endswith(b"\n"):
         raise ValueError("ends within a line")
     return found
+
+
+def read_fetch(data: bytes) -> dict[str, tuple[str, int]]:
+    """URL and bytes of each path in a fetch.txt; lines that are none are passed over."""
+    lines = (line.split(None, 2) for line in data.decode("utf-8", "replace").splitlines())
+    return {
+        _decoded(parts[2]): (parts[0], int(parts[1]) if parts[1].isdigit() else 0)
+        for parts in lines
+        if len(parts) == 3
+    }
 
 
 def _decoded(path: str) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import urllib.request
 from pathlib import Path
 
+import bagit
 import pytest
 from unit.archive.archives import contents, files_of, runs, write, writer
 from unit.archive.killing import Killed, killed_at
-from unit.audit.sealed import is_bag, problems, sealed, snapshot
+from unit.audit.sealed import is_bag, problems, said_by_the_copy, sealed, snapshot
 
+from trackbridge import migrate
 from trackbridge.audit import verify
+from trackbridge.audit.check import check
 from trackbridge.audit.keys import Key
 from trackbridge.audit.seal import seal
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
+from trackbridge.filing import REFERENCE, FileChoice
 
 
 @pytest.fixture
@@ -191,3 +196,32 @@ def test_a_changed_description_is_named_by_a_seal_that_has_nothing_to_do(
     (place / "README.txt").write_text("all is well")
     with pytest.raises(IntegrityError, match=r"README.txt is not as it was sealed"):
         sealed(place, key)
+
+
+def test_files_that_were_left_where_they_are_are_listed_to_be_fetched(
+    place: Path, key: Key, tmp_path: Path
+) -> None:
+    light = tmp_path / "light archive"
+    choice = FileChoice(REFERENCE)
+    assert migrate(f"archive:{place}", f"archive:{light}", files=choice).verified
+    sealed(light, key)
+    lines = (light / "fetch.txt").read_text().splitlines()
+    listed = {path: url for url, _, path in map(str.split, lines)}
+    assert len(listed) == 2 and all(url.startswith("file:///") for url in listed.values())
+    found = check(f"archive:{light}").report
+    assert (found.problems, found.elsewhere) == ([], 2)
+    assert said_by_the_copy(light)[0] == 0
+    assert sealed(light, key).new is False
+    write(light, runs("x"))
+    sealed(light, key)
+    assert problems(light) == {} and check(f"archive:{light}").report.elsewhere == 2
+    bag = bagit.Bag(str(light))
+    for url, _, path in bag.fetch_entries():
+        (light / path).parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url) as there:
+            (light / path).write_bytes(there.read())
+    assert is_bag(light) and problems(light) == {}
+    assert check(f"archive:{light}").report.elsewhere == 0
+    assert sealed(light, key).new is False
+    (light / min(listed)).write_bytes(b"other")
+    assert set(problems(light)) == {min(listed)}
