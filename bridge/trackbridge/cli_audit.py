@@ -86,13 +86,13 @@ def seal(archive: str, path: Path, tsa: str | None, as_json: bool) -> None:
     key = keys.load(path, lambda: _passphrase(path))
     done = make(archive_at(archive), key, tsa)
     if as_json:
-        found = {"generation": done.generation, "files": done.files, "bytes": done.size}
-        click.echo(json.dumps({**found, "new": done.new, "key": key.id}))
+        found = {"generation": done.generation, "runs": done.runs, "files": done.files}
+        click.echo(json.dumps({**found, "bytes": done.size, "new": done.new, "key": key.id}))
         return
     what = "sealed" if done.new else "nothing was added since it was sealed"
     line(
-        f"{archive}: {what}: seal {done.generation}, {counted(done.files, 'files')}, "
-        f"{readable(done.size)}"
+        f"{archive}: {what}: seal {done.generation}, {counted(done.runs, 'runs')}, "
+        f"{counted(done.files, 'files')}, {readable(done.size)}"
     )
     if done.new:
         line(f"signed by key {key.id}")

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge import __version__
-from trackbridge.adapter import Reader
+from trackbridge.adapter import Query, Reader
 from trackbridge.audit import bag, verify
 from trackbridge.audit.bag import Content
 from trackbridge.audit.describe import DESCRIPTIONS, describe
@@ -76,6 +76,7 @@ class Sealed(NamedTuple):
     """What a call has done."""
 
     generation: int
+    runs: int
     files: int
     size: int
     new: bool
@@ -171,7 +172,7 @@ class _Job:
         if self._found.covers(self._there):
             records = self._sealed()
             self._check_tags()
-            return Sealed(self._last, len(records), _size(records), new=False)
+            return self._done(self._last, records, new=False)
         payload = self._archive.payload()
         self._check(payload)
         self._elsewhere |= self._referred(payload)
@@ -181,7 +182,11 @@ class _Job:
             self._tag(records)
             self._sign(records)
             self._folder.remove(SEALING)
-        return Sealed(self._last + 1, len(records), _size(records), new=True)
+        return self._done(self._last + 1, records, new=True)
+
+    def _done(self, generation: int, records: Mapping[str, Content], *, new: bool) -> Sealed:
+        runs = sum(1 for _ in self._archive.list_runs(Query()))
+        return Sealed(generation, runs, len(records), _size(records), new)
 
     def _look(self) -> None:
         self._found = standing(self._folder)
