@@ -29,7 +29,9 @@ def test_an_archive_is_sealed_and_checked(monkeypatch: pytest.MonkeyPatch) -> No
     assert call("keygen", "k", "--no-passphrase").exit_code == 0
     assert stat.S_IMODE(Path("k").stat().st_mode) == 0o600
     done = call("seal", "archive", "--key", "k")
-    assert done.exit_code == 0 and done.output.startswith("archive: sealed: seal 1, 2 runs, 10 files, ")
+    assert done.exit_code == 0 and done.output.startswith(
+        "archive: sealed: seal 1, 2 runs, 10 files, "
+    )
     again = json.loads(call("seal", "archive:archive", "--key", "k", "--json").stdout)
     assert (again["generation"], again["new"]) == (1, False)
     known = call("check", "archive", "--public-key", "k.pub")
