@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterator
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from trackbridge.errors import ConfigError
 
@@ -199,13 +199,10 @@ def _shapes() -> list[re.Pattern[str]]:
             "finding credentials needs the package detect-secrets: pip install 'trackbridge[audit]'"
         ) from error
 
-    found: list[type[RegexBasedDetector]] = [
-        detector
-        for detector in get_mapping_from_secret_type_to_class().values()
-        if issubclass(detector, RegexBasedDetector) and detector.__name__ not in _OTHERWISE
-    ]
-    found.sort(key=lambda detector: detector.__name__)
-    return [pattern for detector in found for pattern in cast(Any, detector).denylist]
+    every: Any = get_mapping_from_secret_type_to_class().values()
+    found: list[Any] = [each for each in every if issubclass(each, RegexBasedDetector)]
+    found.sort(key=lambda each: each.__name__)
+    return [p for each in found if each.__name__ not in _OTHERWISE for p in each.denylist]
 
 
 def holds_secret(name: str, value: str) -> bool:
