@@ -491,3 +491,14 @@ def test_a_credential_that_is_known_from_one_place_is_taken_out_of_all(tmp_path:
     assert [row["text"] for row in rows(tmp_path / "out", "logs")] == [
         "trying [credentials removed] now"
     ]
+
+
+def test_what_is_looked_through_as_often_as_may_be_is_moved_as_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "MOST_LOOKS", 1)
+    run = samples.simple("a")
+    run.tables["tags"] = [{"key": "password", "value": "Sommer2024!"}]
+    run.tables["logs"] = [{"stream": "stdout", "line": 0, "text": "is Sommer2024!"}]
+    report = exported(memory([run]), tmp_path / "out", Rules())
+    assert report.verified, report.failures

@@ -74,11 +74,11 @@ def look_through(
     progress = progress or SILENCE
     progress.begin(len(meant.runs), sum(info.points for info in meant.runs))
     policy = persist(lambda: _policy(reader, rules, salt, meant.runs))
-    for _ in range(MOST_LOOKS):
+    for number in range(1, MOST_LOOKS + 1):
         looking = _Looking(Redacted(policy, None, reader), files, progress)
         redacted_query = looking.store.query(meant.query)
         looking.run(redacted_query, {looking.store.placed(info).ref for info in meant.runs})
-        if looking.store.secrets <= policy.secrets:
+        if number == MOST_LOOKS or looking.store.secrets <= policy.secrets:
             break
         # what is known now may have been passed over before
         policy = replace(policy, secrets=frozenset(looking.store.secrets))
