@@ -99,9 +99,7 @@ def migrate(
     begun = time.monotonic()
     if same_place(source, target):
         raise ConfigError(f"{target}: source and target are the same store")
-    reader = open_reader(source, source_options)
-    if through is not None:
-        reader = through(reader)
+    reader = _opened(source, source_options, through)
     writer = open_writer(target, target_options)
     if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
@@ -154,10 +152,15 @@ class _Stores:
     through: Callable[[Reader], Reader] | None
 
 
+def _opened(
+    source: str, options: Mapping[str, str], through: Callable[[Reader], Reader] | None
+) -> Reader:
+    reader = open_reader(source, options)
+    return reader if through is None else through(reader)
+
+
 def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome[Moved]]]:
-    reader = open_reader(stores.source, stores.source_options)
-    if stores.through is not None:
-        reader = stores.through(reader)
+    reader = _opened(stores.source, stores.source_options, stores.through)
     writer = open_writer(stores.target, stores.target_options)
     return chunk, list(apart(chunk, partial(_move, reader, writer, stores.files, SILENCE)))
 

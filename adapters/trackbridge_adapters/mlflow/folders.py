@@ -99,13 +99,11 @@ class RunFolder:
         uri = self.meta.get("artifact_uri")
         if not isinstance(uri, str):
             return own
-        is_alike = uri.endswith(f"{self.path.name}/artifacts")
-        if is_alike and os.path.isdir(own) and any(own.iterdir()):  # noqa: PTH112
+        alike = uri.endswith(f"{self.path.name}/artifacts") and os.path.isdir(own)  # noqa: PTH112
+        if alike and any(own.iterdir()):
             return own
         there = artifacts.local(uri, home)
-        if there and is_alike and own.is_dir() and not there.is_dir():
-            return own
-        return there
+        return own if alike and there and not there.is_dir() else there
 
 
 def experiments(root: Path) -> list[Experiment]:

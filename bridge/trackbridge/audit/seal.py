@@ -261,12 +261,8 @@ class _Job:
     def _sealed(self) -> dict[str, Content]:
         """The payload of the newest seal."""
         sealed = ((path, digest) for path, digest in self._before.items() if path.startswith(DATA))
-        return {
-            path: Content(
-                self._there[path] if path in self._there else self._elsewhere[path][1], digest
-            )
-            for path, digest in sealed
-        }
+        sizes = {path: size for path, (_, size) in self._elsewhere.items()} | self._there
+        return {path: Content(sizes[path], digest) for path, digest in sealed}
 
     def _referred(self, payload: Mapping[str, Content]) -> dict[str, tuple[str, int]]:
         """Files that were left where they are: by their path, if they were here, URL and bytes.

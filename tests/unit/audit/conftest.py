@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import Page, browser
 from unit.archive.archives import runs, write, writer
 from unit.audit.sealed import made, sealed
 
@@ -17,6 +19,12 @@ from trackbridge.testing.made import store
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test takes the power away: syncing would only take time."""
     monkeypatch.setattr(folder.os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

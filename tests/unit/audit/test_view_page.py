@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import PROGRAM, Page, browser
+from browser import PROGRAM, Page
 from unit.archive.archives import write, writer
 from unit.audit.viewed import HOSTILE, Looked, exported, hostile, mixed, page_in, related, viewed
 
@@ -34,12 +33,6 @@ ESCAPES = """(() => {
     document.body.querySelector('b').click();
 })()"""
 """What a page might try, if somebody could have it do so."""
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from browser import PROGRAM, Page, browser
+from browser import PROGRAM, Page
 from unit.archive.archives import write
 from unit.audit.viewed import Looked, page_in, viewed
 
@@ -17,12 +16,6 @@ from trackbridge.testing import samples
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 TEXTS = ["0.0788", "0.0064", "0.0242", "0.00043", "1e-05", "0.3950", "auto", "v10", None, "-inf"]
 """Values of a param as stores have them that keep texts alone; the runs are called by digits."""
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import hashlib
 import io
 import re
 import tempfile
@@ -199,27 +198,18 @@ class ChangedError(Exception):
     """A file is not the one that was looked at."""
 
 
-class Unchanged(io.RawIOBase):
-    """A stream that leaves as it is; its end raises `ChangedError` where it is another one."""
+class Unchanged(Hashing):
+    """A stream that leaves as it is; its end raises what `changed` makes if it is another one."""
 
     def __init__(self, data: BinaryIO, sha256: str, changed: Callable[[], Exception]) -> None:
-        self._data, self._state = data, hashlib.sha256()
+        super().__init__(data)
         self._sha256, self._changed = sha256, changed
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int = -1) -> bytes:
-        block = self._data.read(size)
-        self._state.update(block)
-        if (not block or size < 0) and self._state.hexdigest() != self._sha256:
+        block = super().read(size)
+        if (not block or size < 0) and self.state.hexdigest() != self._sha256:
             raise self._changed()
         return block
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
 
     def close(self) -> None:
         self._data.close()

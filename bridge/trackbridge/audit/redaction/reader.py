@@ -218,13 +218,16 @@ class Redacted:
             assert named is not None
             file = FileRef(labels[run], named["owner"] or "", named["path"])
             self._paths[file] = FileRef(run, row["owner"] or "", row["path"])
-            look = None if self._survey is None else self._survey.files.get(file)
-            if look is not None and look.fate == WITHHELD:
-                continue
-            if look is not None and look.fate == EDITED:
-                named.update(size=None, sha256=None)
-            rows.append(named)
+            if self._leaves(file, named):
+                rows.append(named)
         yield from batches("files", rows)
+
+    def _leaves(self, file: FileRef, row: Row) -> bool:
+        """Whether a file may leave; what the row says of bytes that will be others is taken out."""
+        look = None if self._survey is None else self._survey.files.get(file)
+        if look is not None and look.fate == EDITED:
+            row.update(size=None, sha256=None)
+        return look is None or look.fate != WITHHELD
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         every = [(info.ref, info.key) for info in self._reader.list_runs(Query())]
@@ -280,11 +283,8 @@ class Redacted:
                     ref = ItemRef(row["kind"], row["project"], altered["item_id"])
                     file = ref.file(altered["path"])
                     self._paths[file] = self._native_items[ref].file(row["path"])
-                    look = None if self._survey is None else self._survey.files.get(file)
-                    if look is not None and look.fate == WITHHELD:
+                    if not self._leaves(file, altered):
                         continue
-                    if look is not None and look.fate == EDITED:
-                        altered.update(size=None, sha256=None)
                 given.append(altered)
             yield from batches(batch.table, given)
         self._note_others(passage)

@@ -146,10 +146,6 @@ class Scrubber:
         hit = Hit(rule.name, rule.action, sha256)
         return Cleaned(_stand_in(rule.action, rule.name, sha256, naming=naming), (hit,))
 
-    def action(self, kind: str) -> str | None:
-        """What is done with what a detector finds; None where it is off."""
-        return self._actions.get(kind)
-
     def _clean(self, text: str, scope: Scope, context: str) -> Cleaned:
         if is_json(text):
             return self._json(text, scope, context)
