@@ -385,6 +385,27 @@ class Reader(Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """Some of the points of a run: those of the keys whose steps are in a range.
+
+    `keys` None means every key, `first` or `last` None that the range has no such end; both ends
+    are inclusive. Points without a step belong to parts whose range has no `first`.
+    """
+
+    keys: frozenset[str] | None = None
+    first: int | None = None
+    last: int | None = None
+
+
+@runtime_checkable
+class Selecting(Reader, Protocol):
+    """A reader that finds some of the points of runs without going through all others."""
+
+    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+        """The rows of `metrics` of these runs that are in the part; rules as for `read_runs`."""
+        ...
+
+
 @runtime_checkable
 class Growing(Reader, Protocol):
     """A reader of a store in which runs grow while they go on, and that tells what came since."""
