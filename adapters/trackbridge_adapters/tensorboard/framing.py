@@ -1,0 +1,189 @@
+"""Framing of TFRecord files: a record is its length and its data, each with a checksum after it.
+
+Little-endian: length as uint64, its checksum as uint32, data, its checksum as uint32
+(tensorflow/core/lib/io/record_writer.h, 2.19).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trackbridge_adapters.tensorboard.checksums import checksum, differences, plain, unmasked
+
+HEADER = struct.Struct("<QI")
+FOOTER = struct.Struct("<I")
+OVERHEAD = HEADER.size + FOOTER.size
+BLOCK = 8 * 1024**2
+"""Bytes that are read at a time; of a longer record, as many as it has."""
+LENGTHS = 1 << 16
+"""Lengths whose checksums are remembered."""
+SEARCHED = 1 << 16
+"""Bytes that are searched for a header at a time."""
+
+Ints = npt.NDArray[np.int64]
+
+
+class Damage(NamedTuple):
+    """What is not readable of a file, and where."""
+
+    offset: int
+    reason: str
+    at_end: bool = False
+    """The file ends within a record, which may be one that is being written."""
+
+
+class Frames(NamedTuple):
+    """Records of a part of a file; the checksums of their data are still to be looked at."""
+
+    data: bytes
+    base: int
+    """Where the part begins in the file."""
+    starts: Ints
+    """Where the data of each record begins in `data`."""
+    sizes: Ints
+
+
+def frame(data: bytes) -> bytes:
+    """A record as it stands in a file."""
+    length = len(data).to_bytes(8, "little")
+    return b"".join((length, FOOTER.pack(checksum(length)), data, FOOTER.pack(checksum(data))))
+
+
+def records(stream: BinaryIO, damage: list[Damage]) -> Iterator[tuple[int, bytes]]:
+    """Offset and data of each sound record of a file, in order."""
+    for part in frames(stream, damage):
+        for start, size in zip(part.starts.tolist(), part.sizes.tolist()):
+            if is_sound(part.data, start, size):
+                yield part.base + start - HEADER.size, part.data[start : start + size]
+            else:
+                damage.append(unsound(part, start))
+
+
+def is_sound(data: bytes, start: int, size: int) -> bool:
+    """Whether the checksum after the data of a record is right."""
+    return bool(FOOTER.unpack_from(data, start + size)[0] == checksum(data[start : start + size]))
+
+
+def unsound(part: Frames, start: int) -> Damage:
+    return Damage(part.base + start - HEADER.size, "a record with a wrong checksum")
+
+
+def frames(stream: BinaryIO, damage: list[Damage], end: int | None = None) -> Iterator[Frames]:
+    """The records of a file, or of what is before an offset, some MB at a time.
+
+    Where the checksum of a length is wrong, or that of a record behind which no other one begins,
+    it goes on at the next record both of whose checksums are right.
+    """
+    window = _Window(stream, stream.seek(0, os.SEEK_END) if end is None else end)
+    lengths: dict[int, int] = {}
+    while window.fill_record() or window.data:
+        starts, sizes, stop = _scan(window.data, lengths)
+        if starts and not is_sound(window.data, starts[-1], sizes[-1]):
+            stop = starts.pop() - HEADER.size  # its length may be that of a record cut short
+            sizes.pop()
+        if starts:
+            yield Frames(window.data, window.base, np.array(starts), np.array(sizes))
+            window.drop(stop)
+            continue
+        lost, is_cut = window.base, window.is_cut()
+        is_found = _find_record(window)
+        reason = "ends within a record" if is_cut and not is_found else "wrong checksum"
+        size = window.base - lost
+        damage.append(Damage(lost, f"{reason}, {size} bytes", is_cut and not is_found))
+
+
+class _Window:
+    """A part of a file that moves towards its end."""
+
+    def __init__(self, stream: BinaryIO, end: int) -> None:
+        self.data, self.base, self._end = b"", 0, end
+        self._stream = stream
+        stream.seek(0)
+
+    def fill(self, size: int) -> bool:
+        """Have that many bytes at least; false where the file ends before."""
+        missing = min(max(size, BLOCK), self._end - self.base) - len(self.data)
+        if len(self.data) < size and missing > 0:
+            self.data += self._stream.read(missing)
+        return len(self.data) >= size
+
+    def fill_record(self) -> bool:
+        """Have the record that begins here whole; false where the file ends before."""
+        if not self.fill(HEADER.size):
+            return False
+        size = HEADER.unpack_from(self.data)[0] + OVERHEAD
+        return bool(self.base + size <= self._end and self.fill(size))
+
+    def is_cut(self) -> bool:
+        """Whether a record begins here that the file ends within."""
+        if len(self.data) < HEADER.size:
+            return True
+        size, crc = HEADER.unpack_from(self.data)
+        is_beyond = self.base + size + OVERHEAD > self._end
+        return bool(is_beyond and crc == checksum(self.data[:8]))
+
+    def drop(self, size: int) -> None:
+        self.data, self.base = self.data[size:], self.base + size
+
+
+def _scan(data: bytes, lengths: dict[int, int]) -> tuple[list[int], list[int], int]:
+    """Where the data of whole records begins, their sizes, and the offset behind the last one."""
+    starts, sizes, at, unpack = list[int](), list[int](), 0, HEADER.unpack_from
+    end = len(data)
+    last = end - HEADER.size
+    while at <= last:
+        size, crc = unpack(data, at)
+        if lengths.get(size) != crc:
+            if checksum(data[at : at + 8]) != crc:
+                break
+            if len(lengths) >= LENGTHS:
+                lengths.clear()
+            lengths[size] = crc
+        following = at + OVERHEAD + size
+        if following > end:
+            break
+        starts.append(at + HEADER.size)
+        sizes.append(size)
+        at = following
+    return starts, sizes, at
+
+
+def _find_record(window: _Window) -> bool:
+    """Move to the next sound record behind the beginning; to the end where there is none."""
+    at = 1
+    while window.fill(at + HEADER.size):
+        for found in _headers(window.data, at):
+            size = HEADER.unpack_from(window.data, found)[0]
+            if found + OVERHEAD + size > len(window.data):
+                window.drop(found)
+                if window.fill_record() and is_sound(window.data, HEADER.size, size):
+                    return True
+                at = 1
+                break
+            if is_sound(window.data, found + HEADER.size, size):
+                window.drop(found)
+                return True
+        else:
+            window.drop(len(window.data) - HEADER.size + 1)
+            at = 0
+    window.drop(len(window.data))
+    return False
+
+
+def _headers(data: bytes, at: int) -> Iterator[int]:
+    """Where lengths with right checksums are."""
+    whole, zero = np.frombuffer(data, np.uint8), np.zeros(8, np.uint8)
+    for start in range(at, len(data) - HEADER.size + 1, SEARCHED):
+        part = whole[start : start + SEARCHED + HEADER.size - 1]
+        rows = np.lib.stride_tricks.sliding_window_view(part, HEADER.size)
+        small = np.flatnonzero((rows[:, 5] | rows[:, 6] | rows[:, 7]) == 0)
+        found = rows[small]
+        crc = np.uint32(plain(zero.tobytes())) ^ differences(found[:, :8], range(5), zero)
+        right = unmasked(found[:, 8:].copy().view("<u4")[:, 0]) == crc
+        yield from (start + small[right]).tolist()
