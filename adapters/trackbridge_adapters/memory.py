@@ -18,6 +18,7 @@ from trackbridge.adapter import (
     Batch,
     Capabilities,
     FileRef,
+    Part,
     Presentation,
     Query,
     Row,
@@ -25,7 +26,7 @@ from trackbridge.adapter import (
     RunKey,
     RunRef,
 )
-from trackbridge.columns import split
+from trackbridge.columns import split, within
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
 from trackbridge.schema import BATCH_ROWS, DEFAULTS, NAMED_BY, SHARED, TABLES
 
@@ -95,6 +96,12 @@ class MemoryStore:
             for table, rows in self._contents.runs[ref].tables.items():
                 if tables is None or table in tables:
                     yield from (Batch(table, data) for data in rows.to_batches(BATCH_ROWS))
+
+    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+        for batch in self.read_runs(refs, ["metrics"]):
+            data = within(batch.data, part)
+            if data.num_rows:
+                yield Batch("metrics", data)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         for table, named in self._contents.shared.items():

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.adapter import Batch, Part, Row, RunRef
 from trackbridge.schema import BATCH_ROWS, EVERY_TABLE
 
 
@@ -122,6 +123,22 @@ def relabel(data: pa.RecordBatch, labels: Mapping[RunRef, RunRef]) -> pa.RecordB
     for index, column in zip(position, columns):
         arrays[index] = column
     return pa.RecordBatch.from_arrays(arrays, schema=data.schema)
+
+
+def within(points: pa.RecordBatch, part: Part) -> pa.RecordBatch:
+    """The rows of `metrics` that are in a part."""
+    kept = pa.repeat(True, points.num_rows)
+    if part.keys is not None:
+        key = points.column("key")
+        wanted = [name in part.keys for name in key.dictionary.to_pylist()]
+        kept = pa.array(np.array([*wanted, False], np.bool_)[codes(key)])
+    step = points.column("step")
+    if part.first is not None:
+        kept = pc.and_(kept, pc.fill_null(pc.greater_equal(step, part.first), False))
+    if part.last is not None:
+        in_time = pc.fill_null(pc.less_equal(step, part.last), part.first is None)
+        kept = pc.and_(kept, in_time)
+    return points if part == Part() else points.filter(kept)
 
 
 def batches(table: str, rows: Iterable[Row]) -> Iterator[Batch]:

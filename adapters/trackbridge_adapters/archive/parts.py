@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge.adapter import ItemRef, RunRef
-from trackbridge.columns import compacted
+from trackbridge.adapter import Part as SomePoints
+from trackbridge.columns import compacted, within
 from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
 from trackbridge.schema import (
@@ -47,6 +48,8 @@ SCHEMAS = {
         metadata={"doc": "one row per file whose bytes are in the archive"},
     ),
 }
+
+EVERY_POINT = SomePoints()
 
 GROUP_ROWS = 1 << 18
 """Rows of a row group: what a reader has to go through to find one run."""
@@ -156,9 +159,15 @@ def _size(data: pa.RecordBatch) -> int:
 
 
 def read_part(
-    path: Path, table: str, refs: Collection[RunRef] | Collection[ItemRef] | None
+    path: Path,
+    table: str,
+    refs: Collection[RunRef] | Collection[ItemRef] | None,
+    some: SomePoints = EVERY_POINT,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of these runs or items, or all rows, with exactly the table's schema."""
+    """The rows of these runs or items, or all rows, with exactly the table's schema.
+
+    Of `metrics` just `some`.
+    """
     schema = SCHEMAS[table]
     chosen = None if refs is None else _Choice(table, refs)
     coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
@@ -168,7 +177,8 @@ def read_part(
         groups = [
             g
             for g in range(file.num_row_groups)
-            if chosen is None or chosen.may_be_in(file.metadata.row_group(g))
+            if (chosen is None or chosen.may_be_in(file.metadata.row_group(g)))
+            and _may_have(file.metadata.row_group(g), some)
         ]
         size = sum(file.metadata.row_group(g).total_byte_size for g in groups)
         rows = sum(file.metadata.row_group(g).num_rows for g in groups)
@@ -177,6 +187,8 @@ def read_part(
             data = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
             if chosen is not None:
                 data = data.filter(chosen.mask(data))
+            if some != EVERY_POINT:
+                data = within(data, some)
             if data.num_rows:
                 yield data
 
@@ -196,16 +208,11 @@ class _Choice:
 
     def may_be_in(self, group: pq.RowGroupMetaData) -> bool:
         """Whether a row group can have such rows, going by its least and greatest label."""
-        (column,) = (
-            group.column(i)
-            for i in range(group.num_columns)
-            if group.column(i).path_in_schema == self._column
-        )
-        found = column.statistics
-        if found is None or not found.has_min_max:
+        edges = _edges(group, self._column)
+        if edges is None:
             return True
         every = (label for labels in self._labels.values() for label in labels)
-        return any(found.min <= label <= found.max for label in every)
+        return any(edges[0] <= label <= edges[1] for label in every)
 
     def mask(self, data: pa.RecordBatch) -> pa.Array:
         mask = pa.repeat(False, data.num_rows)
@@ -213,6 +220,24 @@ class _Choice:
             inside = pc.is_in(data.column(self._column), pa.array(labels))
             mask = pc.or_(mask, pc.and_(pc.equal(data.column("project"), project), inside))
         return mask
+
+
+def _may_have(group: pq.RowGroupMetaData, some: SomePoints) -> bool:
+    """Whether a row group can have such points, going by its least and greatest key and step."""
+    keys = None if some.keys is None else _edges(group, "key")
+    if keys is not None and not any(keys[0] <= key <= keys[1] for key in some.keys or ()):
+        return False
+    steps = _edges(group, "step") if some.first is not None else None
+    return steps is None or (
+        steps[1] >= some.first and (some.last is None or steps[0] <= some.last)
+    )
+
+
+def _edges(group: pq.RowGroupMetaData, name: str) -> tuple[Any, Any] | None:
+    """The least and the greatest value of a column, where the file says so."""
+    columns = map(group.column, range(group.num_columns))
+    found = next(c.statistics for c in columns if c.path_in_schema == name)
+    return (found.min, found.max) if found is not None and found.has_min_max else None
 
 
 def _item_column(table: str) -> str:

@@ -22,12 +22,13 @@ from trackbridge.adapter import (
     RunInfo,
     RunRef,
 )
+from trackbridge.adapter import Part as SomePoints
 from trackbridge.audit import bag
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEM_TABLES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
-from trackbridge_adapters.archive.parts import CONTENTS, read_part, sha256
+from trackbridge_adapters.archive.parts import CONTENTS, EVERY_POINT, read_part, sha256
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -81,17 +82,26 @@ class ArchiveReader:
     def read_runs(
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None
     ) -> Iterator[Batch]:
+        for chunk, inside in self._where(refs):
+            for table in TABLES:
+                if table in chunk.parts and (tables is None or table in tables):
+                    for data in self.rows(chunk, table, inside):
+                        yield Batch(table, data)
+
+    def read_points(self, refs: Sequence[RunRef], part: SomePoints) -> Iterator[Batch]:
+        for chunk, inside in self._where(refs):
+            if "metrics" in chunk.parts:
+                for data in self.rows(chunk, "metrics", inside, part):
+                    yield Batch("metrics", data)
+
+    def _where(self, refs: Sequence[RunRef]) -> list[tuple[Chunk, set[RunRef] | None]]:
+        """The chunks that runs live in, each with those that are meant, or None for all of it."""
         self.index.refresh()
         wanted: dict[str, set[RunRef]] = {}
         for ref in refs:
             wanted.setdefault(self._home(ref).name, set()).add(ref)
         chunks = [(self.index.chunks[name], inside) for name, inside in wanted.items()]
-        for chunk, inside in chunks:
-            whole = len(inside) == len(chunk.entries)
-            for table in TABLES:
-                if table in chunk.parts and (tables is None or table in tables):
-                    for data in self.rows(chunk, table, None if whole else inside):
-                        yield Batch(table, data)
+        return [(c, None if len(runs) == len(c.entries) else runs) for c, runs in chunks]
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         self.index.refresh()
@@ -176,13 +186,14 @@ class ArchiveReader:
         chunk: Chunk,
         table: str,
         refs: Collection[RunRef] | Collection[ItemRef] | None,
+        some: SomePoints = EVERY_POINT,
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a part, of these runs or items or all; `IntegrityError` if it is damaged."""
         path = chunk.path(table)
         try:
             with self.folder.fetch(path) as local:
                 self._prove(local, path, chunk.parts[table])
-                yield from read_part(local, table, refs)
+                yield from read_part(local, table, refs, some)
         except (NotFoundError, FileNotFoundError) as error:
             self.index.refresh()
             if self.index.needs(chunk.name):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Row
+from trackbridge.adapter import Part, Row
 from trackbridge.errors import DuplicatePointsError, IntegrityError, TransientError
 from trackbridge_adapters.mlflow.session import (
+    EVERY_POINT,
     IN,
     LONGEST_MS,
     POINT,
@@ -21,6 +22,7 @@ from trackbridge_adapters.mlflow.session import (
     Session,
     Transaction,
     fit_in_time,
+    native_keys,
 )
 
 PUT_ROWS = 500
@@ -124,7 +126,7 @@ class ServerSession(Session):
     def fetch(self, query: str, values: Sequence[Any] = ()) -> Rows:
         return self._connection.fetch(query, values)
 
-    def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def points(self, runs: Sequence[str], part: Part = EVERY_POINT) -> Iterator[pa.RecordBatch]:
         odd = next((run for run in runs if APART in run), None)
         if odd is not None:
             raise IntegrityError(f"{self.name}: run {odd!r}: an id with {APART!r} cannot be read")
@@ -134,9 +136,7 @@ class ServerSession(Session):
         if there["value"] == "float":  # MySQL gives just six digits of its FLOAT, as 0.x made it
             names["value"] = '"value" + 0e0'
         chosen = [names[column] for column in POINT]
-        rest, values = f"WHERE run_uuid {IN}", [json.dumps(list(runs))]
-        if self.has_every(runs):
-            rest, values = "", []
+        rest, values = _where(None if self.has_every(runs) else runs, part, there)
         for data in self._connection.points(chosen, rest, values):
             yield data if fit_in_time(data) else _within_time(data)
 
@@ -230,6 +230,24 @@ def rendered(query: str, values: Sequence[Any], place: Any) -> str:
         parts.append(first)
         parts += (place(next(waiting)) + other for other in others)
     return "".join(parts)
+
+
+def _where(
+    runs: Sequence[str] | None, part: Part, columns: Collection[str]
+) -> tuple[str, list[Any]]:
+    """The end of a query for points; None means every run."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    keys = None if part.keys is None else native_keys(part.keys)
+    for column, listed in (("run_uuid", runs), ('"key"', keys)):
+        if listed is not None:
+            conditions.append(f"{column} {IN}")
+            values.append(json.dumps(list(listed)))
+    for sign, edge in ((">=", part.first), ("<=", part.last)):
+        if edge is not None and "step" in columns:
+            conditions.append(f"step {sign} ?")
+            values.append(edge)
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
 def _within_time(data: pa.RecordBatch) -> pa.RecordBatch:

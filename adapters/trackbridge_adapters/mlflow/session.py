@@ -8,12 +8,14 @@ Importing this module loads nothing but the standard library, so that listing st
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trackbridge.adapter import Part
 from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge_adapters.mlflow.entities import SYSTEM
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +39,8 @@ IN = "IN (SELECT value FROM json_each(?))"
 POINT = ("key", "run_uuid", "value", "timestamp", "step", "is_nan")
 """Columns of a point, in the order in which `Session.points` gives them."""
 
+
+EVERY_POINT = Part()
 
 LONGEST_MS = (2**63 - 1) // 1000
 """Times further away from 1970 do not fit into microseconds."""
@@ -67,10 +71,11 @@ class Session:
         """All rows of a query. Bytes that are no UTF-8 become surrogates in its texts."""
         raise NotImplementedError
 
-    def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def points(self, runs: Sequence[str], part: Part = EVERY_POINT) -> Iterator[pa.RecordBatch]:
         """The points of some runs: batches of the run model's size with the columns `POINT`.
 
-        What is no number where there has to be one is null.
+        All that are in the part are among them, and there may be others. What is no number where
+        there has to be one is null.
         """
         raise NotImplementedError
 
@@ -93,8 +98,12 @@ class Session:
 
     def has_every(self, runs: Sequence[str]) -> bool:
         """Whether these are all runs of the database."""
-        ((count,),) = self.fetch("SELECT count(*) FROM runs")
-        return bool(count == len(runs))
+        return self.count("runs") == len(runs)
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        ((count,),) = self.fetch(f"SELECT count(*) FROM {table}")
+        return int(count)
 
     def close(self) -> None:
         """Ends the transaction; what was not committed is undone."""
@@ -180,6 +189,13 @@ class Store(Protocol):
     def transaction(self, wait: int | None = None) -> Transaction:
         """`wait`: for how many seconds another writer is waited for at most."""
         ...
+
+
+def native_keys(keys: Collection[str]) -> list[str] | None:
+    """The keys that are shown as these ones; None where a condition might miss some of them."""
+    if not all(key and key.isprintable() and "\\" not in key for key in keys):
+        return None  # odd bytes are shown as \xNN, null as nothing
+    return sorted({*keys, *(f"{SYSTEM}{key}" for key in keys)})
 
 
 def fit_in_time(points: pa.RecordBatch) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Part, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import artifacts, models, sql_list, storage, store_files
 from trackbridge_adapters.mlflow.session import Session, Store
@@ -43,6 +43,12 @@ class SqlReader:
 
         with self.database.session() as session:
             yield from sql_read.runs(session, refs, tables, self.home)
+
+    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import sql_read
+
+        with self.database.session() as session:
+            yield from sql_read.points(session, refs, part)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_shared

@@ -9,26 +9,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trackbridge.adapter import Part
+from trackbridge.columns import within
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.mlflow.entities import SYSTEM, text
-from trackbridge_adapters.mlflow.session import Session
+from trackbridge_adapters.mlflow.session import EVERY_POINT, Session
 
 
 class Points:
-    """The points of the runs that `projects` maps to their project label, batch by batch.
+    """Points, in a part, of the runs that `projects` maps to their project label, batch by batch.
 
     Where a batch is not as MLflow writes it, `irregular` is set, and what is no number is null;
     `Session.bad_points` names it.
     """
 
-    def __init__(self, session: Session, projects: Mapping[str, str]) -> None:
+    def __init__(
+        self, session: Session, projects: Mapping[str, str], part: Part = EVERY_POINT
+    ) -> None:
         self._session = session
         self._projects = projects
+        self._part = part
         self.irregular = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for data in self._session.points(list(self._projects)):
-            yield self._batch(data)
+        for data in self._session.points(list(self._projects), self._part):
+            rows = within(self._batch(data), self._part)
+            if rows.num_rows:
+                yield rows
 
     def _batch(self, data: pa.RecordBatch) -> pa.RecordBatch:
         """Columns of the table as rows of the run model; points without a run are left out."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.adapter import Batch, Part, Row, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import models, sql_models, sql_points, storage
@@ -215,6 +215,13 @@ def runs(
                 rows = chunk.rows(table)
                 if table in wanted:
                     yield from batches(table, rows)
+
+
+def points(session: Session, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    """Some of the points of some runs."""
+    _check(session, refs)
+    for data in sql_points.Points(session, {ref.run_id: ref.project for ref in refs}, part):
+        yield Batch("metrics", data)
 
 
 def _check(session: Session, refs: Sequence[RunRef]) -> None:

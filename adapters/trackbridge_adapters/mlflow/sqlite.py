@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trackbridge.adapter import Part
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
-from trackbridge_adapters.mlflow.session import Rows, Session
+from trackbridge_adapters.mlflow.session import EVERY_POINT, Rows, Session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +39,10 @@ class SqliteSession(Session):
             self._columns[table] = dict(rows)
         return self._columns[table]
 
-    def points(self, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def points(self, runs: Sequence[str], part: Part = EVERY_POINT) -> Iterator[pa.RecordBatch]:
         from trackbridge_adapters.mlflow import sqlite_points
 
-        return sqlite_points.points(self, runs)
+        return sqlite_points.points(self, runs, part)
 
     def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
         from trackbridge_adapters.mlflow import sqlite_points

@@ -9,9 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trackbridge.adapter import Part
 from trackbridge_adapters.mlflow.entities import text
 from trackbridge_adapters.mlflow.locked import TypeChangeError
-from trackbridge_adapters.mlflow.session import IN, LONGEST_MS, POINT, fit_in_time
+from trackbridge_adapters.mlflow.session import (
+    EVERY_POINT,
+    IN,
+    LONGEST_MS,
+    POINT,
+    fit_in_time,
+    native_keys,
+)
 from trackbridge_adapters.mlflow.sqlite import SqliteSession
 
 TYPES = (pa.string(), pa.string(), pa.float64(), pa.int64(), pa.int64(), pa.int64())
@@ -29,14 +37,22 @@ GOOD = {
 RUN_INDEX = "index_metrics_run_uuid"
 """There since revision bd07f7e963c5 (2021)."""
 
+KEY_SHARE = 0.1
+"""Share of the runs from which on points of some keys are found by key, not by run (measured)."""
+
+KEY_ORDER = ("key", "timestamp", "step", "run_uuid", "value", "is_nan")
+"""The primary key of `metrics`: in this order, points of some keys come out of its index alone."""
+
 SCAN_SHARE = 0.25
 """Share of the points between the first and the last one from which on a scan beats look-ups by
 run (measured)."""
 
 
-def points(session: SqliteSession, runs: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def points(
+    session: SqliteSession, runs: Sequence[str], part: Part = EVERY_POINT
+) -> Iterator[pa.RecordBatch]:
     """See `Session.points`."""
-    rest, values = _rest(session, runs)
+    rest, values = _rest(session, runs, part)
     done = 0
     try:
         for data in session.batches(f"SELECT {_plain(session)} {rest}", values):
@@ -72,30 +88,64 @@ def damage(session: SqliteSession, runs: Sequence[str]) -> Iterator[tuple[str, s
         yield from ((run, line) for line in garbled)
 
 
-def _rest(session: SqliteSession, runs: Sequence[str]) -> tuple[str, list[Any]]:
-    """The end of a query, with an order that is the same each time: it may be resumed.
+def _rest(session: SqliteSession, runs: Sequence[str], part: Part) -> tuple[str, list[Any]]:
+    """The end of a query, with an order that is the same each time: it may be resumed."""
+    of_keys, keys = _of_keys(part)
+    of_steps, edges = _of_steps(session, part)
+    every = session.has_every(runs)
+    ids = json.dumps(list(runs))
+    if of_keys and len(runs) >= KEY_SHARE * session.count("runs"):
+        of_runs = "" if every else f"AND +run_uuid {IN}"
+        order = ", ".join(c for c in KEY_ORDER if c in session.columns("metrics"))
+        rest = f"FROM metrics WHERE {of_keys} {of_steps} {of_runs} ORDER BY {order}"
+        return rest, [*keys, *edges, *([] if every else [ids])]
+    where, order, values = ("1", "rowid", []) if every else _of_runs(session, ids)
+    also = f"AND +{of_keys}" if of_keys else ""
+    rest = f"FROM metrics WHERE {where} {also} {of_steps} ORDER BY {order}"
+    return rest, [*values, *keys, *edges]
+
+
+def _of_keys(part: Part) -> tuple[str, list[Any]]:
+    """A condition on the key; empty where there is none. Some keys may be there as bytes."""
+    keys = None if part.keys is None else native_keys(part.keys)
+    if keys is None:
+        return "", []
+    listed = json.dumps(keys)
+    bytes_too = "SELECT CAST(value AS BLOB) FROM json_each(?)"
+    return f"key IN (SELECT value FROM json_each(?) UNION ALL {bytes_too})", [listed, listed]
+
+
+def _of_steps(session: SqliteSession, part: Part) -> tuple[str, list[Any]]:
+    """Conditions on the step, each after an AND. What is no number counts as a point without."""
+    conditions: list[str] = []
+    if "step" in session.columns("metrics"):
+        if part.first is not None:
+            conditions.append("AND step >= ?")  # texts are greater than any number
+        if part.last is not None:
+            odd = f" OR NOT ({GOOD['step']})" if part.first is None else ""
+            conditions.append(f"AND (step <= ?{odd})")
+    edges = [edge for edge in (part.first, part.last) if edge is not None]
+    return " ".join(conditions), edges if conditions else []
+
+
+def _of_runs(session: SqliteSession, ids: str) -> tuple[str, str, list[Any]]:
+    """A condition on the run, the order in which points are found by it, and its values.
 
     Points of runs that were written one after the other lie together, and are scanned there.
     """
-    if session.has_every(runs):
-        return "FROM metrics ORDER BY rowid", []
-    ids = json.dumps(list(runs))
     if not session.has_index(RUN_INDEX):
-        return f"FROM metrics WHERE +run_uuid {IN} ORDER BY rowid", [ids]
+        return f"+run_uuid {IN}", "rowid", [ids]
     of_run = f"FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid = json_each.value"
     edges = f"min((SELECT min(rowid) {of_run})), max((SELECT max(rowid) {of_run}))"
     ((first, last),) = session.fetch(f"SELECT {edges} FROM json_each(?)", [ids])
     if first is None:
-        return "FROM metrics WHERE 0", []
+        return "0", "rowid", []
     many = int(SCAN_SHARE * (last - first + 1))
     asked = f"SELECT 1 FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid {IN} LIMIT {many}"
     ((count,),) = session.fetch(f"SELECT count(*) FROM ({asked})", [ids])
     if count < many:
-        return f"FROM metrics WHERE run_uuid {IN} ORDER BY run_uuid, rowid", [ids]
-    return (
-        f"FROM metrics WHERE rowid BETWEEN ? AND ? AND +run_uuid {IN} ORDER BY rowid",
-        [first, last, ids],
-    )
+        return f"run_uuid {IN}", "run_uuid, rowid", [ids]
+    return f"rowid BETWEEN ? AND ? AND +run_uuid {IN}", "rowid", [first, last, ids]
 
 
 def _plain(session: SqliteSession) -> str:

@@ -17,7 +17,7 @@ except ImportError as error:
         f"trackbridge.testing needs {error.name}: pip install pytest hypothesis"
     ) from error
 
-for _module in ("reading", "writing", "filing", "extending", "roundtrip"):
+for _module in ("reading", "selecting", "writing", "filing", "extending", "roundtrip"):
     pytest.register_assert_rewrite(f"trackbridge.testing.{_module}")
 
 from trackbridge.testing.base import ContractBase  # noqa: E402

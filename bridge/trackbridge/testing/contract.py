@@ -12,11 +12,17 @@ from trackbridge.testing.extending import ExtendingContract
 from trackbridge.testing.filing import FilingContract
 from trackbridge.testing.reading import ReadingContract
 from trackbridge.testing.roundtrip import RoundTripContract
+from trackbridge.testing.selecting import SelectingContract
 from trackbridge.testing.writing import WritingContract
 
 
 class AdapterContract(
-    ReadingContract, WritingContract, FilingContract, ExtendingContract, RoundTripContract
+    ReadingContract,
+    SelectingContract,
+    WritingContract,
+    FilingContract,
+    ExtendingContract,
+    RoundTripContract,
 ):
     """Subclass it, set `adapter`, write `seed` and `peek`: see `ContractBase` for the rest.
 

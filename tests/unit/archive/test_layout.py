@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,13 @@ import pytest
 from unit.archive.archives import everything, key, reader, referred, runs, tables, write, writer
 
 from trackbridge import folder
-from trackbridge.adapter import Batch, Query, RunKey, RunRef
+from trackbridge.adapter import Batch, Part, Query, RunKey, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, IntegrityError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples
 from trackbridge.testing.made import store
+from trackbridge.testing.selecting import check_parts
 from trackbridge_adapters.archive import ADAPTER, parts
 
 
@@ -312,3 +314,34 @@ def test_a_part_has_no_text_that_no_row_has(tmp_path: Path) -> None:
         assert column.path_in_schema == "key" and b"secret" not in files[-1]
         assert pq.read_table(path).column("key").to_pylist() == ["loss"] * 5
     assert files[0] == files[1]
+
+
+def test_parts_of_points_are_found_across_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "GROUP_ROWS", 7)
+    store(writer(tmp_path), [samples.everything(), *runs("abc"), samples.long("long", 40)])
+    (file, *_) = tmp_path.glob("data/metrics/*.parquet")
+    assert pq.ParquetFile(file).num_row_groups > 9
+    refs = [info.ref for info in reader(tmp_path).list_runs(Query())]
+    check_parts(reader(tmp_path), refs)
+    check_parts(reader(tmp_path), refs[::2])
+
+
+def test_row_groups_without_the_keys_and_steps_that_are_asked_for_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "GROUP_ROWS", 10)
+    store(writer(tmp_path), [samples.long("long", 100)])
+    read: list[int] = []
+
+    class Counted(pq.ParquetFile):
+        def iter_batches(self, *given: Any, row_groups: list[int], **options: Any) -> Any:
+            read.extend(row_groups)
+            return super().iter_batches(*given, row_groups=row_groups, **options)
+
+    monkeypatch.setattr(parts.pq, "ParquetFile", Counted)
+    refs = [info.ref for info in reader(tmp_path).list_runs(Query())]
+    asked = [Part(None, 25, 31), Part(frozenset({"zzz", "a"})), Part(frozenset({"loss"}), 95)]
+    assert [len([*reader(tmp_path).read_points(refs, part)]) for part in asked] == [2, 0, 1]
+    assert read == [2, 3, 9]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from trackbridge.adapter import Query, RunRef
 from trackbridge.schema import BATCH_ROWS
+from trackbridge.testing.selecting import check_parts
 from trackbridge_adapters.mlflow import ADAPTER
 from trackbridge_adapters.mlflow.files_points import Columns, MetricFile, Series, packed
 from trackbridge_adapters.mlflow.sql_points_write import Points
@@ -177,6 +178,22 @@ def test_an_odd_row_costs_no_other_and_is_named(
     assert found["key"] in ("k", "k\\xff")
     assert all(p["value"] == 0.5 and p["step"] == 1 for p in points if p["key"] == "loss")
     assert [line[: len(fault or "")] for line in damage] == ([fault] if fault else [])
+
+
+KEYS = st.sampled_from(
+    ["loss", "system/loss", "system/system/loss", b"loss", b"k\xff", "k", None, ""]
+)
+STEPS = st.one_of(st.integers(-3, 3), st.sampled_from([None, 1.5, "x", b"1", 2**63 - 1]))
+ODD = st.tuples(KEYS, st.sampled_from([0.5, None, "x"]), st.integers(0, 3), STEPS, st.just(0))
+
+
+@given(rows=st.lists(ODD, max_size=12), other_runs=st.booleans())
+def test_parts_of_odd_rows_are_found_as_among_all_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[Any, ...]], other_runs: bool
+) -> None:
+    reader = ADAPTER.reader(str(database(tmp_path_factory.mktemp("odd"), rows)), {})
+    refs = sorted((info.ref for info in reader.list_runs(Query())), key=lambda ref: ref.run_id)
+    check_parts(reader, refs if other_runs else refs[:1])
 
 
 def test_columns_that_an_old_revision_lacks_are_as_mlflows_migrations_fill_them(
