@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from trackbridge import disk
 from trackbridge.adapter import SHARED_FILE
 from trackbridge.errors import (
     BridgeError,
@@ -19,7 +20,7 @@ from trackbridge.errors import (
     TransientError,
     temporary_errors,
 )
-from trackbridge_adapters.mlflow import ENDINGS, disk
+from trackbridge_adapters.mlflow import ENDINGS
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.session import Session, Transaction
 from trackbridge_adapters.mlflow.sqlite import FileSession, is_written, native_errors

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import platformdirs
 
+from trackbridge.disk import system_errors
 from trackbridge.errors import ConfigError, TransientError
+from trackbridge.locks import Lock
 from trackbridge_adapters.mlflow import head
-from trackbridge_adapters.mlflow.disk import system_errors
-from trackbridge_adapters.mlflow.files_lock import Lock
 from trackbridge_adapters.mlflow.session import BUSY_SECONDS
 
 _CREATE = """

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trackbridge.disk import system_errors
 from trackbridge.errors import TransientError
+from trackbridge.locks import Lock
 from trackbridge_adapters.mlflow import files_swap, folders
-from trackbridge_adapters.mlflow.disk import system_errors
-from trackbridge_adapters.mlflow.files_lock import Lock
 from trackbridge_adapters.mlflow.files_swap import Step
 
 HIDDEN = ("datasets", ".trackbridge")

@@ -8,12 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from trackbridge import disk
 from trackbridge.adapter import STORE, Batch, FileRef, Presentation, Row, RunKey, RunRef
+from trackbridge.disk import system_errors
 from trackbridge.errors import ConfigError, IntegrityError, TransientError
+from trackbridge.locks import Lock
 from trackbridge_adapters.mlflow import (
     artifacts,
     chunk,
-    disk,
     files_models_write,
     files_names,
     files_rows,
@@ -22,14 +24,12 @@ from trackbridge_adapters.mlflow import (
     translate,
 )
 from trackbridge_adapters.mlflow.capabilities import FILES
-from trackbridge_adapters.mlflow.disk import system_errors
 from trackbridge_adapters.mlflow.entities import (
     KEY_TAG,
     text,
 )
 from trackbridge_adapters.mlflow.files import FileReader
 from trackbridge_adapters.mlflow.files_experiments import Experiments
-from trackbridge_adapters.mlflow.files_lock import Lock
 from trackbridge_adapters.mlflow.files_models import Models
 from trackbridge_adapters.mlflow.files_points_write import MetricFiles
 from trackbridge_adapters.mlflow.files_registry import Registry

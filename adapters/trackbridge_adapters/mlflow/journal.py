@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from trackbridge.disk import system_errors
 from trackbridge_adapters.mlflow import folders
-from trackbridge_adapters.mlflow.disk import system_errors
 from trackbridge_adapters.mlflow.session import IN, Session
 from trackbridge_adapters.mlflow.trace_fields import LOCATION_TAG
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from trackbridge import disk
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
@@ -22,7 +23,7 @@ from trackbridge.errors import (
     UnsupportedError,
     temporary_errors,
 )
-from trackbridge_adapters.mlflow import artifacts, disk
+from trackbridge_adapters.mlflow import artifacts
 
 HTTP_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "NoSuchKey", "NoSuchBucket", "404", "NotFound"})

@@ -16,6 +16,7 @@ from inspect import signature
 from typing import Any, BinaryIO, NoReturn, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from trackbridge.disk import BLOCK
 from trackbridge.errors import (
     BRIEF,
     BridgeError,
@@ -26,7 +27,6 @@ from trackbridge.errors import (
     UnsupportedError,
     temporary_errors,
 )
-from trackbridge_adapters.mlflow.disk import BLOCK
 from trackbridge_adapters.mlflow.repository import (
     BUSY,
     HTTP_RETRIES,

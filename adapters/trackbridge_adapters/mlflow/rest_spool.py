@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trackbridge import disk
 from trackbridge.adapter import Batch, FileRef, Row, RunRef
 from trackbridge.columns import split
 from trackbridge.digest import point_hashes
 from trackbridge.errors import DuplicatePointsError, temporary_errors
 from trackbridge.schema import TABLES
-from trackbridge_adapters.mlflow import disk
 from trackbridge_adapters.mlflow.artifacts import inside
 
 Hashes = npt.NDArray[np.uint64]

@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from trackbridge import disk
 from trackbridge.adapter import ORIGIN
 from trackbridge.errors import BridgeError, IntegrityError
-from trackbridge_adapters.mlflow import artifacts, disk, journal
+from trackbridge_adapters.mlflow import artifacts, journal
 from trackbridge_adapters.mlflow.artifacts import inside
 from trackbridge_adapters.mlflow.session import Store, Transaction
 

@@ -6,8 +6,8 @@ import base64
 import zlib
 from pathlib import Path
 
+from trackbridge import disk
 from trackbridge.adapter import ORIGIN
-from trackbridge_adapters.mlflow import disk
 from trackbridge_adapters.mlflow.artifacts import inside
 from trackbridge_adapters.mlflow.session import Session, Transaction
 

@@ -19,8 +19,8 @@ from mlflow.tracking import MlflowClient
 from trackbridge import registry
 from trackbridge.engine import migrate
 from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.locks import Lock
 from trackbridge_adapters.mlflow import ADAPTER, empty, head
-from trackbridge_adapters.mlflow.files_lock import Lock
 
 
 @pytest.fixture(autouse=True)
