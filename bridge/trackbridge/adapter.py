@@ -12,7 +12,7 @@ steps are retried. So an adapter reads and writes exactly what is natively there
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -407,6 +407,19 @@ class Selecting(Reader, Protocol):
 
 
 @runtime_checkable
+class Splitting(Selecting, Protocol):
+    """A reader of a store in which several can read the points of one run, each other ones."""
+
+    def split(self, ref: RunRef, points: int) -> Sequence[Part]:
+        """Parts that together are all points of a run, roughly so many in each.
+
+        Cheap, by what the store knows without going through them; the same for the same run. What
+        is missed is noticed where the store tells how many points a run has.
+        """
+        ...
+
+
+@runtime_checkable
 class Growing(Reader, Protocol):
     """A reader of a store in which runs grow while they go on, and that tells what came since."""
 
@@ -547,6 +560,32 @@ class Writer(Reader, Protocol):
         Idempotent: what an earlier call left of these runs is replaced when this one commits.
         Raises `IntegrityError` if a run is there that has another key.
         """
+        ...
+
+
+@runtime_checkable
+class Dividing(Writer, Protocol):
+    """A writer that takes the points of one run from several processes at once.
+
+    It holds the whole run model, and its sinks are `Adopting`.
+    """
+
+    def put_points(self, key: RunKey, batches: Iterable[Batch]) -> str:
+        """Write some rows of `metrics` of a run where no reader finds them yet.
+
+        Returns a text by which a sink of the run, in any process, makes them a part of it. Where
+        the same rows are written again, nothing is doubled; what no sink takes counts as not
+        written.
+        """
+        ...
+
+
+@runtime_checkable
+class Adopting(Sink, Protocol):
+    """A sink that takes points which others have written."""
+
+    def adopt(self, token: str) -> None:
+        """Add what a `put_points` of this store has written to its run."""
         ...
 
 

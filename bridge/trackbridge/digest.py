@@ -71,7 +71,12 @@ class Digests:
     def add(self, batch: Batch) -> None:
         parts = _of_metrics(batch.data) if batch.table == "metrics" else _of_rows(batch)
         for run, place, digest in parts:
-            places = self._runs.setdefault(run, {})
+            self.include(run, {place: digest})
+
+    def include(self, run: RunRef, digests: RunDigests) -> None:
+        """Add the digests of other rows of a run."""
+        places = self._runs.setdefault(run, {})
+        for place, digest in digests.items():
             places[place] = places.get(place, ZERO) + digest
 
     def totals(self, run: RunRef) -> dict[str, str]:

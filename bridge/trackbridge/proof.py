@@ -188,6 +188,7 @@ def digest_chunk(
     infos: Sequence[RunInfo],
     choice: FileChoice = WHOLE,
     left: Losses | None = None,
+    tables: Collection[str] | None = None,
 ) -> Digested:
     """Both digests of a chunk in one pass; files that the choice leaves are added to `left`."""
     overlay, files = Overlay(reader, infos), FileHashes(reader)
@@ -199,7 +200,7 @@ def digest_chunk(
             native.add(part)
 
     noting = None if native is model else note
-    batches_made = _batches(overlay, files, noting, choice=choice, left=left)
+    batches_made = _batches(overlay, files, noting, tables, choice, left)
     with prefetched(batches_made) as batches_read:
         for batch in batches_read:
             model.add(batch)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import (
     SIDECAR,
+    Adopting,
     Batch,
     FileRef,
     Query,
@@ -32,7 +33,9 @@ from trackbridge.losses import Loss, Losses
 from trackbridge.prefetch import prefetched, together
 from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Hashing, compare_digests, digest_chunk
+from trackbridge.schema import TABLES
 from trackbridge.sidecar import Overlay, Sidecar
+from trackbridge.splitting import Written
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
 
@@ -66,14 +69,19 @@ def move(
     infos: Sequence[RunInfo],
     progress: Progress = SILENCE,
     files: FileChoice = WHOLE,
+    written: Sequence[Written] = (),
 ) -> Moved:
     """Write runs and prove them; `progress` is told of points as they pass, and of stages.
 
-    Chunks in which points become equal or moves ambiguous are written a second time, carefully.
-    Errors of the stores are raised, and then nothing of the chunk is committed.
+    What was `written` already are all points of the one run: they are committed with the rest, and
+    left to the caller to prove. Chunks in which points become equal or moves ambiguous are written
+    a second time, carefully. Errors of the stores are raised, and then nothing of the chunk is
+    committed.
     """
+    if written:
+        return _Passage(source, target, infos, progress, files, written).run()
     try:
-        moved = _Passage(source, target, infos, progress, files, careful=False).run()
+        moved = _Passage(source, target, infos, progress, files).run()
     except DuplicatePointsError:
         moved = None
     if moved is None or moved.failures:
@@ -149,10 +157,13 @@ class _Passage:
         infos: Sequence[RunInfo],
         progress: Progress,
         files: FileChoice,
+        written: Sequence[Written] = (),
         *,
-        careful: bool,
+        careful: bool = False,
     ) -> None:
         self._target, self._infos, self._choice = target, infos, files
+        self._written = written
+        self._tables = TABLES.keys() - {"metrics"} if written else None
         self._progress, self._careful = progress, careful
         self._together = source.capabilities.parallel_files and target.capabilities.parallel_files
         self._overlay = Overlay(source, infos)
@@ -165,6 +176,7 @@ class _Passage:
 
     def run(self) -> Moved:
         with self._target.open([info.key for info in self._infos]) as sink:
+            self._adopt(sink)
             files = self._pass(sink)
             self._moved.present()
             self._copy(sink, files)
@@ -179,6 +191,13 @@ class _Passage:
         self._result.losses = [*self._moved.losses.list(), *self._left.list()]
         return self._result
 
+    def _adopt(self, sink: Sink) -> None:
+        """Take in what was written already."""
+        for written in self._written:
+            assert isinstance(sink, Adopting)
+            sink.adopt(written.token)
+            self._result.points += written.points
+
     def _pass(self, sink: Sink) -> list[Row]:
         """Read everything once; gives the files, which are still to be copied.
 
@@ -186,7 +205,7 @@ class _Passage:
         """
         files: list[Row] = []
         with (
-            prefetched(self._overlay.read()) as batches_read,
+            prefetched(self._overlay.read(self._tables)) as batches_read,
             prefetched(self._translated(batches_read, files)) as translated,
         ):
             for points, natives in translated:
@@ -286,7 +305,7 @@ class _Passage:
         query = Query(run_ids={info.ref.run_id for info in back})
         listed = {i.ref: i.fingerprint for i in self._target.list_runs(query)}
         self._result.targets = {str(info.key): listed.get(info.ref, "") for info in back}
-        found = digest_chunk(self._target, back)
+        found = digest_chunk(self._target, back, tables=self._tables)
         for info in back:
             origin = info.key.born
             promised = self._model[origin] if self._promised is None else self._promised[info.ref]
@@ -295,6 +314,8 @@ class _Passage:
             if unlike or unrestored:
                 self._result.failures[str(info.key)] = _reason(unlike, unrestored)
             else:
+                for written in self._written:
+                    self._model.include(origin, written.digests)
                 self._result.digests[str(info.key)] = self._model.totals(origin)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
@@ -56,6 +56,8 @@ class Chunk:
     replaces: tuple[str, ...] = ()
     """Names of chunks of shared tables that hold nothing that this one does not hold anew."""
     items: tuple[ItemInfo, ...] = ()
+    shares: tuple[Part, ...] = ()
+    """Further files of the table metrics, where several writers took the points of one run."""
 
     @property
     def name(self) -> str:
@@ -78,6 +80,18 @@ class Chunk:
         """Path of the Parquet file of a table."""
         return f"data/{table}/{self.name}.parquet"
 
+    def files_of(self, table: str) -> Iterator[tuple[str, Part]]:
+        """The Parquet files of a table, by their paths."""
+        if table in self.parts:
+            yield self.path(table), self.parts[table]
+        if table == "metrics":
+            yield from ((share_path(share.sha256), share) for share in self.shares)
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables that the chunk has rows of."""
+        return {*self.parts, "metrics"} if self.shares else {*self.parts}
+
     def dumps(self) -> bytes:
         document = {
             "generation": self.generation,
@@ -88,6 +102,10 @@ class Chunk:
             },
             "runs": [_plain(entry) for entry in self.entries],
         }
+        if self.shares:
+            document["shares"] = [
+                {"path": share_path(share.sha256), **share._asdict()} for share in self.shares
+            ]
         if self.items:
             document["items"] = [_plain_item(info) for info in self.items]
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
@@ -112,9 +130,16 @@ class Chunk:
                 dict(map(_part, document["parts"].items())),
                 tuple(map(str, document["replaces"])),
                 tuple(map(_item, document.get("items", ()))),
+                tuple(_part(("metrics", share))[1] for share in document.get("shares", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"{where} is damaged ({error}); restore it from a copy") from error
+
+
+def share_path(digest: str) -> str:
+    """Where the points lie that one of several writers took: called by content, so that whoever
+    takes the same ones again writes the same file."""
+    return f"data/metrics/{digest}.parquet"
 
 
 def chunk_id(names: Iterable[str]) -> str:

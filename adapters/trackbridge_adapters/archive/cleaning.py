@@ -31,7 +31,7 @@ def take_out(store: ArchiveWriter, old: Chunk, scratch: Path) -> None:
     if living or items:
         draft = Draft(store.folder, scratch / old.name)
         try:
-            for table in old.parts:
+            for table in old.tables:
                 for data in store.rows(old, table, living or items):
                     draft.write(table, data)
         except TransientError:
@@ -51,12 +51,16 @@ def take_out(store: ArchiveWriter, old: Chunk, scratch: Path) -> None:
 def remove(store: ArchiveWriter, chunk: Chunk) -> None:
     """Remove a chunk that no reader needs: the commit last, so that a kill leaves a trace.
 
-    What is sealed stays.
+    What is sealed stays, and what another chunk has too.
     """
     if chunk.commit in store.sealed:
         return
-    for table in chunk.parts:
-        store.folder.remove(chunk.path(table))
+    others = (other for other in store.index.chunks.values() if other.name != chunk.name)
+    needed = {share for other in others for share in other.shares}
+    for table in chunk.tables:
+        for path, part in chunk.files_of(table):
+            if part not in needed and path not in store.sealed:
+                store.folder.remove(path)
     store.folder.remove(chunk.commit)
 
 
@@ -92,8 +96,8 @@ def contents(store: ArchiveWriter) -> dict[str, Content]:
         found[path] = content_of(store.folder.read(path))
     for chunk in store.index.chunks.values():
         found[chunk.commit] = content_of(store.folder.read(chunk.commit))
-        for table, part in chunk.parts.items():
-            found[chunk.path(table)] = Content(part.size, part.sha256)
+        for path, part in (file for table in chunk.tables for file in chunk.files_of(table)):
+            found[path] = Content(part.size, part.sha256)
         if CONTENTS in chunk.parts:
             for data in store.rows(chunk, CONTENTS, None):
                 digests = data.column("sha256").to_pylist()

@@ -72,7 +72,7 @@ class ArchiveReader:
         Takes a listing for each table, however many chunks there are.
         """
         chunks = {home.chunk.name: home.chunk for home in homes}
-        tables = {table for chunk in chunks.values() for table in chunk.parts}
+        tables = {table for chunk in chunks.values() for table in chunk.tables}
         there: dict[str, int] = {}
         for table in sorted(tables):
             there |= self.folder.sizes(f"data/{table}")
@@ -84,13 +84,13 @@ class ArchiveReader:
     ) -> Iterator[Batch]:
         for chunk, inside in self._where(refs):
             for table in TABLES:
-                if table in chunk.parts and (tables is None or table in tables):
+                if table in chunk.tables and (tables is None or table in tables):
                     for data in self.rows(chunk, table, inside):
                         yield Batch(table, data)
 
     def read_points(self, refs: Sequence[RunRef], part: SomePoints) -> Iterator[Batch]:
         for chunk, inside in self._where(refs):
-            if "metrics" in chunk.parts:
+            if "metrics" in chunk.tables:
                 for data in self.rows(chunk, "metrics", inside, part):
                     yield Batch("metrics", data)
 
@@ -188,11 +188,22 @@ class ArchiveReader:
         refs: Collection[RunRef] | Collection[ItemRef] | None,
         some: SomePoints = EVERY_POINT,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a part, of these runs or items or all; `IntegrityError` if it is damaged."""
-        path = chunk.path(table)
+        """Its rows of a table, of these runs or items or all; `IntegrityError` for damage."""
+        for path, part in chunk.files_of(table):
+            yield from self._rows_of(chunk, path, part, table, refs, some)
+
+    def _rows_of(
+        self,
+        chunk: Chunk,
+        path: str,
+        part: Part,
+        table: str,
+        refs: Collection[RunRef] | Collection[ItemRef] | None,
+        some: SomePoints,
+    ) -> Iterator[pa.RecordBatch]:
         try:
             with self.folder.fetch(path) as local:
-                self._prove(local, path, chunk.parts[table])
+                self._prove(local, path, part)
                 yield from read_part(local, table, refs, some)
         except (NotFoundError, FileNotFoundError) as error:
             self.index.refresh()
@@ -214,7 +225,7 @@ class ArchiveReader:
             living: Collection[RunRef] | Collection[ItemRef] = (
                 self.index.living_items(chunk) if table in ITEM_TABLES else self.index.living(chunk)
             )
-            if living and table in chunk.parts:
+            if living and table in chunk.tables:
                 whole = len(living) == len(every)
                 yield from self.rows(chunk, table, None if whole else living)
 
@@ -289,7 +300,7 @@ def content_path(digest: str) -> str:
 
 
 def _unlike(chunk: Chunk, there: Mapping[str, int]) -> Iterator[str]:
-    for path, part in sorted((chunk.path(table), part) for table, part in chunk.parts.items()):
+    for path, part in sorted(found for table in chunk.tables for found in chunk.files_of(table)):
         if there.get(path) not in (part.size, UNTOLD):
             yield f"{path}\0{there.get(path)}\n"
 

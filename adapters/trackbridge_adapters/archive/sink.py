@@ -30,6 +30,7 @@ from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
 from trackbridge_adapters.archive.reader import content_path
+from trackbridge_adapters.archive.shares import Share, check_shares
 
 if TYPE_CHECKING:
     from trackbridge_adapters.archive.writer import ArchiveWriter
@@ -63,6 +64,7 @@ class ArchiveSink:
         self._item_rows: dict[ItemRef, tuple[int | None, str | None]] = {}
         self._contents: dict[FileRef, tuple[str, int]] = {}
         self._names: set[Name] = set()
+        self._shares: list[Share] = []
         self._number = itertools.count()
         self._refuse_strangers()
 
@@ -110,6 +112,13 @@ class ArchiveSink:
             staged.unlink()
         self._contents[file] = digest.hexdigest(), size
 
+    def adopt(self, token: str) -> None:
+        share = Share.loads(token)
+        if share.run not in self._targets:
+            raise IntegrityError(f"{self._store.address}: {share.run} was not opened for writing")
+        if share.part.rows:
+            self._shares.append(share)
+
     def commit(self) -> Mapping[RunKey, RunRef]:
         self._store.index.refresh()
         self._refuse_strangers()
@@ -137,15 +146,19 @@ class ArchiveSink:
         self._runs.write(CONTENTS, self._contents_of(lambda file: file.run in self._targets))
         parts = self._runs.finish()
         self._check_labels(parts)
+        shares = tuple(share.part for share in self._shares)
+        check_shares(self._store, shares)
         replaced = [index.homes[ref].chunk for ref in self._targets if ref in index.homes]
         chunk = Chunk(
             self._id,
             1 + max((old.generation for old in replaced), default=0),
             index.next_revision(self._id),
-            tuple(self._entries(chunk_id(part.sha256 for part in parts.values()))),
+            tuple(self._entries(chunk_id(part.sha256 for part in [*parts.values(), *shares]))),
             parts,
+            shares=shares,
         )
         self._runs.publish(chunk)
+        check_shares(self._store, shares)
         index.add(chunk)
         index.refresh()
         for old in list(index.outdated.values()):
@@ -240,6 +253,8 @@ class ArchiveSink:
             if file.run in sizes:
                 sizes[file.run].append(size)
         points = self._runs.counts("metrics") + self._runs.counts("series")
+        for share in self._shares:
+            points[share.run] += share.part.rows
         for row in sorted(_shown(self._rows), key=lambda row: self._targets[row.ref]):
             info = RunInfo(
                 row.ref,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
-from trackbridge.adapter import Presentation, Row, RunKey, RunRef
+from trackbridge.adapter import Batch, Presentation, Row, RunKey, RunRef
 from trackbridge.audit.bag import Content
 from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.audit.verify import MANIFEST, SEAL, folder_of, read_manifest
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.folder import Folder
+from trackbridge_adapters.archive import shares
 from trackbridge_adapters.archive.cleaning import contents, sweep
 from trackbridge_adapters.archive.marker import ensure
 from trackbridge_adapters.archive.parts import SCHEMAS
@@ -40,6 +41,11 @@ class ArchiveWriter(ArchiveReader):
         ensure(self.folder)
         self.index.refresh()
         return ArchiveSink(self, {self.target(key): key for key in keys})
+
+    def put_points(self, key: RunKey, batches: Iterable[Batch]) -> str:
+        self.check_mixing()
+        ensure(self.folder)
+        return shares.put(self, self.target(key), batches).dumps()
 
     def sweep(self) -> None:
         """Remove what killed writers have left and no commit speaks of.

@@ -17,7 +17,8 @@ except ImportError as error:
         f"trackbridge.testing needs {error.name}: pip install pytest hypothesis"
     ) from error
 
-for _module in ("reading", "selecting", "writing", "filing", "extending", "roundtrip"):
+_PARTS = ("reading", "selecting", "writing", "filing", "extending", "dividing", "roundtrip")
+for _module in _PARTS:
     pytest.register_assert_rewrite(f"trackbridge.testing.{_module}")
 
 from trackbridge.testing.base import ContractBase  # noqa: E402

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from trackbridge.errors import UnsupportedError
+from trackbridge.testing.dividing import DividingContract
 from trackbridge.testing.extending import ExtendingContract
 from trackbridge.testing.filing import FilingContract
 from trackbridge.testing.reading import ReadingContract
 from trackbridge.testing.roundtrip import RoundTripContract
 from trackbridge.testing.selecting import SelectingContract
 from trackbridge.testing.writing import WritingContract
+
+WRITING = (WritingContract, FilingContract, ExtendingContract, DividingContract, RoundTripContract)
 
 
 class AdapterContract(
@@ -22,6 +25,7 @@ class AdapterContract(
     WritingContract,
     FilingContract,
     ExtendingContract,
+    DividingContract,
     RoundTripContract,
 ):
     """Subclass it, set `adapter`, write `seed` and `peek`: see `ContractBase` for the rest.
@@ -33,7 +37,7 @@ class AdapterContract(
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.writable:
-            for part in (WritingContract, FilingContract, ExtendingContract, RoundTripContract):
+            for part in WRITING:
                 for name in vars(part):
                     if name.startswith("test_"):
                         setattr(cls, name, _refuses_to_write)

@@ -80,7 +80,8 @@ def referred(place: Path) -> set[str]:
     return {
         path
         for chunk in index.chunks.values()
-        for path in [chunk.commit, *map(chunk.path, chunk.parts)]
+        for files in ([(chunk.commit, None)], *map(chunk.files_of, chunk.tables))
+        for path, _ in files
     }
 
 

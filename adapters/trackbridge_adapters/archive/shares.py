@@ -1,0 +1,64 @@
+"""Points of one run that several writers take: files that no reader sees until a commit names them.
+
+A share is called by its content, so whoever writes the same points again, after a kill or at the
+same time, writes the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from trackbridge.adapter import Batch, RunRef
+from trackbridge.errors import IntegrityError, TransientError
+from trackbridge_adapters.archive.chunks import Part, share_path
+from trackbridge_adapters.archive.parts import PartWriter
+
+if TYPE_CHECKING:
+    from trackbridge_adapters.archive.writer import ArchiveWriter
+
+
+class Share(NamedTuple):
+    """What a commit has to know of one."""
+
+    run: RunRef
+    part: Part
+
+    def dumps(self) -> str:
+        return json.dumps(self)
+
+    @classmethod
+    def loads(cls, token: str) -> Share:
+        run, part = json.loads(token)
+        return cls(RunRef(*run), Part(*part))
+
+
+def put(store: ArchiveWriter, run: RunRef, batches: Iterable[Batch]) -> Share:
+    """Write rows of `metrics` of a run; a share without rows has no file."""
+    with store.folder.scratch(f"share-{uuid.uuid4().hex}") as scratch:
+        staged = scratch / "metrics.parquet"
+        writer = PartWriter(staged, "metrics")
+        try:
+            for batch in batches:
+                writer.write(batch.data)
+            part = writer.close()
+        finally:
+            writer.abandon()
+        strangers = writer.counts.keys() - {run}
+        if strangers:
+            raise IntegrityError(f"{store.address}: {run} was given rows of {min(strangers)}")
+        path = share_path(part.sha256)
+        if part.rows and store.folder.size(path) != part.size:
+            store.folder.publish(staged, path)
+            store.folder.settle([path])
+    return Share(run, part)
+
+
+def check_shares(store: ArchiveWriter, shares: Iterable[Part]) -> None:
+    """`TransientError` where one has gone: another writer replaced the run meanwhile."""
+    for share in shares:
+        path = share_path(share.sha256)
+        if store.folder.size(path) != share.size:
+            raise TransientError(f"{store.address}/{path} was taken out by another writer")
