@@ -5,6 +5,7 @@ BUILTIN = {
     "journal": "trackbridge_adapters.journal:ADAPTER",
     "memory": "trackbridge_adapters.memory:ADAPTER",
     "mlflow": "trackbridge_adapters.mlflow:ADAPTER",
+    "neptune": "trackbridge_adapters.neptune:ADAPTER",
     "wandb": "trackbridge_adapters.wandb.service:ADAPTER",
     "wandb-files": "trackbridge_adapters.wandb:ADAPTER",
 }

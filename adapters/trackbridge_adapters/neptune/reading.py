@@ -1,0 +1,104 @@
+"""The rows of some runs, table by table; those of `runs` last, when it is known what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.adapter import Part as Selection
+from trackbridge.columns import batches
+from trackbridge_adapters.neptune import console, facts, points, tables
+from trackbridge_adapters.neptune.facts import HISTOGRAMS, METRICS, TEXTS, Facts
+from trackbridge_adapters.neptune.steps import MILLION, Scale, scales
+from trackbridge_adapters.neptune.store import Store
+
+WHOLE = frozenset({"runs", "params", "tags", "files", "series", "logs"})
+"""Tables that take looking through all rows but those of metrics."""
+
+
+class Reading:
+    """Some runs of a store."""
+
+    def __init__(self, store: Store, refs: Sequence[RunRef]) -> None:
+        self._store, self._refs = store, list(dict.fromkeys(refs))
+        self._parts = store.parts_of(self._refs)
+        self._damage: dict[RunRef, list[str]] = {ref: [] for ref in self._refs}
+        self._notes: dict[RunRef, list[dict[str, Any]]] = {}
+
+    def batches(self, wanted: Collection[str]) -> Iterator[Batch]:
+        found = facts.scan(self._parts, self._refs) if WHOLE.intersection(wanted) else {}
+        for ref, known in found.items():
+            self._damage[ref] += known.damage
+        if "metrics" in wanted:
+            yield from self.metrics()
+        if "series" in wanted:
+            yield from self._series(found)
+        if "logs" in wanted or "runs" in wanted:
+            for batch in self._logs(found):
+                if "logs" in wanted:
+                    yield batch
+        for table in ("params", "tags", "files", "runs"):
+            if table in wanted:
+                rows = (row for ref in self._refs for row in self._rows(table, ref, found[ref]))
+                yield from batches(table, rows)
+
+    def metrics(self, selection: Selection = points.EVERYTHING) -> Iterator[Batch]:
+        """All points, or those of a selection."""
+        yield from points.metrics(self._parts, self._scales(METRICS), self._damage, selection)
+
+    def _scales(self, *types: str) -> dict[RunRef, Scale]:
+        return self._store.remembered(
+            types, self._refs, lambda refs: scales(self._store.parts_of(refs), refs, types)
+        )
+
+    def _series(self, found: dict[RunRef, Facts]) -> Iterator[Batch]:
+        yield from points.series(self._parts, self._scales(TEXTS, HISTOGRAMS), self._damage)
+        for ref, known in found.items():
+            contents = self._store.contents(ref, known)
+            yield from points.file_points(ref, contents, _file_scale(known))
+
+    def _logs(self, found: dict[RunRef, Facts]) -> Iterator[Batch]:
+        for ref, known in found.items():
+            if known.console:
+                made, self._notes[ref] = console.logs(ref, self._store.parts_of([ref]))
+                yield from made
+
+    def _rows(self, table: str, ref: RunRef, known: Facts) -> Sequence[Row]:
+        if table == "params":
+            rows = tables.params(known)
+        elif table == "tags":
+            rows = tables.tags(known)
+        elif table == "files":
+            rows = self._store.contents(ref, known).rows
+        else:
+            rows = [tables.run_row(ref, known, self._extra(ref, known), self._store.layout.data)]
+        return tables.labelled(rows, ref)
+
+    def _extra(self, ref: RunRef, known: Facts) -> dict[str, Any]:
+        """What of a run no column has."""
+        fine = set(_file_scale(known).fine)
+        for types in ((METRICS,), (TEXTS, HISTOGRAMS)):
+            fine |= self._scales(*types)[ref].fine
+        fine = {path for path in fine if not facts.is_console(path)}
+        damage = [
+            *self._store.damage.get(ref, ()),
+            *self._damage[ref],
+            *self._store.contents(ref, known).damage,
+            *self._store.failures.get(ref, ()),
+            *(
+                f"{count} rows of the type {kind!r} are not known and not read"
+                for kind, count in sorted(known.strange.items())
+            ),
+        ]
+        return {
+            "damage": list(dict.fromkeys(damage)),
+            "console": self._notes.get(ref),
+            "steps_in_millionths": sorted(fine),
+        }
+
+
+def _file_scale(known: Facts) -> Scale:
+    """Which series of files have steps that are no whole numbers."""
+    fine = {file.attribute for file in known.files if file.step and file.step % MILLION}
+    return Scale(frozenset(fine))

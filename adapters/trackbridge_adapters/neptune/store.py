@@ -1,0 +1,130 @@
+"""Which runs an export has, and in which of its files they are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trackbridge.adapter import RunRef
+from trackbridge_adapters.neptune import contents, facts
+from trackbridge_adapters.neptune.contents import Contents
+from trackbridge_adapters.neptune.facts import Facts
+from trackbridge_adapters.neptune.layout import SUFFIX, UNFINISHED, Layout, id_of, run_name
+from trackbridge_adapters.neptune.parts import Part
+from trackbridge_adapters.neptune.steps import Scale
+
+_NUMBER = re.compile(r"_part_(\d{1,9})\.parquet(\.tmp)?$")
+
+
+@dataclass
+class Store:
+    """The files of an export, as they were when they were looked at last."""
+
+    layout: Layout
+    parts: dict[Path, Part] = field(default_factory=dict)
+    runs: dict[RunRef, list[Part]] = field(default_factory=dict)
+    """Files of each run, those that it shares too; runs in a stable order."""
+    damage: dict[RunRef, list[str]] = field(default_factory=dict)
+    """What is known of files as a whole."""
+    not_read: dict[str, Counter[str]] = field(default_factory=dict)
+    """By project: files that are no parts of runs."""
+    failures: dict[RunRef, list[str]] = field(default_factory=dict)
+    """What the exporter says that it could not fetch."""
+    _scales: dict[tuple[str, ...], dict[RunRef, Scale]] = field(default_factory=dict)
+    _contents: tuple[RunRef, Contents] | None = None
+    """Of the run that was asked for last."""
+
+    def look(self) -> None:
+        """Take notice of what is there now; only files that changed are opened."""
+        known = self.parts
+        self.parts = {path: Part.look(path, known.get(path)) for path in self.layout.parts()}
+        if known != self.parts:
+            self._scales, self._contents = {}, None
+        self.failures = facts.failures(self.layout.errors())
+        self.runs, self.damage, self.not_read = {}, {}, {}
+        for part in self.parts.values():
+            for ref in part.runs:
+                self.runs.setdefault(ref, []).append(part)
+        for folder in sorted({path.parent for path in self.parts}):
+            self._judge([part for part in self.parts.values() if part.path.parent == folder])
+        self.runs = dict(sorted(self.runs.items()))
+
+    def parts_of(self, refs: Iterable[RunRef]) -> list[Part]:
+        """The files of some runs, each once."""
+        return list({part.path: part for ref in refs for part in self.runs[ref]}.values())
+
+    def contents(self, ref: RunRef, known: Facts | None = None) -> Contents:
+        """The files of a run."""
+        kept = self._contents
+        if kept is None or kept[0] != ref:
+            known = known or facts.scan(self.runs[ref], [ref])[ref]
+            kept = self._contents = ref, contents.look(known, self.layout)
+        return kept[1]
+
+    def remembered(
+        self,
+        types: Sequence[str],
+        refs: Iterable[RunRef],
+        find: Callable[[list[RunRef]], dict[RunRef, Scale]],
+    ) -> dict[RunRef, Scale]:
+        """Scales of some runs; those that are not known yet are found."""
+        known = self._scales.setdefault(tuple(types), {})
+        if lacking := [ref for ref in refs if ref not in known]:
+            known |= find(lacking)
+        return {ref: known[ref] for ref in refs}
+
+    def together(self) -> Iterator[list[RunRef]]:
+        """All runs, those that share files with each other together."""
+        seen: set[RunRef] = set()
+        for ref in self.runs:
+            if ref in seen:
+                continue
+            company, todo = {ref}, [ref]
+            while todo:
+                for part in self.runs[todo.pop()]:
+                    new = part.runs.keys() - company
+                    company |= new
+                    todo += new
+            seen |= company
+            yield sorted(company)
+
+    def _judge(self, parts: list[Part]) -> None:
+        """What is broken or lacking among the files of a project."""
+        sound = {ref.project for part in parts for ref in part.runs}
+        project = min(sound) if sound else id_of(parts[0].path.parent.name)
+        named: dict[str, list[Part]] = {}
+        for part in parts:
+            name = run_name(part.path)
+            if name is None:
+                if part.problem:
+                    self._leave(project, part)
+            else:
+                named.setdefault(name, []).append(part)
+        for name, own in named.items():
+            refs = {ref for part in own for ref in part.runs} or {RunRef(project, id_of(name))}
+            for line in _lines(own):
+                for ref in refs:
+                    self.runs.setdefault(ref, [])
+                    self.damage.setdefault(ref, []).append(line)
+
+    def _leave(self, project: str, part: Part) -> None:
+        what = f"{part.path.name}: {part.problem}"
+        self.not_read.setdefault(project, Counter())[what] += 1
+
+
+def _lines(parts: list[Part]) -> Iterator[str]:
+    """What is wrong with the files of one run."""
+    for part in parts:
+        unfinished = part.path.name.endswith(UNFINISHED)
+        if unfinished:
+            yield f"{part.path.name}: the export was stopped before the run was whole"
+        if part.problem:
+            yield f"{part.path.name}: cannot be read: {part.problem}"
+    numbers = {int(found[1]) for part in parts if (found := _NUMBER.search(part.path.name))}
+    lacking = sorted(set(range(max(numbers, default=-1))) - numbers)
+    if lacking:
+        shown = ", ".join(f"_part_{number}{SUFFIX}" for number in lacking[:10])
+        yield f"{shown}: {len(lacking)} files of the run are not there"
