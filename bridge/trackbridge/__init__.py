@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Query
-    from trackbridge.compare import verify
+    from trackbridge.comparison import verify
     from trackbridge.dual.mirroring import mirror
     from trackbridge.dual.run import Run
     from trackbridge.dual.starting import start
@@ -31,7 +31,7 @@ _HOMES = {
     "migrate": "trackbridge.engine",
     "mirror": "trackbridge.dual.mirroring",
     "start": "trackbridge.dual.starting",
-    "verify": "trackbridge.compare",
+    "verify": "trackbridge.comparison",
 }
 
 __all__ = [

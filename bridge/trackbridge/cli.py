@@ -291,7 +291,7 @@ def verify(
     The exit code is 0 only if every run is there and equal. Give it the options that `migrate` got:
     what was not to be moved is named, and no difference.
     """
-    from trackbridge.compare import verify as compare
+    from trackbridge.comparison import verify as compare
     from trackbridge.progress import Bars
 
     wishes = _wishes(source, target, **options)

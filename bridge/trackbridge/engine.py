@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, Chosen, chosen
-from trackbridge.compare import compare_apart
+from trackbridge.comparison import compare_apart
 from trackbridge.damage import Damage
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice

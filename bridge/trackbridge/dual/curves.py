@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from trackbridge.adapter import Batch
 from trackbridge.choose import EVERY_RUN
 from trackbridge.columns import numpy_of
-from trackbridge.compare import partners_of
+from trackbridge.comparison import partners_of
 from trackbridge.dual.parity import Parity
 from trackbridge.dual.replay import working_in
 from trackbridge.errors import BridgeError

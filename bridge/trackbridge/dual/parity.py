@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trackbridge.adapter import Extending, Query, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN
-from trackbridge.compare import ABSENT, partners_of, verify
+from trackbridge.comparison import ABSENT, partners_of, verify
 from trackbridge.dual import by_step, journaled, sent, spawn, standing
 from trackbridge.dual.alerts import told as raised_at
 from trackbridge.dual.halfway import Halfway, foreseen, halfway

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from unit.mlflow_files.runs import param, point, run, write, writer_of
 
 from trackbridge.adapter import Names
-from trackbridge.compare import verify
+from trackbridge.comparison import verify
 from trackbridge.engine import migrate
 from trackbridge.fit_paths import PART_BYTES, Paths
 from trackbridge.fit_text import fit_name

@@ -17,7 +17,7 @@ from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feed
 from mlflow.tracking import MlflowClient
 
 from trackbridge.adapter import Query
-from trackbridge.compare import verify
+from trackbridge.comparison import verify
 from trackbridge.engine import migrate
 from trackbridge.forecast import forecast
 from trackbridge.testing.base import rows_of

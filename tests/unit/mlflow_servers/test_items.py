@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from servers import MYSQL, POSTGRES, Databases
 
 from trackbridge.adapter import Query
-from trackbridge.compare import verify
+from trackbridge.comparison import verify
 from trackbridge.engine import migrate
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"

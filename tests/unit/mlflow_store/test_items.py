@@ -17,7 +17,7 @@ import pytest
 
 from trackbridge import items
 from trackbridge.adapter import Query
-from trackbridge.compare import verify
+from trackbridge.comparison import verify
 from trackbridge.engine import Report, migrate
 from trackbridge.forecast import forecast
 from trackbridge.gone import Gone

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trackbridge.adapter import Query
-from trackbridge.compare import verify
+from trackbridge.comparison import verify
 from trackbridge.engine import migrate
 from trackbridge.forecast import forecast
 from trackbridge_adapters.mlflow import ADAPTER
