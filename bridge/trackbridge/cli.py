@@ -181,9 +181,21 @@ def _movement(command: Command) -> Command:
         click.option(
             "--workers",
             type=click.IntRange(1),
-            default=1,
+            help="So many chunks at a time, for targets that take several writers (default: one, "
+            "or as many as a cluster has places).",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["processes", "dask", "ray", "spark"]),
+            default="processes",
             show_default=True,
-            help="Processes, for targets that take several writers.",
+            help="Where that is done: on this machine, or by a cluster.",
+        ),
+        click.option(
+            "--engine-address",
+            metavar="ADDRESS",
+            help="The cluster, e.g. tcp://host:8786, ray://host:10001, spark://host:7077 "
+            "(default: one that is started here).",
         ),
         click.option("--dry-run", is_flag=True, help="Only say what would be done, like `plan`."),
     )
@@ -360,7 +372,9 @@ def _migrate(
     *,
     to_archive: bool = False,
     as_json: bool,
-    workers: int,
+    workers: int | None,
+    engine: str,
+    engine_address: str | None,
     dry_run: bool,
     strict: bool,
     artifact_root: str | None = None,
@@ -385,7 +399,15 @@ def _migrate(
     if artifact_root:
         wishes["target_options"] |= {"artifact_root": artifact_root}
     with Bars("migrate") as bars:
-        report = move(source, target, **wishes, workers=workers, progress=bars)
+        report = move(
+            source,
+            target,
+            **wishes,
+            workers=workers,
+            engine=engine,
+            engine_address=engine_address,
+            progress=bars,
+        )
     print_report(report, without_secrets(target), as_json)
     doubts = _too_much(strict, damaged=report.damage, gone=report.gone)
     sys.exit(0 if report.verified and not doubts else 1)

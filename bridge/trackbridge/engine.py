@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-
-from joblib import Parallel, delayed
 
 from trackbridge import items, shared
 from trackbridge.adapter import Query, Reader, RunInfo, RunKey, RunRef, Writer
@@ -17,18 +16,18 @@ from trackbridge.damage import Damage
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.gone import Gone, Search, remember
-from trackbridge.isolation import Outcome, apart
 from trackbridge.losses import Loss, Losses
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
-from trackbridge.plan import Chunk, chunked
+from trackbridge.plan import Chunk, chunked, proven
 from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Comparison, Tally, digest_chunk
-from trackbridge.receipts import Receipt, Receipts
-from trackbridge.registry import NO_OPTIONS, open_reader, open_writer, same_place
+from trackbridge.receipts import Receipts, receipts_of
+from trackbridge.registry import NO_OPTIONS, same_place
 from trackbridge.retry import persist
 from trackbridge.schema import SHARED
 from trackbridge.sorting import Sorting
-from trackbridge.transfer import Moved, move
+from trackbridge.transfer import Moved
+from trackbridge.workers import Done, Stores, Workers, pool_for
 
 UNDONE = "edits of runs in the target undone"
 EARLY = {"projects"}
@@ -79,7 +78,9 @@ def migrate(
     where: str | None = None,
     renames: Mapping[str, str] = NO_RENAMES,
     files: FileChoice = WHOLE,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: str = "processes",
+    engine_address: str | None = None,
     through: Callable[[Reader], Reader] | None = None,
     source_options: Mapping[str, str] = NO_OPTIONS,
     target_options: Mapping[str, str] = NO_OPTIONS,
@@ -92,6 +93,9 @@ def migrate(
     names in the target; `files` says whose bytes are moved. `through` makes of the source's reader
     another one, from which is read instead; workers get it too, so it has to pickle.
 
+    `workers` are so many processes, where the target takes several writers; of a cluster (`engine`
+    dask, ray or spark, at `engine_address`) at most so many places, and all without it.
+
     Calling it again finishes what was interrupted, brings changed runs up to date and skips the
     rest. Runs that fail are in the report and stop nothing; errors that concern the whole job
     (`ConfigError`, `NotFoundError`) are raised.
@@ -99,10 +103,11 @@ def migrate(
     begun = time.monotonic()
     if same_place(source, target):
         raise ConfigError(f"{target}: source and target are the same store")
-    reader = _opened(source, source_options, through)
-    writer = open_writer(target, target_options)
+    stores = Stores(source, target, source_options, target_options, files, through)
+    reader, writer = stores.reader(), stores.writer()
     if same_place(reader.address, writer.address):  # as the adapters understood them
         raise ConfigError(f"{target}: source and target are the same store")
+    pool = pool_for(engine, engine_address, workers, reader, writer)
     meant = persist(lambda: chosen(reader, query, where))
     job = _Job(reader, writer, progress or SILENCE, files)
     runs = job.place(reader, meant, renames)
@@ -115,17 +120,10 @@ def migrate(
     waiting += job.examine(reader, doubtful)
     rows, here, there = persist(lambda: job.read_shared(reader, meant))
     job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, EARLY)))
-    chunks = list(chunked(waiting))
-    if workers > 1 and len(chunks) > 1 and writer.capabilities.parallel_writers:
-        open_both = _Stores(source, target, source_options, target_options, files, through)
-        results = Parallel(n_jobs=workers, return_as="generator_unordered")(
-            delayed(_move_elsewhere)(open_both, chunk) for chunk in chunks
-        )
-    else:
-        step = partial(_move, reader, writer, files, job.progress)
-        results = ((chunk, apart(chunk, step)) for chunk in chunks)
-    for chunk, outcomes in results:
-        job.settle(chunk, outcomes)
+    at_work = Workers(stores, reader, writer, job.receipts, job.progress)
+    with closing(at_work.each(list(chunked(waiting)), pool)) as results:
+        for done in results:
+            job.settle(done)
     job.losses.merge(persist(lambda: shared.move(rows, here, writer, there, SHARED - EARLY)))
     lacking = persist(lambda: shared.lacking(rows, shared.read(writer, EVERY_RUN, there)))
     report.failures += [
@@ -138,37 +136,6 @@ def migrate(
     report.losses = job.losses.list()
     report.seconds = time.monotonic() - begun
     return report
-
-
-@dataclass(frozen=True)
-class _Stores:
-    """How a worker opens the stores for itself."""
-
-    source: str
-    target: str
-    source_options: Mapping[str, str]
-    target_options: Mapping[str, str]
-    files: FileChoice
-    through: Callable[[Reader], Reader] | None
-
-
-def _opened(
-    source: str, options: Mapping[str, str], through: Callable[[Reader], Reader] | None
-) -> Reader:
-    reader = open_reader(source, options)
-    return reader if through is None else through(reader)
-
-
-def _move_elsewhere(stores: _Stores, chunk: Chunk) -> tuple[Chunk, list[Outcome[Moved]]]:
-    reader = _opened(stores.source, stores.source_options, stores.through)
-    writer = open_writer(stores.target, stores.target_options)
-    return chunk, list(apart(chunk, partial(_move, reader, writer, stores.files, SILENCE)))
-
-
-def _move(
-    reader: Reader, writer: Writer, files: FileChoice, progress: Progress, chunk: Chunk
-) -> Moved:
-    return move(reader, writer, chunk.runs, progress, files)
 
 
 def read_shared(
@@ -202,8 +169,8 @@ class _Job:
         self, reader: Reader, writer: Writer, progress: Progress, files: FileChoice
     ) -> None:
         self.report, self.losses, self.progress = Report(), Losses(), progress
-        self._receipts = Receipts(reader.address, writer.address)
-        self._known = self._receipts.latest()
+        self.receipts = Receipts(reader.address, writer.address)
+        self._known = self.receipts.latest()
         self._writer, self._files = writer, files
         self._listed = persist(lambda: list(writer.list_runs(EVERY_RUN)))
         self._there = {str(info.key): info for info in self._listed}
@@ -230,7 +197,7 @@ class _Job:
     def move_items(self, reader: Reader, query: Query, labels: items.Labels) -> None:
         """Move what belongs to no run, after the runs that it refers to."""
         self.losses.merge(persist(lambda: items.left_behind(reader, self._writer, query)))
-        found = items.move(reader, self._writer, query, labels, self._receipts)
+        found = items.move(reader, self._writer, query, labels, self.receipts)
         self.report.items = {kind: tally for kind, tally in found.items() if tally.total}
         self.report.failures += (
             Failure(f"{kind} {name}", why)
@@ -249,7 +216,7 @@ class _Job:
         """Name what was deleted at the source since it was moved, by any call before this one."""
         search = Search(self._known, meant, reader, self._writer)
         self.report.gone = search.everything(self._here, self._listed, rows, here, there)
-        remember(self._receipts, self._known.keys(), rows, self._writer, there)
+        remember(self.receipts, self._known.keys(), rows, self._writer, there)
 
     def sort_out(
         self, reader: Reader, runs: Collection[RunInfo]
@@ -326,14 +293,14 @@ class _Job:
         else:
             yield from lost
 
-    def settle(self, chunk: Chunk, outcomes: Iterable[Outcome[Moved]]) -> None:
+    def settle(self, done: Done) -> None:
         """Enter what became of a chunk; receipts are written for proven runs alone."""
-        for outcome in outcomes:
+        for outcome in done.outcomes:
             if outcome.result is None:
                 self._fail(outcome.chunk.runs[0], outcome.error)
             else:
-                self._enter(outcome.chunk, outcome.result)
-        self.progress.runs(len(chunk.runs))
+                self._enter(outcome.chunk, outcome.result, done.kept)
+        self.progress.runs(len(done.chunk.runs))
 
     def _keep(
         self,
@@ -344,30 +311,15 @@ class _Job:
         extent: Sequence[int] | None,
         left: Collection[RunRef] | None = None,
     ) -> None:
-        """Receipts for the runs of a chunk that are proven: those with digests.
+        """Receipts for the runs of a chunk that are proven."""
+        found = receipts_of(chunk.runs, digests, targets, damage, extent, left)
+        if found:
+            self.receipts.add(proven(chunk, digests).id, found)
 
-        `left` are those whose files were not all moved; None: any may be one.
-        """
-        proven = Chunk(tuple(info for info in chunk.runs if str(info.key) in digests))
-        receipts = [
-            Receipt(
-                key,
-                info.fingerprint,
-                targets[key],
-                digests[key],
-                damage.of(info.key.born),
-                extent if left is None or info.key.born in left else None,
-                damage.missing.get(info.key.born, ()),
-            )
-            for info in proven.runs
-            for key in [str(info.key)]
-        ]
-        if receipts:
-            self._receipts.add(proven.id, receipts)
-
-    def _enter(self, chunk: Chunk, moved: Moved) -> None:
-        extent = self._files.extent
-        self._keep(chunk, moved.digests, moved.targets, moved.damage, extent, moved.left)
+    def _enter(self, chunk: Chunk, moved: Moved, kept: bool) -> None:
+        if not (kept and self.receipts.has(proven(chunk, moved.digests).id)):
+            extent = self._files.extent
+            self._keep(chunk, moved.digests, moved.targets, moved.damage, extent, moved.left)
         for info in chunk.runs:
             key = str(info.key)
             if key in moved.failures:

@@ -123,6 +123,21 @@ def storage_errors(where: str, *, passing: bool) -> Iterator[None]:
         raise (TransientError if passing else BridgeError)(f"{where}: {reason}") from error
 
 
+@contextmanager
+def remote_errors(where: str) -> Iterator[None]:
+    """Turns errors of whatever fsspec stands for into ours."""
+    try:
+        with storage_errors(where, passing=True):
+            yield
+    except BridgeError:
+        raise
+    except Exception as error:  # each library that fsspec stands for has its own kinds
+        what = _CREDENTIALS.sub("", str(error).strip().partition("\n")[0])
+        kind = type(error).__name__
+        made = TransientError if re.search(r"(?i)connect|timeout", kind) else BridgeError
+        raise made(f"{where}: {kind}: {what}") from error
+
+
 class LocalFolder:
     """A folder on this machine."""
 
@@ -252,7 +267,7 @@ class RemoteFolder:
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         import fsspec
 
-        self.address = _without_secrets(url)
+        self.address = url_without_secrets(url)
         try:
             # others write there too, and what was listed before is not what is there now
             self._system, self._root = fsspec.core.url_to_fs(
@@ -344,19 +359,8 @@ class RemoteFolder:
     def _path(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}".rstrip("/")
 
-    @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
-        where = f"{self.address}/{path}".rstrip("/")
-        try:
-            with storage_errors(where, passing=True):
-                yield
-        except BridgeError:
-            raise
-        except Exception as error:  # each library that fsspec stands for has its own kinds
-            what = _CREDENTIALS.sub("", str(error).strip().partition("\n")[0])
-            kind = type(error).__name__
-            made = TransientError if re.search(r"(?i)connect|timeout", kind) else BridgeError
-            raise made(f"{where}: {kind}: {what}") from error
+    def _errors(self, path: str) -> AbstractContextManager[None]:
+        return remote_errors(f"{self.address}/{path}".rstrip("/"))
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -369,6 +373,6 @@ def _size(entry: Mapping[str, Any]) -> int:
     return UNTOLD if size is None else int(size)
 
 
-def _without_secrets(url: str) -> str:
+def url_without_secrets(url: str) -> str:
     """The URL without password and query, which may hold a token."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", url).partition("?")[0]

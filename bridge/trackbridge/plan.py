@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from trackbridge.adapter import RunInfo
@@ -35,6 +35,11 @@ class Chunk:
         """Two chunks that together are this one, as far as it has as many runs."""
         middle = len(self.runs) // 2
         return [Chunk(runs) for runs in (self.runs[:middle], self.runs[middle:]) if runs]
+
+
+def proven(chunk: Chunk, keys: Container[str]) -> Chunk:
+    """Those runs of a chunk whose keys are given: receipts are called by what they are of."""
+    return Chunk(tuple(info for info in chunk.runs if str(info.key) in keys))
 
 
 def chunked(runs: Iterable[RunInfo]) -> Iterator[Chunk]:

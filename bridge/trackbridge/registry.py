@@ -184,6 +184,34 @@ def _url_identity(url: str) -> str:
     return f"{scheme.partition('+')[0]}://{host}{colon}{port}{slash}{path.rstrip('/')}"
 
 
+def path_of(understood: str) -> str | None:
+    """The path on this machine that an address means (`Reader.address`); None: it is elsewhere."""
+    place = identity(understood)
+    return None if "://" in place or is_in_process(understood) else place
+
+
+def is_in_process(understood: str) -> bool:
+    """Whether a store lives in this process, so that no other one sees it."""
+    return understood.partition(":")[0] == IN_PROCESS or "memory://" in understood
+
+
+def from_anywhere(address: str, understood: str) -> str:
+    """An address for a process that has another working folder."""
+    if path_of(understood) is None:
+        return address
+    scheme, colon, location = address.partition(":")
+    if not colon or scheme not in targets():
+        scheme, colon, location = "", "", address
+    url, slashes, path = location.partition(":///")
+    if slashes and url != "file":
+        return f"{scheme}{colon}{url}:///{_whole(path)}"
+    return address if "://" in location else f"{scheme}{colon}{_whole(location)}"
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
 def same_place(one: str, other: str) -> bool:
     """Whether two addresses mean one store, hard links included."""
     places = identity(one), identity(other)

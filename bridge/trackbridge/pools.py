@@ -1,0 +1,368 @@
+"""Where work is done: processes of this machine, or a cluster of Dask's, Ray's or Spark's.
+
+Each is an executor of its own library, since what a chunk comes to, its loss too, has to be told
+chunk by chunk; joblib's backends for these do not (decision 0044).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from trackbridge.errors import BridgeError, ConfigError, TransientError, without_secrets
+
+CONNECT_SECONDS = 10
+"""How long a cluster may take to answer, and to have its first worker."""
+QUIET_SECONDS = 60
+"""After so long without any result it is looked whether workers are there."""
+AHEAD = 2
+"""Chunks that are given out for each place of a cluster: the next one waits beside it."""
+_PLACE = re.compile(r"(?:^|//|,)\[?([\w.:-]*?[\w.-])\]?:(\d+)(?=[/,?]|$)")
+
+Work = Callable[[Any], Any]
+
+
+class Pool(ABC):
+    """A place where work is done; entering it connects or starts, and leaving it ends all work."""
+
+    name = ""
+    needs = ""
+    """The module that it is worked with, in the extra that is called like the engine."""
+    tries = 1
+    """How often work is given out whose worker was lost; 1 where the cluster sees to it."""
+    is_cluster = True
+
+    def __init__(self, address: str | None, count: int | None) -> None:
+        self._address, self._count = address, count
+        self._stack = ExitStack()
+        self.has_own_machines = address is not None
+        """Whether its workers may be on machines with other files."""
+
+    @property
+    def where(self) -> str:
+        """What a person calls it."""
+        return f"{self.name} at {_shown(self._address)}" if self._address else f"{self.name} here"
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether nothing is to be given out at all."""
+        return False
+
+    def check(self) -> None:
+        """`ConfigError` where a package lacks, `TransientError` where nobody answers."""
+        if self.needs:
+            self._library = _needed(self.needs, self.name)
+        if self._address is not None:
+            _check_answer(self._address, self.where)
+
+    def __enter__(self) -> Pool:
+        with ExitStack() as stack:
+            self._connect(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @abstractmethod
+    def _connect(self, stack: ExitStack) -> None:
+        """Begin, after a check; `TransientError` where it cannot be worked with."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """How much may be given out now, what is being done included."""
+
+    @abstractmethod
+    def submit(self, work: Work, task: Any) -> Future[Any]: ...
+
+    @abstractmethod
+    def is_loss(self, error: BaseException) -> bool:
+        """Whether an error means that a worker ended with its work."""
+
+    def look(self) -> str:
+        """What a person should know after a long silence; raises `BridgeError` if it is gone."""
+        return ""
+
+
+class Processes(Pool):
+    """Processes of this machine, each a pool of its own, so that its end is that of its work alone.
+
+    They are loky's, which start without a second look at the program that they are started from.
+    """
+
+    tries = 3
+    is_cluster = False
+
+    @property
+    def is_this_process(self) -> bool:
+        return self.room() == 1
+
+    def _connect(self, stack: ExitStack) -> None:
+        self._places: list[tuple[Any, Future[Any]]] = []
+        stack.callback(self._end)
+
+    def room(self) -> int:
+        return self._count or 1
+
+    def submit(self, work: Work, task: Any) -> Future[Any]:
+        for number, (place, last) in enumerate(self._places):
+            if last.done():
+                del self._places[number]
+                if self.is_loss(last.exception() or RuntimeError()):
+                    place.shutdown(wait=False)
+                    break
+                return self._given(place, work, task)
+        return self._given(self._start(), work, task)
+
+    def is_loss(self, error: BaseException) -> bool:
+        from concurrent.futures.process import BrokenProcessPool
+
+        return isinstance(error, BrokenProcessPool)
+
+    def _given(self, place: Any, work: Work, task: Any) -> Future[Any]:
+        future: Future[Any] = place.submit(work, task)
+        self._places.append((place, future))
+        return future
+
+    def _start(self) -> Any:
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        threads = str(max(1, (os.cpu_count() or 1) // self.room()))
+        return ProcessPoolExecutor(1, initializer=_leave_ctrl_c, env={"OMP_NUM_THREADS": threads})
+
+    def _end(self) -> None:
+        for place, last in self._places:
+            place.shutdown(wait=True, kill_workers=not last.done())
+
+
+def _leave_ctrl_c() -> None:
+    """Who gave the work hears it too, and ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Dask(Pool):
+    """Workers of a Dask cluster; without an address, of one on this machine."""
+
+    name, needs = "Dask", "distributed"
+
+    def _connect(self, stack: ExitStack) -> None:
+        stack.enter_context(_quiet("distributed", "tornado", "asyncio"))
+        scheduler: Any = self._address
+        if scheduler is None:
+            local = self._library.LocalCluster(
+                n_workers=self._count or os.cpu_count(),
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+            scheduler = stack.enter_context(local)
+        try:
+            client = self._library.Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise TransientError(f"{self.where}: no scheduler answers ({error})") from error
+        self._client = stack.enter_context(client)
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise TransientError(
+                f"{self.where} has no worker; start one: dask worker {_shown(self._address)}"
+            ) from error
+        self._executor = self._client.get_executor(pure=False)
+        stack.callback(self._executor.shutdown, wait=False)
+
+    def room(self) -> int:
+        return self._count or max(1, AHEAD * sum(self._client.ncores().values()))
+
+    def submit(self, work: Work, task: Any) -> Future[Any]:
+        future: Future[Any] = self._executor.submit(work, task)
+        return future
+
+    def is_loss(self, error: BaseException) -> bool:
+        return isinstance(error, self._library.scheduler.KilledWorker)
+
+    def look(self) -> str:
+        if self._client.status != "running":
+            raise TransientError(f"{self.where}: its scheduler is gone")
+        return "" if self._client.ncores() else f"{self.where} has no worker any more; waiting"
+
+
+class Ray(Pool):
+    """Workers of a Ray cluster; without an address, of one on this machine."""
+
+    name, needs = "Ray", "ray"
+
+    def _connect(self, stack: ExitStack) -> None:
+        ray = self._library
+        stack.enter_context(_quiet("ray"))
+        if not ray.is_initialized():
+            options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+            if self._address is None:
+                options |= {"num_cpus": self._count or os.cpu_count(), "include_dashboard": False}
+            try:
+                ray.init(self._address or "local", **options)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise TransientError(f"{self.where}: {_first_line(error)}") from error
+            stack.callback(ray.shutdown)
+        self._given: dict[Future[Any], Any] = {}
+        stack.callback(self._cancel)
+
+    def room(self) -> int:
+        return self._count or max(1, AHEAD * int(self._library.cluster_resources().get("CPU", 1)))
+
+    def submit(self, work: Work, task: Any) -> Future[Any]:
+        given = self._library.remote(max_retries=3)(work).remote(task)
+        future: Future[Any] = given.future()
+        self._given[future] = given
+        future.add_done_callback(lambda future: self._given.pop(future, None))
+        return future
+
+    def is_loss(self, error: BaseException) -> bool:
+        errors = self._library.exceptions
+        lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        return isinstance(error, lost)
+
+    def look(self) -> str:
+        some = self._library.cluster_resources().get("CPU")
+        return "" if some else f"{self.where} has no worker any more; waiting"
+
+    def _cancel(self) -> None:
+        for given in list(self._given.values()):
+            self._library.cancel(given, force=True)
+
+
+class Spark(Pool):
+    """Executors of a Spark cluster, by Spark Connect too; without an address, of this machine.
+
+    Each piece of work is a job of one task, whose content stands in no plan.
+    """
+
+    name, needs = "Spark", "pyspark.sql"
+
+    def _connect(self, stack: ExitStack) -> None:
+        sql = self._library
+        stack.enter_context(_quiet("py4j", "pyspark"))
+        master = self._address or f"local[{self._count or '*'}]"
+        self.has_own_machines = not master.startswith("local")
+        builder = sql.SparkSession.builder.appName("trackbridge")
+        if master.startswith("sc://"):
+            builder = builder.remote(master)
+        else:
+            builder = builder.master(master).config("spark.ui.showConsoleProgress", "false")
+        started = sql.SparkSession.getActiveSession() is None
+        try:
+            self._session = builder.getOrCreate()
+        except Exception as error:
+            if isinstance(error, BridgeError):
+                raise
+            raise TransientError(f"{self.where}: {_first_line(error)}") from error
+        if started:
+            stack.callback(self._session.stop)
+        self._places = self._count or AHEAD * self._cores(master)
+        threads = ThreadPoolExecutor(self._places, "trackbridge-spark")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        self._threads = threads
+
+    def room(self) -> int:
+        return self._places
+
+    def submit(self, work: Work, task: Any) -> Future[Any]:
+        return self._threads.submit(self._job, partial(_in_spark, work, task))
+
+    def is_loss(self, error: BaseException) -> bool:
+        return "ExecutorLostFailure" in str(error) or "crashed" in str(error)
+
+    def _job(self, step: Callable[[Any], Any]) -> Any:
+        import pickle
+
+        frame = self._session.range(1, numPartitions=1).mapInArrow(step, "answer binary")
+        return pickle.loads(frame.collect()[0]["answer"])
+
+    def _cores(self, master: str) -> int:
+        if master.startswith("sc://"):
+            return os.cpu_count() or 1
+        return int(self._session.sparkContext.defaultParallelism)
+
+
+def _in_spark(work: Work, task: Any, batches: Iterator[Any]) -> Iterator[Any]:
+    import pickle
+
+    import pyarrow as pa
+
+    for _ in batches:
+        pass
+    yield pa.RecordBatch.from_pydict({"answer": [pickle.dumps(work(task))]})
+
+
+POOLS: dict[str, type[Pool]] = {"processes": Processes, "dask": Dask, "ray": Ray, "spark": Spark}
+"""The engines, by the names that people give them."""
+
+
+def pool_of(engine: str, address: str | None, count: int | None) -> Pool:
+    """The pool of an engine, not connected yet."""
+    if engine not in POOLS:
+        raise ConfigError(f"no engine is called {engine!r}; there are {', '.join(POOLS)}")
+    if engine == "processes" and address is not None:
+        raise ConfigError(
+            f"{_shown(address)}: processes of this machine have no address; name the engine too "
+            "(--engine dask, ray or spark)"
+        )
+    return POOLS[engine](address, count)
+
+
+def _needed(module: str, name: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        extra = name.lower()
+        raise ConfigError(
+            f"--engine {extra} needs {name}: pip install 'trackbridge[{extra}]' ({error})"
+        ) from error
+
+
+def _check_answer(address: str, where: str) -> None:
+    """`TransientError` where nobody listens: the libraries would try for minutes."""
+    reasons: list[str] = []
+    for host, port in _PLACE.findall(address):
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            reasons.append(f"{host}:{port}: {error.strerror or error}")
+        else:
+            return
+    if reasons:
+        raise TransientError(f"{where}: nobody answers ({'; '.join(reasons)})")
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Libraries say nothing of their own: what matters is said once, by us."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before):
+                logger.setLevel(level)
+
+
+def _shown(address: str | None) -> str:
+    return without_secrets(address or "")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

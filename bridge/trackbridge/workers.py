@@ -1,0 +1,286 @@
+"""Gives chunks to workers, which open the stores themselves, and again what a lost one had."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from trackbridge import __version__, errors
+from trackbridge.adapter import Query, Reader, Writer
+from trackbridge.errors import BridgeError, ConfigError, TransientError
+from trackbridge.filing import FileChoice
+from trackbridge.isolation import Outcome, apart
+from trackbridge.plan import Chunk, proven
+from trackbridge.pools import QUIET_SECONDS, Pool, pool_of
+from trackbridge.progress import Progress
+from trackbridge.receipts import Receipts, receipts_of
+from trackbridge.registry import (
+    from_anywhere,
+    is_in_process,
+    open_reader,
+    open_writer,
+    path_of,
+)
+from trackbridge.retry import LOGGER, persist
+from trackbridge.transfer import Moved, move
+
+
+@dataclass(frozen=True)
+class Stores:
+    """How whoever moves a chunk opens the stores for itself."""
+
+    source: str
+    target: str
+    source_options: Mapping[str, str]
+    target_options: Mapping[str, str]
+    files: FileChoice
+    through: Callable[[Reader], Reader] | None
+
+    def reader(self) -> Reader:
+        reader = open_reader(self.source, self.source_options)
+        return reader if self.through is None else self.through(reader)
+
+    def writer(self) -> Writer:
+        return open_writer(self.target, self.target_options)
+
+    def from_anywhere(self, source: str, target: str) -> Stores:
+        """The same for a process with another working folder, by the addresses as understood."""
+        return replace(
+            self,
+            source=from_anywhere(self.source, source),
+            target=from_anywhere(self.target, target),
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a chunk; whether receipts are kept for all of it that is proven."""
+
+    chunk: Chunk
+    outcomes: Iterable[Outcome[Moved]]
+    kept: bool = False
+
+
+class Sealed:
+    """What goes to a worker or comes back, of which logs and dashboards of a cluster show nothing.
+
+    Addresses may have passwords in them. It has no references, by which a cluster might keep it on
+    one worker for others: it would be lost with that one.
+    """
+
+    __slots__ = ("data", "version")
+
+    def __init__(self, version: str, data: bytes) -> None:
+        self.version, self.data = version, data
+
+    def __repr__(self) -> str:
+        return "<chunk>"
+
+    def __reduce__(self) -> tuple[type[Sealed], tuple[str, bytes]]:
+        return Sealed, (self.version, self.data)
+
+
+Answer = tuple[str, str, "Sealed | str"]
+"""Where a worker is, the kind of its error (empty: none), and what it has done or the error."""
+
+
+def work(task: Sealed) -> Answer:
+    """In a worker: move a chunk and keep its receipts."""
+    host = socket.gethostname()
+    if task.version != __version__:
+        return host, "ConfigError", f"has Trackbridge {__version__}; install {task.version} there"
+    try:
+        stores, receipts, chunk = pickle.loads(task.data)
+    except (ImportError, AttributeError) as error:
+        return host, "ConfigError", f"lacks what this machine has ({error}); install the same there"
+    try:
+        done = _moved(stores, receipts, chunk)
+    except BridgeError as error:
+        return host, type(error).__name__, str(error)
+    return host, "", Sealed(__version__, pickle.dumps(done))
+
+
+def _moved(stores: Stores, receipts: Receipts, chunk: Chunk) -> Done:
+    reader, writer = stores.reader(), stores.writer()
+
+    def step(part: Chunk) -> Moved:
+        return move(reader, writer, part.runs, files=stores.files)
+
+    outcomes, kept = [], True
+    for outcome in apart(chunk, step):
+        outcomes.append(outcome)
+        if outcome.result is not None:
+            kept &= _keep(receipts, outcome.chunk, outcome.result, stores.files)
+    return Done(chunk, outcomes, kept)
+
+
+def _keep(receipts: Receipts, chunk: Chunk, moved: Moved, files: FileChoice) -> bool:
+    """Whether there are receipts now: whoever gave the chunk may die before it hears of this."""
+    found = receipts_of(
+        chunk.runs, moved.digests, moved.targets, moved.damage, files.extent, moved.left
+    )
+    return not found or receipts.add_for_others(proven(chunk, moved.digests).id, found)
+
+
+@dataclass
+class _Given:
+    """A chunk, and how often the worker that had it was lost."""
+
+    chunk: Chunk
+    lost: int = 0
+
+
+def pool_for(
+    engine: str, address: str | None, count: int | None, reader: Reader, writer: Writer
+) -> Pool | None:
+    """Where chunks are to be moved, not connected yet; None: in this process.
+
+    `ConfigError` where that cannot be, `TransientError` where nobody answers.
+    """
+    pool = pool_of(engine, address, count)
+    if pool.is_this_process:
+        return None
+    for store in (reader, writer):
+        if is_in_process(store.address):
+            raise ConfigError(
+                f"{store.address}: is in the memory of this process alone; leave out --workers and "
+                "--engine"
+            )
+    if not writer.capabilities.parallel_writers:
+        LOGGER.warning("%s takes one writer: this process moves all", writer.address)
+        return None
+    pool.check()
+    return pool
+
+
+class Workers:
+    """Has chunks moved, and says what became of each."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        reader: Reader,
+        writer: Writer,
+        receipts: Receipts,
+        progress: Progress,
+    ) -> None:
+        self._stores, self._reader, self._writer = stores, reader, writer
+        self._receipts, self._progress = receipts, progress
+        self._trusted = {socket.gethostname()}
+        """Machines whose files are ours, as far as the target tells."""
+
+    def each(self, chunks: Collection[Chunk], pool: Pool | None) -> Generator[Done, None, None]:
+        """What became of each chunk, in the order in which they are done.
+
+        A chunk alone is moved in this process rather than in another one of this machine.
+        """
+        if pool is None or not chunks or (len(chunks) == 1 and not pool.is_cluster):
+            step = partial(self._move, self._progress)
+            yield from (Done(chunk, apart(chunk, step)) for chunk in chunks)
+            return
+        with pool:
+            for done in self._each(chunks, pool):
+                results = [outcome.result for outcome in done.outcomes if outcome.result]
+                self._progress.points(sum(result.points for result in results))
+                yield done
+
+    def _move(self, progress: Progress, chunk: Chunk) -> Moved:
+        return move(self._reader, self._writer, chunk.runs, progress, self._stores.files)
+
+    def _each(self, chunks: Iterable[Chunk], pool: Pool) -> Iterator[Done]:
+        self._tell_of_paths(pool)
+        self._receipts.share()
+        waiting = map(_Given, chunks)
+        again: deque[_Given] = deque()
+        out: dict[Future[Any], _Given] = {}
+        while True:
+            for _ in range(pool.room() - len(out)):
+                given = again.popleft() if again else next(waiting, None)
+                if given is None:
+                    break
+                out[pool.submit(work, self._sealed(given.chunk))] = given
+            if not out:
+                return
+            done = wait(out, QUIET_SECONDS, FIRST_COMPLETED).done
+            if not done and (said := pool.look()):
+                LOGGER.warning(said)
+            for future in done:
+                given = out.pop(future)
+                if _loss(pool, future) is None:
+                    yield self._opened(pool, *future.result())
+                    continue
+                given.lost += 1
+                if given.lost < pool.tries:
+                    LOGGER.warning("a worker was lost; its chunk is done again")
+                    again.append(given)
+                else:
+                    yield _given_up(given)
+
+    def _tell_of_paths(self, pool: Pool) -> None:
+        """Say which stores other machines have to see by the same path."""
+        paths = [path_of(store.address) for store in (self._reader, self._writer)]
+        named = " and ".join(path for path in paths if path is not None)
+        if named and pool.has_own_machines:
+            LOGGER.warning("%s: each worker has to see the same there", named)
+
+    def _sealed(self, chunk: Chunk) -> Sealed:
+        here = (self._reader.address, self._writer.address)
+        stores = self._stores.from_anywhere(*here)
+        return Sealed(__version__, pickle.dumps((stores, self._receipts, chunk)))
+
+    def _opened(self, pool: Pool, host: str, kind: str, content: Sealed | str) -> Done:
+        if isinstance(content, str):
+            where = f"worker on {host}: " if pool.is_cluster else ""
+            raise getattr(errors, kind, BridgeError)(f"{where}{content}")
+        done: Done = pickle.loads(content.data)
+        if host not in self._trusted:
+            self._check_target(host, done)
+            self._trusted.add(host)
+        return done
+
+    def _check_target(self, host: str, done: Done) -> None:
+        """`ConfigError` where a worker has another target by the same path."""
+        path = path_of(self._writer.address)
+        proven = {key for o in done.outcomes if o.result for key in o.result.digests}
+        if path is None or not proven:
+            return
+        ids = {self._writer.target(info.key).run_id for info in done.chunk.runs}
+        listed = persist(partial(self._listed, ids))
+        if not proven <= listed:
+            raise ConfigError(
+                f"{path}: what a worker on {host} wrote there is not here; name a folder that all "
+                "machines share, or an address such as archive:s3://bucket/out"
+            )
+
+    def _listed(self, ids: set[str]) -> set[str]:
+        return {str(info.key) for info in self._writer.list_runs(Query(run_ids=ids))}
+
+
+def _given_up(given: _Given) -> Done:
+    """A chunk that nobody came back from, as failures of its runs."""
+    times = f", {given.lost} times" if given.lost > 1 else ""
+    error = f"its worker was lost{times}; give workers more memory, or move it alone (--run)"
+    runs = given.chunk.runs
+    return Done(given.chunk, [Outcome(Chunk((run,)), None, error) for run in runs])
+
+
+def _loss(pool: Pool, future: Future[Any]) -> BaseException | None:
+    """The error by which a worker was lost; any other is raised."""
+    try:
+        error = future.exception()
+    except CancelledError as stopped:
+        raise TransientError(f"{pool.where} gave work back: it was stopped") from stopped
+    if error is None or pool.is_loss(error):
+        return error
+    if "No module named 'trackbridge" in str(error):
+        raise ConfigError(
+            f"{pool.where} has a worker without Trackbridge; install trackbridge=={__version__} "
+            "there, with the extras that the stores need"
+        ) from error
+    raise error
