@@ -6,6 +6,7 @@ BUILTIN = {
     "memory": "trackbridge_adapters.memory:ADAPTER",
     "mlflow": "trackbridge_adapters.mlflow:ADAPTER",
     "neptune": "trackbridge_adapters.neptune:ADAPTER",
+    "tensorboard": "trackbridge_adapters.tensorboard:ADAPTER",
     "wandb": "trackbridge_adapters.wandb.service:ADAPTER",
     "wandb-files": "trackbridge_adapters.wandb:ADAPTER",
 }

@@ -45,12 +45,13 @@ def differences(rows: Bytes, columns: Any, first: Bytes) -> Checks:
     """How the CRC-32C of each row differs from that of the first one, by exclusive or.
 
     Rows are strings of one length; they may differ in the columns alone. A CRC is linear: each
-    bit that differs adds what depends on nothing but the number of bytes after it.
+    bit that differs adds what depends on nothing but the number of bytes after it. `first` is one
+    string, or one for each row.
     """
     tables = _tables(-(-rows.shape[1] // 256) * 256)
     found = np.zeros(len(rows), np.uint32)
     for column in columns:
-        changed = rows[:, column] ^ first[column]
+        changed = rows[:, column] ^ first[..., column]
         found ^= tables[rows.shape[1] - 1 - column][changed]
     return found
 

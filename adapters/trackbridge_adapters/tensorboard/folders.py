@@ -1,0 +1,215 @@
+"""Log folders: which runs are in one, their files, and what these say up front."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from trackbridge.adapter import ORIGIN, RunKey, RunRef
+from trackbridge_adapters.tensorboard import wire
+from trackbridge_adapters.tensorboard.finding import is_event_file
+from trackbridge_adapters.tensorboard.framing import frames, is_sound, records
+
+KIND = "tensorboard"
+ROOT = "."
+"""Id of the run whose event files are in the log folder itself."""
+PROJECTOR = "projector_config.pbtxt"
+PROFILES = Path("plugins", "profile")
+"""Where the profiler's plugin looks, below a run."""
+HEAD = 1 << 16
+"""Bytes at both ends of an event file that a listing looks at."""
+SETTLED = 600.0
+"""Seconds after which nobody goes on writing a record: writers flush every two minutes."""
+END = b"_hparams_/session_end_info"
+_NAMED = re.compile(r'_path\s*:\s*"([^"\\]*)"')
+_HOST = re.compile(r"tfevents\.\d+\.(.+?)(?:\.\d+)*(?:\.v2|\.profile-empty)?$")
+
+State = tuple[int, int, int]
+"""Inode, size and time of change of a file."""
+
+
+@dataclass
+class Head:
+    """What a listing knows of a file."""
+
+    size: int
+    digest: str
+    """Of its beginning and its end."""
+    first: bytes | None = None
+    """Its first record, of an event file."""
+    started: float | None = None
+    ends: list[bytes] = field(default_factory=list)
+    """Metadata in which sessions say how they ended, as far as they are at its ends."""
+
+
+@dataclass
+class Run:
+    """A folder with event files."""
+
+    ref: RunRef
+    path: Path
+    events: list[Path] = field(default_factory=list)
+    """In the order in which TensorBoard reads them: by name."""
+    others: dict[str, Path] = field(default_factory=dict)
+    """Other files that plugins read, by their path below the run."""
+    heads: dict[Path, Head] = field(default_factory=dict)
+    states: dict[Path, State] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.ref.project if self.ref.run_id == ROOT else self.ref.run_id
+
+    @property
+    def started(self) -> float | None:
+        """Time of the first event, in seconds."""
+        return next((h.started for h in self._known() if h.started is not None), None)
+
+    @property
+    def host(self) -> str | None:
+        found = (_HOST.search(path.name) for path in self.events)
+        return next((match.group(1) for match in found if match), None)
+
+    @property
+    def key(self) -> RunKey:
+        """The run by its first event: folders are moved, and many are called alike."""
+        first = next((p for p in self.events if self.heads[p].first is not None), self.events[0])
+        told = hashlib.sha256(first.name.encode("utf-8", "surrogateescape") + b"\0")
+        told.update(self.heads[first].first or b"")
+        return RunKey(KIND, told.hexdigest()[:16], *self.ref)
+
+    @property
+    def fingerprint(self) -> str:
+        state = hashlib.sha256()
+        for path in (*self.events, *self.others.values()):
+            head = self.heads[path]
+            name = path.relative_to(self.path).as_posix()
+            state.update(f"{name}\0{head.size}\0{head.digest}\n".encode(errors="replace"))
+        return state.hexdigest()
+
+    @property
+    def ends(self) -> list[bytes]:
+        return [content for head in self._known() for content in head.ends]
+
+    def is_growing(self, path: Path) -> bool:
+        """Whether an event file may end within a record because that is being written."""
+        changed = self.states[path][2] / 1e9
+        return path == self.events[-1] and abs(time.time() - changed) < SETTLED
+
+    def _known(self) -> Iterator[Head]:
+        return (self.heads[path] for path in self.events)
+
+
+class LogFolder:
+    """A folder with runs below it; looks again at what has changed."""
+
+    def __init__(self, location: Path) -> None:
+        self.path = location
+        self.project = _text(location.absolute().resolve().name) or "logs"
+        self.not_read = 0
+        """Files that are beside event files and not TensorBoard's."""
+        self._known: dict[Path, tuple[State, Head]] = {}
+
+    def look(self) -> dict[RunRef, Run]:
+        """Every run as it is now, in order."""
+        runs: dict[RunRef, Run] = {}
+        self.not_read = 0
+        for folder, events, others in _folders(str(self.path), ""):
+            if events:
+                ref = RunRef(self.project, _text(folder) or ROOT)
+                run = runs[ref] = Run(ref, self.path / folder, [self.path / e for e in events])
+                run.others = {p[len(folder) :].lstrip("/"): self.path / p for p in others}
+            self.not_read += 0 if events else len(others)
+        for run in runs.values():
+            self._settle(run)
+        return dict(sorted(runs.items()))
+
+    def _settle(self, run: Run) -> None:
+        """Tell the files of plugins from others, and look at those that are the run's."""
+        found = {p: path for p, path in run.others.items() if Path(p).is_relative_to(PROFILES)}
+        if PROJECTOR in run.others:
+            found[PROJECTOR] = run.others[PROJECTOR]
+            text = run.others[PROJECTOR].read_text("utf-8", "replace")
+            named = {os.path.normpath(name).replace(os.sep, "/") for name in _NAMED.findall(text)}
+            found |= {p: path for p, path in run.others.items() if p in named}
+        found = {p: path for p, path in found.items() if path.is_file() and not path.is_symlink()}
+        self.not_read += len(run.others) - len(found)
+        run.others = dict(sorted(found.items()))
+        for path in (*run.events, *found.values()):
+            status = path.stat()
+            state = status.st_ino, status.st_size, status.st_mtime_ns
+            known = self._known.get(path)
+            if known is None or known[0] != state:
+                known = self._known[path] = state, _head(path, status.st_size, path in run.events)
+            run.states[path], run.heads[path] = known
+
+
+def _folders(root: str, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder below: its event files, and others that are its or of folders without any."""
+    events, others, inner = list[str](), list[str](), list[str]()
+    prefix = f"{folder}/" if folder else ""
+    with os.scandir(f"{root}/{folder}") as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                inner += [path] if entry.name != ORIGIN else []
+            elif is_event_file(entry.name) and entry.is_file(follow_symlinks=False):
+                events.append(path)
+            else:
+                others.append(path)
+    for path in inner:
+        for below, found, beside in _folders(root, path):
+            if found:
+                yield below, found, beside
+            else:
+                others += beside
+    yield folder, events, others
+
+
+def _text(name: str) -> str:
+    """A name of the file system as text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _head(path: Path, size: int, is_events: bool) -> Head:
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+        stream.seek(max(size - HEAD, 0))
+        tail = stream.read(HEAD)
+        digest = hashlib.sha256(head + b"\0" + tail).hexdigest()
+        found = Head(size, digest)
+        if is_events:
+            for end in (min(size, HEAD), size):
+                if found.first is None:
+                    _begin(found, stream, end)
+            found.ends = _ends(head) + (_ends(tail) if size > HEAD else [])
+        return found
+
+
+def _begin(found: Head, stream: BinaryIO, end: int) -> None:
+    """Note the first event before an offset."""
+    for part in frames(stream, [], end):
+        for start, size in zip(part.starts.tolist(), part.sizes.tolist()):
+            data = part.data[start : start + size]
+            if is_sound(part.data, start, size):
+                with suppress(wire.WireError):
+                    found.started, found.first = wire.event(data).time, data
+                    return
+
+
+def _ends(data: bytes) -> list[bytes]:
+    """Metadata of the ends of sessions in a part of a file."""
+    found = []
+    if END in data:
+        for _, record in records(BytesIO(data), []):
+            with suppress(wire.WireError, UnicodeDecodeError):
+                for tag, metadata in wire.tags(record):
+                    found += [metadata] if metadata and tag == END.decode() else []
+    return found

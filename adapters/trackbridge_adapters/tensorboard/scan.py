@@ -1,0 +1,333 @@
+"""Reads the event files of a run: batches of its points, and the facts beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trackbridge.adapter import Batch, Part, Row, RunRef
+from trackbridge.columns import batches, sliced
+from trackbridge.schema import CODE, TABLES, TIME
+from trackbridge_adapters.tensorboard import wire
+from trackbridge_adapters.tensorboard.facts import Facts, content_of
+from trackbridge_adapters.tensorboard.framing import (
+    Damage,
+    Frames,
+    Ints,
+    frames,
+    is_sound,
+    unsound,
+)
+from trackbridge_adapters.tensorboard.protos import (
+    DecodeError,
+    LogMessage,
+    SessionLog,
+    Summary,
+    json_format,
+)
+from trackbridge_adapters.tensorboard.scalars import (
+    Alike,
+    Floats,
+    Spot,
+    scalar_at,
+    scalars,
+    spot_of,
+)
+from trackbridge_adapters.tensorboard.values import Number, Place, points
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FIRST_SECOND, LAST_SECOND = -62135596800, 253402300800
+"""Years that a time has: 1 to 9999."""
+WHOLE = {
+    wire.GRAPH: ("_graph_def", "graphs", ".pb"),
+    wire.META_GRAPH: ("_meta_graph_def", "graphs", ".pb"),
+    wire.RUN_METADATA: ("_run_metadata", "run_metadata", ".pb"),
+}
+"""Events that are files of the run: key of the series, folder, ending."""
+MESSAGES = {
+    wire.LOG_MESSAGE: ("_log_message", LogMessage),
+    wire.SESSION_LOG: ("_session_log", SessionLog),
+}
+
+
+class Value(NamedTuple):
+    """A value of a summary in a record that is read by itself."""
+
+    number: int
+    event: wire.Event
+    tag: str
+    metadata: bytes | None
+    place: Place
+    spot: Spot | None
+
+
+class Scan:
+    """One reading of a run; `facts` are whole when its batches have been taken."""
+
+    def __init__(
+        self,
+        ref: RunRef,
+        files: Collection[Path],
+        sizes: dict[Path, int],
+        wanted: Collection[str],
+        part: Part | None = None,
+    ) -> None:
+        self.facts = Facts()
+        self.damage: dict[Path, list[Damage]] = {}
+        self._ref, self._files, self._sizes = ref, files, sizes
+        self._wanted, self._only = wanted, part
+        self._codes: dict[str, int] = {}
+        self._series: list[Row] = []
+
+    def batches(self) -> Iterator[Batch]:
+        for file in self._files:
+            damage = self.damage[file] = []
+            self.facts.event_files[file.name] = {}
+            with file.open("rb") as stream:
+                for part in frames(stream, damage, self._sizes[file]):
+                    yield from self._part(file, part, damage)
+
+    def _part(self, file: Path, part: Frames, damage: list[Damage]) -> Iterator[Batch]:
+        alikes, rest = scalars(part, damage)
+        events = list(self._events(part, rest, damage))
+        values = [v for event in events for v in self._values(file, part, *event, damage)]
+        self._note_tags(alikes, values)
+        numbers = _Numbers()
+        for alike in alikes:
+            self.facts.note_time(float(np.fmax.reduce(alike.times, initial=np.nan)))
+            values += self._numbers(file, part, alike, numbers, damage)
+        for value in values:
+            self._value(value, numbers, damage)
+        for number, event, data in events:
+            self._other(file, part, number, event, data)
+        if "metrics" in self._wanted:
+            yield from self._metrics(numbers)
+        if "series" in self._wanted:
+            yield from batches("series", self._series)
+        self._series = []
+
+    def _events(
+        self, part: Frames, rest: list[int], damage: list[Damage]
+    ) -> Iterator[tuple[int, wire.Event, bytes]]:
+        for number in rest:
+            start, size = int(part.starts[number]), int(part.sizes[number])
+            if not is_sound(part.data, start, size):
+                damage.append(unsound(part, start))
+                continue
+            data = part.data[start : start + size]
+            try:
+                event = wire.event(data)
+            except wire.WireError as error:
+                damage.append(Damage(unsound(part, start).offset, f"no event: {error}"))
+                continue
+            self.facts.note_time(event.time)
+            yield number, event, data
+
+    def _values(
+        self,
+        file: Path,
+        part: Frames,
+        number: int,
+        event: wire.Event,
+        data: bytes,
+        damage: list[Damage],
+    ) -> Iterator[Value]:
+        base = part.base + int(part.starts[number])
+        for field in event.fields:
+            if field.number != wire.SUMMARY:
+                continue
+            try:
+                for inner in wire.fields(data, field.start, field.stop):
+                    if inner.number == wire.VALUE and inner.wire == wire.BYTES:
+                        place = Place(file, data[inner.start : inner.stop], base + inner.start, "")
+                        tag, metadata = wire.named(place.data, 0, len(place.data))
+                        yield Value(number, event, tag, metadata, place, _spot(place.data))
+            except (wire.WireError, UnicodeDecodeError) as error:
+                damage.append(Damage(base, f"a summary that is none: {error}"))
+
+    def _note_tags(self, alikes: list[Alike], values: list[Value]) -> None:
+        """Take down the metadata of tags, in the order of their events."""
+        told = [(v.number, v.tag, v.metadata) for v in values if v.metadata]
+        for alike in alikes:
+            for template in np.unique(alike.template).tolist():
+                for spot in alike.templates[template]:
+                    if spot.metadata:
+                        told.append((alike.first(template), spot.tag, spot.metadata))
+        for _, tag, metadata in sorted(told):
+            self.facts.note_tag(tag, metadata)
+
+    def _numbers(
+        self, file: Path, part: Frames, alike: Alike, numbers: _Numbers, damage: list[Damage]
+    ) -> list[Value]:
+        """Take the points of records; values that are shown otherwise are given back."""
+        shown = np.array([self._is_scalar(spots) for spots in alike.templates], np.bool_)
+        others: list[Value] = []
+        chosen = shown[alike.template] if len(alike.template) else np.zeros(0, np.bool_)
+        for row, event, data in self._events(part, alike.rows[~chosen].tolist(), damage):
+            others += self._values(file, part, row, event, data, damage)
+        kept = alike.take(chosen)
+        for place, values in enumerate(kept.values):
+            tags = [spots[place].tag if ok else None for spots, ok in zip(kept.templates, shown)]
+            codes = np.array([-1 if tag is None else self._code(tag) for tag in tags], np.int64)
+            numbers.add(kept.rows, codes[kept.template], kept.steps, kept.times, values)
+        return others
+
+    def _is_scalar(self, spots: list[Spot]) -> bool:
+        return bool(spots) and all(
+            not spot.is_tensor or self.facts.plugin(spot.tag, spot.metadata) == "scalars"
+            for spot in spots
+        )
+
+    def _code(self, tag: str) -> int:
+        return self._codes.setdefault(tag, len(self._codes))
+
+    def _value(self, value: Value, numbers: _Numbers, damage: list[Damage]) -> None:
+        event, spot = value.event, value.spot
+        if spot is not None and self._is_scalar([spot]):
+            number = scalar_at(value.place.data, spot)
+            numbers.one(value.number, self._code(spot.tag), event, number)
+            return
+        plugin = self.facts.plugin(value.tag, value.metadata)
+        try:
+            message = Summary.Value.FromString(value.place.data)
+        except DecodeError:
+            damage.append(Damage(value.place.offset, f"a value of {value.tag!r} that is none"))
+            return
+        for point in points(message, value.place._replace(plugin=plugin), event.step, self.facts):
+            if isinstance(point, Number):
+                numbers.one(value.number, self._code(value.tag), event, point.value)
+            else:
+                self._add(value.tag, event, point)
+
+    def _other(self, file: Path, part: Frames, number: int, event: wire.Event, data: bytes) -> None:
+        """What an event has besides a summary."""
+        base = part.base + int(part.starts[number])
+        for field in event.fields:
+            content = data[field.start : field.stop]
+            if field.number == wire.FILE_VERSION:
+                self.facts.event_files[file.name]["version"] = content.decode("utf-8", "replace")
+            elif field.number == wire.SOURCE:
+                self.facts.event_files[file.name]["writer"] = _writer(content)
+            elif field.number in MESSAGES:
+                key, message = MESSAGES[field.number]
+                self._add(key, event, _message(message, content))
+            elif field.number in WHOLE:
+                key, folder, ending = WHOLE[field.number]
+                kept = content_of(file, base + field.start, content, None)
+                path = self.facts.keep(folder, key.lstrip("_"), event.step, ending, kept)
+                value = {"_type": f"tensorboard{key}", "path": path, "size": kept.size}
+                self._add(key, event, {"kind": "json", "value": json.dumps(value), "path": path})
+            elif field.number != wire.SUMMARY:
+                raw = {"_type": "event-field", "number": field.number, "base64": ""}
+                self._add("_event", event, {"kind": "json", "value": json.dumps(raw)})
+
+    def _add(self, key: str, event: wire.Event, row: Row) -> None:
+        if "series" in self._wanted:
+            known = {"key": key, "step": event.step, "time": when(event.time)}
+            self._series.append({**self._ref._asdict(), **known, **row})
+
+    def _metrics(self, numbers: _Numbers) -> Iterator[Batch]:
+        codes, steps, times, values = numbers.columns()
+        if self._only is not None:
+            keys = self._only.keys
+            names = np.array([keys is None or tag in keys for tag in self._codes], np.bool_)
+            chosen = names[codes] & _within(steps, self._only)
+            codes, steps, times, values = (c[chosen] for c in (codes, steps, times, values))
+        if not len(codes):
+            return
+        used, indices = np.unique(codes, return_inverse=True)
+        tags = list(self._codes)
+        count = len(codes)
+        known = (times >= FIRST_SECOND) & (times < LAST_SECOND)
+        us = np.rint(np.where(known, times, 0) * 1e6).astype(np.int64)
+        columns = [
+            *(_constant(text, count) for text in self._ref),
+            pa.DictionaryArray.from_arrays(
+                pa.array(indices.reshape(-1).astype(np.int32)),
+                pa.array([tags[code] for code in used.tolist()], pa.string()),
+            ).cast(CODE),
+            pa.array(steps),
+            pa.array(us, mask=~known).cast(TIME),
+            pa.nulls(count, pa.int64()),
+            pa.array(values),
+            pa.array(np.zeros(count, np.bool_)),
+        ]
+        yield from sliced("metrics", pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"]))
+
+
+class _Numbers:
+    """Points of a part of a file, in columns; they come in any order."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Ints, Ints, Ints, Floats, Floats]] = []
+        self._single: list[tuple[int, int, int, float, float]] = []
+
+    def add(self, rows: Ints, codes: Ints, steps: Ints, times: Floats, values: Floats) -> None:
+        self._parts.append((rows, codes, steps, times, values))
+
+    def one(self, row: int, code: int, event: wire.Event, value: float) -> None:
+        self._single.append((row, code, event.step, event.time, value))
+
+    def columns(self) -> tuple[Any, ...]:
+        """Code, step, time in seconds and value, in the file's order."""
+        kinds = (np.int64, np.int64, np.int64, np.float64, np.float64)
+        single = list(zip(*self._single)) or [()] * len(kinds)
+        joined = [
+            np.concatenate([*(part[place] for part in self._parts), np.array(single[place], kind)])
+            for place, kind in enumerate(kinds)
+        ]
+        order = np.argsort(joined[0], kind="stable")
+        return tuple(column[order] for column in joined[1:])
+
+
+def when(seconds: float) -> datetime | None:
+    """A time in seconds, if it is one; the nearest microsecond."""
+    if not FIRST_SECOND <= seconds < LAST_SECOND:
+        return None
+    return EPOCH + timedelta(microseconds=round(seconds * 1e6))
+
+
+def _within(steps: Ints, part: Part) -> npt.NDArray[np.bool_]:
+    found = np.ones(len(steps), np.bool_)
+    if part.first is not None:
+        found &= steps >= part.first
+    if part.last is not None:
+        found &= steps <= part.last
+    return found
+
+
+def _spot(data: bytes) -> Spot | None:
+    return spot_of(data, wire.Field(wire.VALUE, wire.BYTES, 0, len(data)))
+
+
+def _message(kind: Any, content: bytes) -> Row:
+    """A small message of an event as JSON."""
+    try:
+        value = json_format.MessageToDict(
+            kind.FromString(content), preserving_proto_field_name=True
+        )
+    except DecodeError:
+        value = {"undecoded": content.hex()}
+    value = {"_type": f"tensorboard-{kind.DESCRIPTOR.name}", **value}
+    return {"kind": "json", "value": json.dumps(value, ensure_ascii=False)}
+
+
+def _writer(content: bytes) -> str:
+    """Which library wrote an event file: the one field of `SourceMetadata`."""
+    try:
+        found = [content[f.start : f.stop] for f in wire.fields(content, 0, len(content))]
+    except wire.WireError:
+        found = [content]
+    return found[0].decode("utf-8", "replace") if found else ""
+
+
+def _constant(text: str, count: int) -> pa.Array:
+    indices = pa.array(np.zeros(count, np.int32))
+    return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string())).cast(CODE)

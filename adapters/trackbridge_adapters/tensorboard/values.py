@@ -1,0 +1,254 @@
+"""Values of summaries that are no plain scalars, as points of the run model."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackbridge.adapter import Row
+from trackbridge_adapters.tensorboard.facts import Content, Facts, content_of
+from trackbridge_adapters.tensorboard.hparams import PLUGIN
+from trackbridge_adapters.tensorboard.protos import make_ndarray
+
+LARGE = 1 << 18
+"""Bytes of a value from which on it is a file of the run."""
+PADDED = 1 << 16
+"""Elements that a tensor may have though fewer stand in its bytes."""
+EXACT = 2**53
+IMAGES = (
+    (b"\x89PNG", ".png", "image/png"),
+    (b"\xff\xd8\xff", ".jpg", "image/jpeg"),
+    (b"GIF8", ".gif", "image/gif"),
+    (b"BM", ".bmp", "image/bmp"),
+    (b"RIFF", ".webp", "image/webp"),
+)
+SOUNDS = (
+    (b"RIFF", ".wav", "audio/wav"),
+    (b"OggS", ".ogg", "audio/ogg"),
+    (b"fLaC", ".flac", "audio/flac"),
+    (b"ID3", ".mp3", "audio/mpeg"),
+)
+
+
+class Place(NamedTuple):
+    """Where a value stands: its event file, its bytes and their offset, and its tag's plugin."""
+
+    file: Path
+    data: bytes
+    offset: int
+    plugin: str
+
+
+class Number(NamedTuple):
+    """A value that is a point of `metrics`."""
+
+    value: float
+
+
+def points(value: Any, place: Place, step: int, facts: Facts) -> Iterator[Row | Number]:
+    """The points of a value (`Summary.Value`): kind, value and path of each, or its number."""
+    kind = value.WhichOneof("value")
+    if kind == "simple_value":
+        yield Number(value.simple_value)
+    elif kind == "histo":
+        yield _row("histogram", _old_histogram(value.histo))
+    elif kind == "image":
+        image = value.image
+        size = {"width": image.width, "height": image.height, "colorspace": image.colorspace}
+        yield _image(value.tag, image.encoded_image_string, size, place, step, facts)
+    elif kind == "audio":
+        yield _old_audio(value, place, step, facts)
+    elif kind == "tensor":
+        yield from _tensor(value, place, step, facts)
+    elif place.plugin != PLUGIN:
+        yield _row("json", _raw("bytes", place.data))
+
+
+def _tensor(value: Any, place: Place, step: int, facts: Facts) -> Iterator[Row | Number]:
+    if place.plugin == PLUGIN:
+        return  # what it says is in its metadata
+    array = _array(value.tensor, len(place.data))
+    if array is None:
+        yield _row("json", _raw("tensor-proto", value.tensor.SerializeToString()))
+        return
+    found: list[Row | Number] | None = None
+    if place.plugin == "scalars" and array.size == 1 and array.dtype.kind in "biuf":
+        found = [_scalar(array.reshape(-1)[0].item())]
+    elif place.plugin == "histograms" and array.ndim == 2 and array.shape[1:] == (3,):
+        found = [_row("histogram", _histogram(array))] if array.dtype.kind == "f" else None
+    elif place.plugin == "images":
+        found = _images(value.tag, array, place, step, facts)
+    elif place.plugin == "audio":
+        found = _sounds(value.tag, array, place, step, facts)
+    elif place.plugin == "text" and array.dtype.kind == "O":
+        found = _text(value.tag, array, facts)
+    yield from found if found is not None else [_plain(value, array, place, step, facts)]
+
+
+def _array(tensor: Any, size: int) -> Any:
+    """A tensor's values; None where they are of a type without values, or are not there."""
+    elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    if elements < 0 or elements > max(8 * size, PADDED):
+        return None
+    try:
+        return np.asarray(make_ndarray(tensor))
+    except (TypeError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _row(kind: str, value: Any, path: str | None = None) -> Row:
+    return {"kind": kind, "value": json.dumps(value, ensure_ascii=False), "path": path}
+
+
+def _scalar(value: Any) -> Row | Number:
+    if isinstance(value, int) and abs(value) > EXACT and int(float(value)) != value:
+        return _row("integer", value)
+    return Number(float(value))
+
+
+def _old_histogram(histo: Any) -> dict[str, Any]:
+    """As TensorBoard shows it: from the least value to the greatest one (data_compat.py, 2.21)."""
+    limits, counts = list(histo.bucket_limit), list(map(_number, histo.bucket))
+    found = {
+        "_type": "histogram",
+        "bins": [histo.min, *limits[:-1], histo.max] if limits else [],
+        "values": counts,
+        "min": histo.min,
+        "max": histo.max,
+        "num": _number(histo.num),
+        "sum": histo.sum,
+        "sum_squares": histo.sum_squares,
+    }
+    return {**found, "last_limit": limits[-1]} if limits else found
+
+
+def _histogram(array: Any) -> dict[str, Any]:
+    left, right, counts = (array[:, column].tolist() for column in range(3))
+    found = {"_type": "histogram", "bins": [*left, *right[-1:]], "values": [*map(_number, counts)]}
+    return found if left[1:] == right[:-1] else {**found, "rights": right}
+
+
+def _number(value: float) -> float | int:
+    """A count as an integer, where it is one."""
+    return int(value) if value.is_integer() and abs(value) <= EXACT else value
+
+
+def _image(
+    tag: str, image: bytes, about: dict[str, Any], place: Place, step: int, facts: Facts
+) -> Row:
+    ending, media_type = _form(image, IMAGES)
+    content = _part(image, place, media_type)
+    path = facts.keep("images", tag, step, ending, content)
+    return _row("image", _media("image-file", path, content, ending, about), path)
+
+
+def _media(
+    kind: str, path: str, content: Content, ending: str, about: dict[str, Any]
+) -> dict[str, Any]:
+    known = {"_type": kind, "path": path, "sha256": content.sha256, "size": content.size}
+    return {**known, "format": ending[1:], **about}
+
+
+def _form(data: bytes, forms: tuple[tuple[bytes, str, str], ...]) -> tuple[str, str | None]:
+    """Ending and media type that a file's first bytes tell."""
+    found = ((ending, media) for head, ending, media in forms if data.startswith(head))
+    return next(found, (".bin", None))
+
+
+def _part(data: bytes, place: Place, media_type: str | None) -> Content:
+    """Bytes of a value, by where they stand in the event file."""
+    offset = place.offset + place.data.find(data)
+    return content_of(place.file, offset, data, media_type)
+
+
+def _images(
+    tag: str, array: Any, place: Place, step: int, facts: Facts
+) -> list[Row | Number] | None:
+    """Of a tensor of width, height and images; None where it is none."""
+    parts = array.reshape(-1).tolist() if array.ndim == 1 and array.dtype.kind == "O" else []
+    try:
+        width, height = map(int, parts[:2])
+    except ValueError:
+        return None
+    size = {"width": width, "height": height}
+    return [_image(tag, image, size, place, step, facts) for image in parts[2:]]
+
+
+def _sounds(
+    tag: str, array: Any, place: Place, step: int, facts: Facts
+) -> list[Row | Number] | None:
+    """Of a tensor of sounds with their labels, or of sounds alone; None where it is none."""
+    if array.dtype.kind != "O" or array.ndim not in (1, 2) or array.shape[1:] not in ((), (2,)):
+        return None
+    rows: list[Row | Number] = []
+    for sound, *labels in array.reshape(len(array), -1).tolist():
+        about = {"label": _decoded(labels[0])} if any(labels) else {}
+        rows.append(_sound(tag, sound, about, place, step, facts))
+    return rows
+
+
+def _sound(
+    tag: str, sound: bytes, about: dict[str, Any], place: Place, step: int, facts: Facts
+) -> Row:
+    ending, media_type = _form(sound, SOUNDS)
+    content = _part(sound, place, about.get("content_type") or media_type)
+    path = facts.keep("audio", tag, step, ending, content)
+    return _row("audio", _media("audio-file", path, content, ending, about), path)
+
+
+def _old_audio(value: Any, place: Place, step: int, facts: Facts) -> Row:
+    audio = value.audio
+    names = ("content_type", "sample_rate", "num_channels", "length_frames")
+    about = {name: getattr(audio, name) for name in names}
+    return _sound(value.tag, audio.encoded_audio_string, about, place, step, facts)
+
+
+def _text(tag: str, array: Any, facts: Facts) -> list[Row | Number]:
+    if array.size == 1 and array.ndim:
+        facts.shapes.setdefault(tag, list(array.shape))
+        array = array.reshape(())
+    return [_row("text", _nested(array))]
+
+
+def _nested(array: Any) -> Any:
+    """The elements of a tensor, as lists in lists."""
+    if array.dtype.kind == "O":
+        flat = np.array([_decoded(each) for each in array.reshape(-1)] + [None], object)[:-1]
+        return flat.reshape(array.shape).tolist()
+    if array.dtype.kind == "c":
+        return np.stack([array.real, array.imag], axis=-1).tolist()
+    if array.dtype.kind == "V":  # small floats of other libraries
+        return array.astype(np.float32).tolist()
+    return array.tolist()
+
+
+def _decoded(data: Any) -> Any:
+    """Bytes as the text that they are, or as what they are where they are none."""
+    if not isinstance(data, bytes):
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"_type": "bytes", "base64": base64.b64encode(data).decode()}
+
+
+def _plain(value: Any, array: Any, place: Place, step: int, facts: Facts) -> Row:
+    """A tensor that no table has a form for: whole, as JSON or as a file with the message."""
+    dtype = "string" if array.dtype.kind == "O" else array.dtype.name
+    about = {"_type": "tensor", "plugin": place.plugin, "dtype": dtype, "shape": [*array.shape]}
+    if len(place.data) <= LARGE:
+        return _row("json", {**about, "values": _nested(array)})
+    path = facts.keep(
+        "tensors", value.tag, step, ".summary-value.pb", _part(place.data, place, None)
+    )
+    return _row("json", {**about, "path": path}, path)
+
+
+def _raw(kind: str, data: bytes) -> dict[str, Any]:
+    return {"_type": kind, "base64": base64.b64encode(data).decode()}

@@ -1,0 +1,62 @@
+"""Log folders, written and read by the libraries that people use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
+
+from trackbridge.testing import PlainPoint
+
+EVERYTHING = {
+    "compressedHistograms": 1,
+    "images": 0,
+    "audio": 0,
+    "scalars": 0,
+    "histograms": 0,
+    "tensors": 0,
+}
+"""How much `EventAccumulator` keeps: all."""
+
+
+def log(folder: Path, points: Iterable[PlainPoint], params: Mapping[str, Any]) -> None:
+    """A run as tensorboardX writes it."""
+    with SummaryWriter(str(folder)) as writer:
+        if params:
+            for summary in hparams(dict(params), {}):
+                writer.file_writer.add_summary(summary)
+        for point in points:
+            writer.add_scalar(point.key, point.value, point.step, point.time.timestamp())
+
+
+def accumulated(folder: Path) -> EventAccumulator:
+    """A run as TensorBoard reads it."""
+    return EventAccumulator(str(folder), EVERYTHING).Reload()
+
+
+def points_of(folder: Path) -> list[PlainPoint]:
+    """The scalars that TensorBoard finds in a run."""
+    found = accumulated(folder)
+    return [
+        PlainPoint(tag, event.step, datetime.fromtimestamp(event.wall_time, timezone.utc), value)
+        for tag in found.Tags()["scalars"]
+        for event in found.Scalars(tag)
+        for value in [event.value]
+    ]
+
+
+def params_of(folder: Path) -> dict[str, Any]:
+    """The hyperparameters that TensorBoard finds in a run."""
+    tag = metadata.SESSION_START_INFO_TAG
+    found = accumulated(folder).summary_metadata
+    if tag not in found:
+        return {}
+    session = metadata.parse_session_start_info_plugin_data(found[tag].plugin_data.content)
+    kinds = {name: value.WhichOneof("kind") for name, value in session.hparams.items()}
+    return {name: getattr(session.hparams[name], kind) for name, kind in kinds.items() if kind}
