@@ -2,7 +2,9 @@
 
 BUILTIN = {
     "archive": "trackbridge_adapters.archive:ADAPTER",
+    "csv": "trackbridge_adapters.tables:CSV",
     "journal": "trackbridge_adapters.journal:ADAPTER",
+    "jsonl": "trackbridge_adapters.tables:JSONL",
     "memory": "trackbridge_adapters.memory:ADAPTER",
     "mlflow": "trackbridge_adapters.mlflow:ADAPTER",
     "neptune": "trackbridge_adapters.neptune:ADAPTER",

@@ -406,6 +406,26 @@ class Selecting(Reader, Protocol):
         ...
 
 
+class Assumption(NamedTuple):
+    """What a reader was told or has guessed of data that does not say what it means.
+
+    `where` is a file or the like, `what` a part of it, `meaning` what that is read as.
+    """
+
+    where: str
+    what: str
+    meaning: str
+
+
+@runtime_checkable
+class Assuming(Reader, Protocol):
+    """A reader of data that does not say by itself what it means."""
+
+    def assumptions(self) -> Iterator[Assumption]:
+        """What everything is read as, and what is left out; a person sees it before it counts."""
+        ...
+
+
 @runtime_checkable
 class Splitting(Selecting, Protocol):
     """A reader of a store in which several can read the points of one run, each other ones."""
@@ -665,9 +685,10 @@ class Adapter(Protocol):
 
     `name` is the scheme of its addresses (`name:location`). Importing the module that holds it
     must be cheap: client libraries are imported when a store is opened. `options` are the
-    adapter's own, by name (the command line knows `artifact_root`, and gives `max_rps` to adapters
-    that have it in an attribute `options`); an unknown one is a `ConfigError`. Errors of the system
-    (a full disk, missing rights) become `ConfigError` or `BridgeError` too, with the way out.
+    adapter's own, by name (the command line knows `artifact_root`, and gives `max_rps` and
+    `columns` to adapters that have them in an attribute `options`); an unknown one is a
+    `ConfigError`. Errors of the system (a full disk, missing rights) become `ConfigError` or
+    `BridgeError` too, with the way out.
     """
 
     name: str

@@ -44,7 +44,7 @@ Examples:
 \b
 A store is a path or URL, or an address that says what it is:
   mlflow:sqlite:///mlflow.db   mlflow:./mlruns   wandb-files:./wandb   archive:./out
-  mlflow:http://host:5000      wandb:entity/project
+  mlflow:http://host:5000      wandb:entity/project   csv:points.csv
 """
 
 
@@ -145,6 +145,18 @@ def _politeness(command: Command) -> Command:
     )(command)
 
 
+def _reading(command: Command) -> Command:
+    """Options that say how the source is read."""
+    return _politeness(
+        click.option(
+            "--columns",
+            metavar="ROLE=COLUMN,...",
+            help="What the columns of a table mean, where their names do not tell: "
+            "run=trial,step=iter,param=lr,metric=*; `plan` shows what they are taken for.",
+        )(command)
+    )
+
+
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
     """A command with options, which help shows in this order."""
     for option in reversed(options):
@@ -199,7 +211,7 @@ def _movement(command: Command) -> Command:
         ),
         click.option("--dry-run", is_flag=True, help="Only say what would be done, like `plan`."),
     )
-    return _selection(_placement(_strictness(_politeness(command))))
+    return _selection(_placement(_strictness(_reading(command))))
 
 
 @main.command()
@@ -272,7 +284,7 @@ def import_(archive: str, target: str, **options: Any) -> None:
 @click.argument("target")
 @_selection
 @_placement
-@_politeness
+@_reading
 @_json
 def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Say what migrating SOURCE to TARGET would move, and what TARGET could not show.
@@ -289,7 +301,7 @@ def plan(source: str, target: str, as_json: bool, **options: Any) -> None:
 @_selection
 @_placement
 @_strictness
-@_politeness
+@_reading
 @_json
 def verify(
     source: str,
@@ -316,32 +328,39 @@ def verify(
 @main.command()
 @click.argument("store")
 @_selection
-@_politeness
+@_reading
 @_json
-def ls(store: str, as_json: bool, where: str | None, max_rps: str | None, **selection: Any) -> None:
+def ls(
+    store: str,
+    as_json: bool,
+    where: str | None,
+    max_rps: str | None,
+    columns: str | None,
+    **selection: Any,
+) -> None:
     """List the runs of STORE."""
     from trackbridge.choose import chosen
     from trackbridge.registry import open_reader
     from trackbridge.retry import persist
 
     query = _query(**selection)
-    (limits,) = _limits(max_rps, store)
-    meant = persist(lambda: chosen(open_reader(store, limits), query, where))
+    (options,) = _options(max_rps, columns, store)
+    meant = persist(lambda: chosen(open_reader(store, options), query, where))
     print_runs(meant, as_json)
 
 
 @main.command()
 @click.argument("store")
 @click.argument("run")
-@_politeness
+@_reading
 @_json
-def show(store: str, run: str, as_json: bool, max_rps: str | None) -> None:
+def show(store: str, run: str, as_json: bool, max_rps: str | None, columns: str | None) -> None:
     """Show one RUN of STORE: what it is, its params and tags, its metrics, its files."""
     from trackbridge.retry import persist
     from trackbridge.show import summarize
 
-    (limits,) = _limits(max_rps, store)
-    shown = persist(lambda: summarize(store, run, limits))
+    (options,) = _options(max_rps, columns, store)
+    shown = persist(lambda: summarize(store, run, options))
     print_run(shown, as_json)
 
 
@@ -440,6 +459,7 @@ def _wishes(
     artifacts: str,
     max_file_size: str | None,
     max_rps: str | None,
+    columns: str | None,
     **selection: Any,
 ) -> dict[str, Any]:
     """Arguments that planning, moving and comparing have in common."""
@@ -447,7 +467,7 @@ def _wishes(
     from trackbridge.placing import parse_renames
 
     limit = None if max_file_size is None else parse_size(max_file_size)
-    source_options, target_options = _limits(max_rps, source, target)
+    source_options, target_options = _options(max_rps, columns, source, target)
     return {
         "source_options": source_options,
         "target_options": target_options,
@@ -456,6 +476,21 @@ def _wishes(
         "renames": parse_renames(renames),
         "files": FileChoice(artifacts, limit),
     }
+
+
+def _options(
+    max_rps: str | None, columns: str | None, source: str, *targets: str
+) -> list[dict[str, str]]:
+    """Options of the source, and of the targets, as far as their adapters take them."""
+    from trackbridge.registry import taking
+
+    options = _limits(max_rps, source, *targets)
+    if columns is not None:
+        said = taking("columns", columns, source)
+        if not said:
+            raise ConfigError(f"--columns: of no use for {source}: it says what its columns mean")
+        options[0] |= said
+    return options
 
 
 def _limits(max_rps: str | None, *stores: str) -> list[dict[str, str]]:

@@ -9,7 +9,17 @@ from functools import partial
 import pyarrow as pa
 
 from trackbridge import items, shared
-from trackbridge.adapter import Batch, Metered, Query, Reader, Row, RunRef, Writer
+from trackbridge.adapter import (
+    Assuming,
+    Assumption,
+    Batch,
+    Metered,
+    Query,
+    Reader,
+    Row,
+    RunRef,
+    Writer,
+)
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.damage import Damage
 from trackbridge.engine import EARLY, Failure, read_shared
@@ -61,6 +71,8 @@ class Forecast:
     """How many items would be moved or compared, by kind."""
     api_calls: int = 0
     """Requests to servers that count them, about."""
+    assumed: list[Assumption] = field(default_factory=list)
+    """What the source is read as, where it does not say so by itself."""
 
 
 def forecast(
@@ -145,6 +157,7 @@ def forecast(
         damage=sorted(f"run {'/'.join(run)}: {what}" for run, what in tally.damage.lines()),
         items=found,
         api_calls=sum(number for number, _ in calls),
+        assumed=list(reader.assumptions()) if isinstance(reader, Assuming) else [],
     )
 
 

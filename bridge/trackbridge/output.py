@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from trackbridge.adapter import RunInfo
+    from trackbridge.adapter import Assumption, RunInfo
     from trackbridge.choose import Chosen
     from trackbridge.engine import Report
     from trackbridge.forecast import Forecast
@@ -44,6 +45,7 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
     if as_json:
         losses = [_loss_document(loss) for loss in found.losses]
         document = {**asdict(found), "bytes": found.size, "losses": losses}
+        document["assumed"] = [assumed._asdict() for assumed in found.assumed]
         del document["size"], document["advice"]
         click.echo(json.dumps(document))
         return
@@ -52,6 +54,7 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         f"{counted(found.files, 'files')}, {readable(found.size)}; "
         f"about {_duration(found.estimate_seconds)}"
     )
+    _print_assumptions(found.assumed)
     if found.skipped:
         click.echo(f"in the target already, proven and unchanged: {counted(found.skipped, 'runs')}")
     if found.compared:
@@ -65,6 +68,13 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         line(f"note: {found.advice}", err=True)
     _lines("damaged", found.damage)
     _lines("would fail", [f"run {failure.run}: {failure.error}" for failure in found.failures])
+
+
+def _print_assumptions(assumed: Iterable[Assumption]) -> None:
+    """What the source is read as, part by part."""
+    for where, some in groupby(assumed, key=lambda assumption: assumption.where):
+        click.echo(f"{where} is read as:")
+        table((), ((f"  {assumption.what}", assumption.meaning) for assumption in some))
 
 
 def print_report(report: Report, target: str, as_json: bool) -> None:

@@ -69,7 +69,7 @@ MIGRATED = {
 }
 PLANNED = {
     **dict.fromkeys(("runs", "points", "files", "bytes", "estimate_seconds", "api_calls")),
-    **dict.fromkeys(("skipped", "compared", "failures")),
+    **dict.fromkeys(("skipped", "compared", "failures", "assumed")),
     "damage": [None],
     "losses": LOSSES,
     "items": {},

@@ -1,0 +1,127 @@
+"""Columns as other tools write them: what their names mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+FIELDS = (
+    "name",
+    "status",
+    "started",
+    "ended",
+    "user",
+    "parent_run_id",
+    "group",
+    "job_type",
+    "sweep_id",
+    "notes",
+    "host",
+    "program",
+    "git_remote",
+    "git_commit",
+    "python",
+)
+"""Columns of the table runs that a column can be."""
+
+PREFIXES = {
+    "params": "param",
+    "param": "param",
+    "config": "param",
+    "hparams": "param",
+    "metrics": "metric",
+    "tags": "tag",
+    "summary": "summary",
+}
+"""Before the first dot of a name, as `mlflow.search_runs` and flattened JSON have it."""
+
+_NAMES = {
+    "tags.mlflow.runName": "name",
+    "tags.mlflow.user": "user",
+    "tags.mlflow.parentRunId": "parent_run_id",
+    "tags.mlflow.note.content": "notes",
+    "tags.mlflow.source.name": "program",
+    "tags.mlflow.source.git.commit": "git_commit",
+    "tags.mlflow.source.git.repoURL": "git_remote",
+    "run_name": "name",
+    "display_name": "name",
+    "status": "status",
+    "State": "status",
+    "state": "status",
+    "start_time": "started",
+    "started": "started",
+    "Created": "started",
+    "end_time": "ended",
+    "ended": "ended",
+    "User": "user",
+    "user": "user",
+    "Notes": "notes",
+    "notes": "notes",
+    "Sweep": "sweep_id",
+    "artifact_uri": "extra",
+}
+"""Whole names: of `mlflow.search_runs` (3.x) and of the table of runs that W&B's pages export."""
+
+_CHART = re.compile(r"(?P<run>.+?) - (?P<key>.+?)(?P<bound>__MIN|__MAX)?")
+"""A line of a chart in the CSV that W&B's pages export: the run's name, the metric's."""
+
+STATES = {
+    "finished": "finished",
+    "success": "finished",
+    "completed": "finished",
+    "complete": "finished",
+    "terminated": "finished",
+    "done": "finished",
+    "running": "running",
+    "scheduled": "scheduled",
+    "pending": "scheduled",
+    "queued": "scheduled",
+    "failed": "failed",
+    "error": "failed",
+    "errored": "failed",
+    "killed": "killed",
+    "stopped": "killed",
+    "cancelled": "killed",
+    "canceled": "killed",
+    "crashed": "crashed",
+}
+"""States of runs, in lower case, in the words of the run model."""
+
+
+class Known(NamedTuple):
+    """What a name means; see `mapping.Use`."""
+
+    role: str
+    key: str = ""
+    run: str = ""
+    why: str = ""
+
+
+def known(name: str, names: Collection[str]) -> Known | None:
+    """What a column's name means, beside the other names; None where it says nothing."""
+    if name in _NAMES:
+        role = _NAMES[name]
+        return Known(role, name if role == "extra" else "")
+    chart = _CHART.fullmatch(name)
+    if chart is not None and f"{chart['run']} - {chart['key']}__MIN" in names:
+        if chart["bound"]:
+            return Known("skip", why="the range of points that the export has merged into one")
+        return Known("metric", chart["key"], chart["run"])
+    prefix, dot, rest = name.partition(".")
+    role = PREFIXES.get(prefix, "") if dot and rest else ""
+    if role:
+        return Known("numbers" if role == "metric" else role, rest)
+    return None
+
+
+_TENSORBOARD = re.compile(r"run-(?P<run>.*)-tag-(?P<key>.+)")
+"""The name that TensorBoard's pages give a file of points, without its suffix."""
+
+
+def of_download(stem: str, header: list[str]) -> tuple[str, str] | None:
+    """Run and key of a file that TensorBoard's pages have made; None where it is none."""
+    if header != ["Wall time", "Step", "Value"]:
+        return None
+    named = _TENSORBOARD.fullmatch(stem)
+    return (named["run"] or ".", named["key"]) if named else (stem, "value")

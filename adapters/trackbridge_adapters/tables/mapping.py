@@ -1,0 +1,312 @@
+"""What the columns of a table mean: as a person says, or as their names and types let guess."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from trackbridge.errors import ConfigError
+from trackbridge_adapters.tables.known import FIELDS, PREFIXES, known
+
+ROLES = {
+    "project": "project of the run",
+    "run": "id of the run",
+    "step": "step",
+    "time": "time",
+    "key": "name of the metric",
+    "value": "value of the metric",
+    "metric": "metric",
+    "param": "param",
+    "tag": "tag",
+    "summary": "final value",
+    "extra": "kept as a field of the run's extra",
+    "skip": "left out",
+    **{name: f"{name.replace('_', ' ')} of the run" for name in FIELDS},
+}
+"""What a column can be declared as, and what `plan` calls it."""
+SINGLE = frozenset({"project", "run", "step", "time", "key", "value", *FIELDS})
+"""Roles that one column has at most."""
+NUMBERS = "numbers"
+"""A guess to be settled by all rows: final values where each run has one row, else metrics."""
+TEXTS = "texts"
+"""The same: params where they do not change within a run, else series."""
+
+_PROJECT: tuple[str, ...] = (
+    "project",
+    "project_name",
+    "experiment",
+    "experiment_name",
+    "experiment_id",
+)
+_RUN: tuple[str, ...] = ("run_id", "run", "run_uuid", "run_name", "trial_id", "trial", "trial_name")
+_RUN += ("experiment", "experiment_name", "experiment_id", "exp", "exp_id", "exp_name")
+_STEP: tuple[str, ...] = (
+    "step",
+    "_step",
+    "global_step",
+    "trainer_global_step",
+    "iteration",
+    "iter",
+    "iterations",
+)
+_STEP += ("training_iteration", "n_iter", "epoch", "epochs", "round", "batch")
+_TIME: tuple[str, ...] = (
+    "time",
+    "timestamp",
+    "_timestamp",
+    "wall_time",
+    "walltime",
+    "datetime",
+    "date",
+    "ts",
+)
+_TIME += ("created_at", "logged_at")
+_KEY: tuple[str, ...] = (
+    "key",
+    "metric",
+    "metric_name",
+    "metric_key",
+    "tag",
+    "name",
+    "variable",
+    "measure",
+)
+_VALUE: tuple[str, ...] = ("value", "values", "metric_value", "val")
+_INDEX = re.compile(r"(unnamed(: ?\d+)?|index|level_\d+|)", re.IGNORECASE)
+"""How the index of a frame is called that was written with it."""
+
+
+KINDS = ("int", "whole", "float", "bool", "text", "time", "json", "empty")
+"""What the first rows of a column hold; whole: numbers such as 3.0."""
+NUMERIC = ("int", "whole", "float")
+
+
+class Column(NamedTuple):
+    """A column as its first rows have it; `kind` is one of `KINDS`."""
+
+    name: str
+    kind: str
+    counts: bool = False
+    """Its numbers are 0, 1, 2, ..."""
+    unit: str = ""
+    """What its numbers count if they are times: s, ms, us, ns; or iso, for texts."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a column is used as; `key` names the metric, param or tag, where it is not the column.
+
+    `run` is the run that all of the column belongs to, where the header says it.
+    """
+
+    role: str
+    key: str = ""
+    run: str = ""
+    why: str = ""
+    declared: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What each column of a table is used as, in their order."""
+
+    uses: Mapping[str, Use]
+
+    def column(self, role: str) -> str | None:
+        """The one column that has a role; None where there is none."""
+        return next((name for name, use in self.uses.items() if use.role == role), None)
+
+    def columns(self, *roles: str) -> list[str]:
+        return [name for name, use in self.uses.items() if use.role in roles]
+
+    @property
+    def is_long(self) -> bool:
+        return self.column("value") is not None
+
+    def of_metrics(self, keys: Collection[str] | None) -> Layout:
+        """The same with nothing but metrics, those of the keys, for which less has to be read."""
+        axes = ("project", "run", "step", "time", "key", "value")
+        kept = {
+            name
+            for name, use in self.uses.items()
+            if use.role in axes
+            or (use.role == "metric" and (keys is None or (use.key or name) in keys))
+        }
+        left = Use("skip")
+        return Layout({name: use if name in kept else left for name, use in self.uses.items()})
+
+    def settled(self, *, final: bool, changing: Collection[str]) -> Layout:
+        """With every guess decided by what all rows have: see `NUMBERS` and `TEXTS`."""
+        uses = {}
+        for name, use in self.uses.items():
+            if use.role == NUMBERS:
+                use = replace(use, role="summary" if final else "metric")
+            elif use.role in (TEXTS, *FIELDS) and name in changing and not use.declared:
+                use = _changing(use, long=self.is_long)
+            elif use.role == TEXTS:
+                use = replace(use, role="param", why="text that stays the same within a run")
+            uses[name] = use
+        return Layout(uses)
+
+
+def _changing(use: Use, *, long: bool) -> Use:
+    """What a text is used as that is not one of the run."""
+    if long:
+        return replace(use, role="skip", why="changes within a run, beside the value")
+    return replace(use, role="metric", why="text that changes within a run")
+
+
+class Declaration(NamedTuple):
+    """One `ROLE=COLUMN` of the option `columns`; the column may have wildcards."""
+
+    role: str
+    pattern: str
+
+    def meets(self, name: str) -> bool:
+        return name == self.pattern or fnmatchcase(name, self.pattern)
+
+
+def declarations(text: str) -> tuple[Declaration, ...]:
+    """The option `columns`: `ROLE=COLUMN,...`; a part with a comma is put in double quotes."""
+    found = []
+    for part in next(csv.reader([text], skipinitialspace=True), []):
+        role, equals, pattern = (piece.strip() for piece in part.partition("="))
+        if not equals or not pattern or role not in ROLES:
+            roles = ", ".join(ROLES)
+            raise ConfigError(
+                f"--columns {part!r}: write ROLE=COLUMN, as in run=trial,step=iter,metric=*; "
+                f"roles are {roles}"
+            )
+        found.append(Declaration(role, pattern))
+    doubled = {d.role for d in found if sum(d.role == other.role for other in found) > 1}
+    for role in sorted(doubled & SINGLE):
+        raise ConfigError(f"--columns: {role} is said twice, and one column has it; name one")
+    return tuple(found)
+
+
+def layout(columns: Sequence[Column], declared: Sequence[Declaration], where: str) -> Layout:
+    """What the columns of a table mean; `ConfigError` where nothing in it could be a value."""
+    uses = _declared(columns, declared, where)
+    names = {column.name for column in columns}
+    taken = {use.role for use in uses.values()}
+    _guess_single(columns, uses, taken)
+    for column in columns:
+        if column.name not in uses:
+            uses[column.name] = guess(column, names, long="value" in taken)
+    made = Layout({column.name: uses[column.name] for column in columns})
+    _check(made, columns, where)
+    return made
+
+
+def extended(made: Layout, more: Sequence[Column], declared: Sequence[Declaration]) -> Layout:
+    """A layout with columns that the first rows of a table do not have."""
+    uses, names = dict(made.uses), {*made.uses, *(column.name for column in more)}
+    for column in more:
+        said = next((d for d in declared if d.role not in SINGLE and d.meets(column.name)), None)
+        uses[column.name] = (
+            Use(said.role, _short(column.name, said.role), declared=True)
+            if said
+            else guess(column, names, long=made.is_long)
+        )
+    return Layout(uses)
+
+
+def guess(column: Column, names: Collection[str], *, long: bool) -> Use:
+    """What a column means that has no role of its own in the table."""
+    name = column.name
+    special = known(name, names)
+    if special is not None and not (long and special.role in ("metric", "summary")):
+        return Use(special.role, special.key, special.run, special.why)
+    if column.kind == "empty":
+        return Use(TEXTS, why="nothing in its first lines")
+    if _INDEX.fullmatch(name) and (column.counts or not name):
+        return Use("skip", why="numbers of lines")
+    if column.kind in NUMERIC:
+        if long:
+            return Use("skip", why="a number beside the value; param=NAME keeps it per run")
+        return Use(NUMBERS)
+    return Use("metric") if column.kind == "json" else Use(TEXTS)
+
+
+def _declared(
+    columns: Sequence[Column], declared: Sequence[Declaration], where: str
+) -> dict[str, Use]:
+    """Names go before wildcards, and what is said first before what is said later."""
+    uses: dict[str, Use] = {}
+    names = {column.name for column in columns}
+    for said in sorted(declared, key=lambda d: d.pattern not in names):
+        met = [c.name for c in columns if said.meets(c.name) and c.name not in uses]
+        exact = said.pattern in names or not re.search(r"[*?\[]", said.pattern)
+        if not met and exact:
+            raise ConfigError(
+                f"{where}: no column {said.pattern!r} to be the {said.role} (--columns); there "
+                f"are: {', '.join(map(repr, names and [c.name for c in columns]))}"
+            )
+        if len(met) > 1 and said.role in SINGLE:
+            raise ConfigError(
+                f"{where}: {said.role}={said.pattern} means {len(met)} columns "
+                f"({', '.join(met[:3])}, ...); name one in --columns"
+            )
+        for name in met:
+            uses[name] = Use(said.role, _short(name, said.role), declared=True)
+    return uses
+
+
+def _short(name: str, role: str) -> str:
+    """The key of a column: without a prefix that says its role anyway."""
+    prefix, dot, rest = name.partition(".")
+    return rest if dot and rest and PREFIXES.get(prefix) == role else name
+
+
+def _guess_single(columns: Sequence[Column], uses: dict[str, Use], taken: set[str]) -> None:
+    """Give the roles that one column has to those whose names say so, the likeliest name first."""
+    free = {_plain(c.name): c for c in reversed(columns) if c.name not in uses}
+
+    def give(role: str, names: Sequence[str], kinds: Collection[str]) -> None:
+        found = (free[n] for n in names if n in free and free[n].kind in kinds)
+        if role == "time":
+            found = (column for column in found if column.unit)
+        column = None if role in taken else next(found, None)
+        if column is not None:
+            uses[column.name] = Use(role)
+            taken.add(role)
+            del free[_plain(column.name)]
+
+    any_kind = [kind for kind in KINDS if kind not in ("json", "empty")]
+    give("value", _VALUE if _has_key(free, taken) else (), any_kind)
+    if "value" in taken:
+        give("key", _KEY, ("text",))
+    give("run", _RUN, any_kind)
+    if "run" not in taken and {"Name", "State"} <= {c.name for c in columns} - uses.keys():
+        uses["Name"] = Use("run", why="the table of runs that W&B's pages export")
+        taken.add("run")
+    give("project", _PROJECT, ("int", "text"))
+    give("step", _STEP, ("int", "whole"))
+    give("time", _TIME, (*NUMERIC, "time"))
+
+
+def _has_key(free: Mapping[str, Column], taken: set[str]) -> bool:
+    return "key" in taken or any(n in free and free[n].kind == "text" for n in _KEY)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).rstrip("_") if name else ""
+
+
+def _check(made: Layout, columns: Sequence[Column], where: str) -> None:
+    if made.column("key") is not None and not made.is_long:
+        raise ConfigError(
+            f"{where}: {made.column('key')!r} is the key, but no column is the value; "
+            "say which: --columns value=COLUMN"
+        )
+    kept = made.columns("value", "metric", "summary", "param", "tag", NUMBERS, TEXTS)
+    if not kept:
+        names = ", ".join(repr(column.name) for column in columns)
+        raise ConfigError(
+            f"{where}: no column holds values (there are {names}); say which do: "
+            "--columns key=COLUMN,value=COLUMN, or --columns metric=COLUMN"
+        )

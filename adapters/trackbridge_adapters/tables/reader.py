@@ -1,0 +1,249 @@
+"""Reads tables of points: long or wide, whatever their columns are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trackbridge.adapter import (
+    Assumption,
+    Batch,
+    Capabilities,
+    FileRef,
+    Part,
+    Query,
+    Row,
+    RunInfo,
+    RunKey,
+    RunRef,
+)
+from trackbridge.columns import batches, codes, within
+from trackbridge.errors import NotFoundError
+from trackbridge_adapters.tables.index import OPENERS, FileFacts, Index, RunFacts, Span, spans_of
+from trackbridge_adapters.tables.known import FIELDS, STATES
+from trackbridge_adapters.tables.mapping import ROLES, Layout, declarations
+from trackbridge_adapters.tables.melt import Mask, Names, axis, final_values, leaf, points
+from trackbridge_adapters.tables.parsed import Parsed
+from trackbridge_adapters.tables.place import TableFile, project_of
+from trackbridge_adapters.tables.sample import unit_of
+from trackbridge_adapters.tables.values import times
+
+_LEAF = ("key", "value", "type")
+HOLDS = {
+    "runs": (*FIELDS, "extra"),
+    "params": _LEAF,
+    "summary": _LEAF,
+    "tags": ("key", "value"),
+    "metrics": ("key", "step", "time", "value"),
+    "series": ("key", "step", "time", "kind", "value"),
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class TablesReader:
+    """Files of one format, for reading."""
+
+    capabilities = Capabilities.everything(holds=HOLDS)
+
+    def __init__(
+        self, files: Sequence[TableFile], location: str, scheme: str, columns: str
+    ) -> None:
+        self.address = f"{scheme}:{location}"
+        self._files, self._location, self._scheme = files, location, scheme
+        self._said = declarations(columns)
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index(self._files, self._scheme, project_of(self._location), self._said)
+
+    def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        for facts in self._index.runs:
+            info = self._info(facts)
+            if (
+                (not query.projects or info.ref.project in query.projects)
+                and (not query.run_ids or info.ref.run_id in query.run_ids)
+                and (not query.since or (info.started and info.started >= query.since))
+            ):
+                yield info
+
+    def read_runs(
+        self, refs: Sequence[RunRef], tables: Collection[str] | None = None
+    ) -> Iterator[Batch]:
+        wanted = self._wanted(refs)
+        asked = set(HOLDS) if tables is None else set(HOLDS) & set(tables)
+        if asked & {"metrics", "series", "summary"}:
+            for batch in self._flowing(wanted, None):
+                if batch.table in asked and batch.data.num_rows:
+                    yield batch
+        rows = [self._rows(self._index.runs[number]) for number in wanted.tolist()]
+        for table in ("params", "tags", "runs"):
+            if table in asked:
+                yield from batches(table, (row for found in rows for row in found[table]))
+
+    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+        for batch in self._flowing(self._wanted(refs), part):
+            if batch.table == "metrics":
+                data = within(batch.data, part)
+                if data.num_rows:
+                    yield Batch("metrics", data)
+
+    def read_shared(self, query: Query) -> Iterator[Batch]:
+        return iter(())
+
+    def open_file(self, file: FileRef) -> BinaryIO:
+        self._refuse(file.run, f"file {file.path!r} of run {file.run.run_id!r}")
+
+    def assumptions(self) -> Iterator[Assumption]:
+        """What each column is used as, once for files that are alike."""
+        shown: set[tuple[Any, ...]] = set()
+        for facts in self._index.files:
+            of_file = tuple(_assumed(facts))
+            if of_file not in shown:
+                shown.add(of_file)
+                yield from (Assumption(facts.table.path, *what) for what in of_file)
+
+    def _wanted(self, refs: Sequence[RunRef]) -> npt.NDArray[np.int64]:
+        numbers = self._index.numbers
+        for ref in refs:
+            if ref not in numbers:
+                self._refuse(ref, f"run {ref.project}/{ref.run_id}")
+        return np.array([numbers[ref] for ref in refs], np.int64)
+
+    def _refuse(self, ref: RunRef, what: str) -> NoReturn:
+        raise NotFoundError(f"{self.address}: no {what}")
+
+    def _flowing(self, wanted: npt.NDArray[np.int64], part: Part | None) -> Iterator[Batch]:
+        """Points and final values of the runs of these numbers."""
+        for facts, spans in spans_of(self._index, wanted, part):
+            layout = facts.layout if part is None else facts.layout.of_metrics(part.keys)
+            file = OPENERS[self._scheme](facts.table)
+            try:
+                for span in spans:
+                    data = file.read(span.block)
+                    parsed = file.parse(span.block, data, layout)
+                    yield from self._of_block(facts, layout, span, parsed, wanted)
+            finally:
+                file.close()
+
+    def _of_block(
+        self,
+        facts: FileFacts,
+        layout: Layout,
+        span: Span,
+        parsed: Parsed,
+        wanted: npt.NDArray[np.int64],
+    ) -> Iterator[Batch]:
+        names = Names.of(parsed, layout, facts.home)
+        at = axis(parsed, layout, facts.unit)
+        keep = None
+        if not np.isin(span.runs, wanted).all():
+            keep = self._mask(names, wanted)
+        yield from points(parsed, layout, names, at, keep)
+        yield from final_values(parsed, layout, names, keep)
+
+    def _mask(self, names: Names, wanted: npt.NDArray[np.int64]) -> Mask:
+        """Which rows are of the runs."""
+        refs = [self._index.runs[number].ref for number in wanted.tolist()]
+        projects = names.project.dictionary.to_pylist()
+        runs = names.run.dictionary.to_pylist()
+        chosen = np.zeros((len(projects), len(runs)), bool)
+        places = {text: row for row, text in enumerate(runs)}
+        for ref in refs:
+            if ref.run_id in places:
+                for row, project in enumerate(projects):
+                    chosen[row, places[ref.run_id]] |= project == ref.project
+        mask: Mask = chosen[codes(names.project), codes(names.run)]
+        return mask
+
+    def _info(self, facts: RunFacts) -> RunInfo:
+        row = self._row(facts)
+        return RunInfo(
+            facts.ref,
+            RunKey(self._scheme, "", *facts.ref),
+            facts.digest.hexdigest(),
+            row["name"],
+            row["status"],
+            row["started"],
+            facts.points,
+            estimated=True,
+        )
+
+    def _row(self, facts: RunFacts) -> Row:
+        """The row of the run in the table runs."""
+        row: Row = {**facts.ref._asdict(), "deleted": False, **dict.fromkeys(FIELDS)}
+        extra: dict[str, Any] = {}
+        for (role, key), (cell, token) in facts.cells.items():
+            value, _ = leaf(cell, token=token)
+            if role == "extra":
+                extra[key] = value
+            elif role in ("started", "ended"):
+                row[role] = _moment(cell)
+                if row[role] is None:
+                    extra[key] = value
+            elif role == "status":
+                row[role] = STATES.get(value.lower())
+                if row[role] != value:
+                    extra[key] = value
+            elif role in FIELDS:
+                row[role] = value
+        damage = [*facts.damage, *([f"and {facts.more} more lines"] if facts.more else [])]
+        if damage:
+            extra["damage"] = damage
+        row["extra"] = json.dumps(extra) if extra else None
+        return row
+
+    def _rows(self, facts: RunFacts) -> dict[str, list[Row]]:
+        label = facts.ref._asdict()
+        found: dict[str, list[Row]] = {"params": [], "tags": [], "runs": [self._row(facts)]}
+        for (role, key), (cell, token) in facts.cells.items():
+            value, kind = leaf(cell, token=token)
+            if role == "param":
+                found["params"].append({**label, "key": key, "value": value, "type": kind})
+            elif role == "tag":
+                found["tags"].append({**label, "key": key, "value": value})
+        return found
+
+
+def _moment(cell: Any) -> datetime | None:
+    """A time as a column of runs has it; None where it is none."""
+    texts = pa.array([str(cell)])
+    number = pc.cast(texts, pa.float64(), safe=False) if _is_number(str(cell)) else None
+    unit = unit_of(number[0].as_py()) if number is not None else "s"
+    found = times(texts, unit or "s")
+    if len(found.bad):
+        return None
+    try:
+        return _EPOCH + timedelta(microseconds=int(found.values[0]))
+    except OverflowError:
+        return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _assumed(facts: FileFacts) -> Iterator[tuple[str, str]]:
+    layout = facts.layout
+    yield from facts.notes.items()
+    if layout.column("run") is None and not any(use.run for use in layout.uses.values()):
+        yield "run", f"{facts.home.run_id}, since no column says it"
+    if layout.column("step") is None and layout.columns("metric", "value"):
+        yield "step", "none, since no column says it"
+    for name, use in layout.uses.items():
+        meaning = ROLES[use.role]
+        key = f" {use.key}" if use.key and use.key != name else ""
+        of = f" of run {use.run}" if use.run else ""
+        why = f" ({use.why})" if use.why else ""
+        yield f"column {name}", f"{meaning}{key}{of}{why}"

@@ -1,0 +1,102 @@
+"""Tables of points are read, and what their columns are taken for is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from unit.tables.read import assumed, points, rows, series
+
+from trackbridge.cli import main
+from trackbridge.errors import ConfigError
+
+LONG = (
+    "run,key,step,time,value\na,loss,0,1700000000.5,0.25\na,loss,1,1700000001,nan\nb,acc,0,,1e3\n"
+)
+
+
+def test_a_long_table_is_read(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(LONG)
+    found = points(f"csv:{tmp_path}/points.csv")
+    assert [(p["project"], p["run_id"], p["key"], p["step"]) for p in found] == [
+        ("points", "a", "loss", 0),
+        ("points", "a", "loss", 1),
+        ("points", "b", "acc", 0),
+    ]
+    assert [str(p["value"]) for p in found] == ["0.25", "nan", "1000.0"]
+    assert [p["time"] and p["time"].timestamp() for p in found] == [1700000000.5, 1700000001, None]
+
+
+def test_plan_says_what_columns_are_taken_for(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(LONG)
+    source, target = f"csv:{tmp_path}/points.csv", f"archive:{tmp_path}/out"
+    said = CliRunner().invoke(main, ["plan", source, target])
+    assert said.exit_code == 0, said.output
+    assert f"{tmp_path}/points.csv is read as:" in said.output
+    assert "column key    name of the metric" in said.output
+    said = CliRunner().invoke(main, ["plan", source, target, "--json"])
+    shown = json.loads(said.stdout)["assumed"]
+    assert {"where": f"{tmp_path}/points.csv", "what": "column step", "meaning": "step"} in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_columns_are_declared_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("trial,i,lr,model,loss\nx,0,0.1,cnn,1.5\nx,1,0.1,cnn,1.25\n")
+    columns = "run=trial,step=i,param=lr,param=model,metric=*"
+    out = f"archive:{tmp_path}/out"
+    done = CliRunner().invoke(
+        main, ["migrate", f"csv:{tmp_path}/t.csv", out, "--columns", columns, "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["points"] == 2
+    found = {row["key"]: (row["value"], row["type"]) for row in rows(out, "params")}
+    assert found == {"lr": ("0.1", "float"), "model": ("cnn", "string")}
+    again = CliRunner().invoke(main, ["verify", f"csv:{tmp_path}/t.csv", out, "--columns", columns])
+    assert again.exit_code == 0, again.output
+
+
+def test_a_mapping_that_cannot_be_is_one_line_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,y\n")
+    for columns, said in (
+        ("run=c", "no column 'c' to be the run"),
+        ("ran=a", "write ROLE=COLUMN"),
+        ("run=*", "means 2 columns"),
+        ("run=a,run=b", "said twice"),
+        ("key=a", "value=COLUMN"),
+        ("skip=*", "no column holds values"),
+    ):
+        with pytest.raises(ConfigError, match="--columns") as found:
+            points(f"csv:{tmp_path}/t.csv", columns=columns)
+        assert said in str(found.value)
+        assert "\n" not in str(found.value)
+
+
+def test_columns_are_refused_for_stores_that_say_what_theirs_mean(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(LONG)
+    out = f"archive:{tmp_path}/out"
+    assert CliRunner().invoke(main, ["export", f"csv:{tmp_path}/points.csv", out]).exit_code == 0
+    said = CliRunner().invoke(main, ["ls", out, "--columns", "run=a"])
+    assert said.exit_code == 2
+    assert "--columns: of no use" in said.output
+
+
+def test_what_is_no_number_is_a_series(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "run,key,step,value\n"
+        'a,x,0,true\na,x,1,some text\na,x,2,"say ""so"""\na,x,3,9007199254740993\na,x,4,5\na,x,5,\n'
+    )
+    address = f"csv:{tmp_path}/t.csv"
+    assert [(p["step"], p["value"]) for p in points(address)] == [(4, 5.0)]
+    assert [(s["step"], s["kind"], s["value"]) for s in series(address)] == [
+        (0, "boolean", "true"),
+        (1, "text", '"some text"'),
+        (2, "text", '"say \\"so\\""'),
+        (3, "integer", "9007199254740993"),
+    ]
+
+
+def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",step,loss\n0,0,1\n1,1,2\n")
+    assert "left out (numbers of lines)" in assumed(f"csv:{tmp_path}/t.csv").values()
