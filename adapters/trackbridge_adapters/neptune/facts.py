@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Row, RunRef
 from trackbridge.columns import split
+from trackbridge_adapters.neptune.layout import entity
 from trackbridge_adapters.neptune.parts import (
     Group,
     Part,
@@ -77,6 +78,8 @@ class Facts:
     strange: Counter[str] = field(default_factory=Counter)
     """Rows of types that are not known."""
     damage: list[str] = field(default_factory=list)
+    entity: str | None = None
+    """What it is, if no run."""
 
     def value(self, path: str, *kinds: str) -> Any:
         """The value of an attribute that has one of these types."""
@@ -109,6 +112,7 @@ def scan(parts: Iterable[Part], refs: Collection[RunRef]) -> dict[RunRef, Facts]
                 _scan_group(part, group, found, damage)
         for ref in here:
             found[ref].parts[part.path] = part.state
+            found[ref].entity = entity(part.path)
             found[ref].damage += [*part.damage, *damage]
     return found
 

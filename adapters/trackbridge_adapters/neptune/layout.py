@@ -19,8 +19,8 @@ NEEDED = frozenset({"project_id", "run_id", "attribute_path", "attribute_type"})
 SUFFIX = ".parquet"
 UNFINISHED = f"{SUFFIX}.tmp"
 """Of a part whose run was not exported to its end."""
-MODELS = ("models", "model_versions")
-"""Folders in that of a project, where registered models lie."""
+MODELS = {"models": "model", "model_versions": "model version"}
+"""Folders in that of a project, where registered models lie -> what one of these is."""
 ERRORS = "neptune_exporter_errors.jsonl"
 MOST_LOOKED_AT = 5
 """Parts whose columns tell whether a folder is an export."""
@@ -49,29 +49,29 @@ class Layout:
         return None
 
     def parts(self) -> list[Path]:
-        """Files with rows of runs, finished or not."""
-        return sorted(path for path in _parts(self.data) if path.parent.name not in MODELS)
-
-    def models(self) -> list[Path]:
-        """Files with rows of registered models and their versions."""
+        """Files with rows of runs, and of registered models, which have the same form."""
         roots = dict.fromkeys((self.data, self.home / "model_data"))
-        found = (path for root in roots if root.is_dir() for path in _parts(root))
-        return sorted(path for path in found if path.parent.name in MODELS)
+        return sorted({path for root in roots if root.is_dir() for path in _parts(root)})
 
     def files(self, part: Path) -> Iterator[Path]:
         """Folders that the paths of a part may be meant from, the likeliest first."""
-        folder = part.parent
+        is_model = entity(part) is not None
+        folder = part.parent.parent if is_model else part.parent
         if folder == self.data:  # the location is the folder of a project
             yield folder.parent.parent / "files" / folder.name
-        root = self.home / "files"
-        yield root / folder.name
-        yield root / without_digest(folder.name)
-        yield root
+        roots = ("model_files", "files") if is_model else ("files",)
+        for root in (self.home / name for name in roots):
+            yield from (root / folder.name, root / without_digest(folder.name), root)
 
     def errors(self) -> Path | None:
         """What the exporter could not fetch, where its report lies in the export."""
         places = (self.home / ERRORS, self.data / ERRORS)
         return next((path for path in places if path.is_file()), None)
+
+
+def entity(part: Path) -> str | None:
+    """What a file has rows of, if not of runs."""
+    return MODELS.get(part.parent.name)
 
 
 def is_export(location: Path) -> bool:

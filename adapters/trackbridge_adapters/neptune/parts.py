@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ LABELS = ("project_id", "run_id")
 CODED = [name for name, kind in COLUMNS.items() if kind == CODE]
 AT_ONCE = 1 << 20
 """Bytes of a column that are read from the disk at a time, however long it is."""
-UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError)
+UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, KeyError)
 """What pyarrow raises over broken files."""
 
 Codes = npt.NDArray[np.int64]
@@ -98,7 +99,7 @@ class Part:
             part.problem = said(error)
         return part
 
-    @property
+    @cached_property
     def runs(self) -> dict[RunRef, int]:
         """Rows of each run that it has."""
         found: dict[RunRef, int] = {}
@@ -137,7 +138,9 @@ class Part:
 
 
 def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, read_dictionary=CODED, buffer_size=AT_ONCE)
+    about = pq.read_metadata(path)
+    coded = [name for name in CODED if name in about.schema.to_arrow_schema().names]
+    return pq.ParquetFile(path, metadata=about, read_dictionary=coded, buffer_size=AT_ONCE)
 
 
 def _batches(file: pq.ParquetFile, number: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -159,6 +162,8 @@ def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         return column.cast(TEXT).dictionary_encode()
+    if kind == STEP and pa.types.is_integer(column.type):
+        column = column.cast(pa.decimal128(25, 6))  # as many digits as any integer has
     return column.cast(kind)
 
 
@@ -188,7 +193,10 @@ def _bounds(about: Any) -> dict[str, tuple[Any, Any]]:
     found: dict[str, tuple[Any, Any]] = {}
     for index in range(about.num_columns):
         column = about.column(index)
-        name, statistics = column.path_in_schema, column.statistics
+        name = column.path_in_schema
+        if name not in CODED and name != "step":
+            continue
+        statistics = column.statistics
         if statistics is None or not statistics.has_min_max:
             continue
         least, most = statistics.min, statistics.max

@@ -12,7 +12,7 @@ from trackbridge.adapter import Part as Selection
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
 from trackbridge.schema import TABLES
-from trackbridge_adapters.neptune import facts, tables
+from trackbridge_adapters.neptune import facts, registry, tables
 from trackbridge_adapters.neptune.facts import Facts
 from trackbridge_adapters.neptune.layout import native_errors, open_export
 from trackbridge_adapters.neptune.reading import Reading
@@ -24,7 +24,20 @@ CAPABILITIES = Capabilities(
         "projects": ("source", "extra"),
         "runs": (
             *("name", "status", "started", "ended", "user", "parent_run_id", "group", "notes"),
-            *("deleted", "host", "program", "git_remote", "git_commit", "source", "extra"),
+            *(
+                "job_type",
+                "deleted",
+                "host",
+                "program",
+                "git_remote",
+                "git_commit",
+                "source",
+                "extra",
+            ),
+        ),
+        "models": ("created", "updated", "description", "extra"),
+        "model_versions": (
+            *("run_id", "stage", "status", "user", "created", "updated", "description", "extra"),
         ),
         "params": ("key", "path", "value", "type"),
         "tags": ("key", "value"),
@@ -86,6 +99,13 @@ class Export:
             for name, counts in store.not_read.items()
             if not query.projects or name in query.projects
         }
+        known = [
+            (ref, found)
+            for ref, found in facts.scan(store.parts_of(store.models()), store.models()).items()
+            if not query.projects or ref.project in query.projects
+        ]
+        yield from batches("models", registry.model_rows(known))
+        yield from batches("model_versions", registry.version_rows(known))
         yield from batches("projects", tables.project_rows(meant, store.layout.data))
 
     def open_file(self, file: FileRef) -> BinaryIO:

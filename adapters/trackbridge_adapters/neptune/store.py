@@ -12,7 +12,14 @@ from trackbridge.adapter import RunRef
 from trackbridge_adapters.neptune import contents, facts
 from trackbridge_adapters.neptune.contents import Contents
 from trackbridge_adapters.neptune.facts import Facts
-from trackbridge_adapters.neptune.layout import SUFFIX, UNFINISHED, Layout, id_of, run_name
+from trackbridge_adapters.neptune.layout import (
+    SUFFIX,
+    UNFINISHED,
+    Layout,
+    entity,
+    id_of,
+    run_name,
+)
 from trackbridge_adapters.neptune.parts import Part
 from trackbridge_adapters.neptune.steps import Scale
 
@@ -56,6 +63,10 @@ class Store:
         """The files of some runs, each once."""
         return list({part.path: part for ref in refs for part in self.runs[ref]}.values())
 
+    def models(self) -> list[RunRef]:
+        """Registered models and their versions, which are read as runs too."""
+        return [ref for ref, parts in self.runs.items() if any(entity(p.path) for p in parts)]
+
     def contents(self, ref: RunRef, known: Facts | None = None) -> Contents:
         """The files of a run."""
         kept = self._contents
@@ -94,7 +105,9 @@ class Store:
     def _judge(self, parts: list[Part]) -> None:
         """What is broken or lacking among the files of a project."""
         sound = {ref.project for part in parts for ref in part.runs}
-        project = min(sound) if sound else id_of(parts[0].path.parent.name)
+        folder = parts[0].path.parent
+        above = folder.parent if entity(parts[0].path) else folder
+        project = min(sound) if sound else id_of(above.name)
         named: dict[str, list[Part]] = {}
         for part in parts:
             name = run_name(part.path)
@@ -104,8 +117,12 @@ class Store:
             else:
                 named.setdefault(name, []).append(part)
         for name, own in named.items():
-            refs = {ref for part in own for ref in part.runs} or {RunRef(project, id_of(name))}
-            for line in _lines(own):
+            refs = {ref for part in own for ref in part.runs}
+            lines = list(_lines(own))
+            if not refs:
+                refs = {RunRef(project, id_of(name))}
+                lines += [line for part in own for line in part.damage]
+            for line in lines:
                 for ref in refs:
                     self.runs.setdefault(ref, [])
                     self.damage.setdefault(ref, []).append(line)

@@ -51,7 +51,7 @@ def single(path: str, kind: str, value: Any) -> dict[str, Any]:
     return {
         "attribute_path": path,
         "attribute_type": kind,
-        column: {"path": value} if column == "file_value" and value else value,
+        column: {"path": value} if column == "file_value" and value is not None else value,
     }
 
 
@@ -71,6 +71,11 @@ def point(
         "timestamp": time,
         columns[kind]: {"path": value} if kind == "file_series" else value,
     }
+
+
+def whole_steps(count: int) -> pa.Array:
+    """0, 1, 2, ... as a column of steps."""
+    return pa.array(range(count)).cast(pa.decimal128(25, 6)).cast(SCHEMA.field("step").type)
 
 
 def part(root: Path, project: str, run: str, number: int = 0) -> Path:
