@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trackbridge.disk import system_errors
+from trackbridge.disk import settle, system_errors
 from trackbridge.errors import TransientError
 from trackbridge.locks import Lock
 from trackbridge_adapters.mlflow import files_swap, folders
@@ -91,9 +91,9 @@ class Staging:
         with system_errors(self.root):
             draft = self._folder / f"{JOURNAL}.new"
             draft.write_bytes(files_swap.dumps(self._steps))
-            files_swap.settle(self._folder)
+            settle(self._folder)
             draft.replace(self._folder / JOURNAL)
-            files_swap.settle(self._folder)
+            settle(self._folder)
             _finish(self.root, self._folder)
         self._steps = []
 
@@ -127,7 +127,7 @@ def sweep(root: Path) -> None:
 def _finish(root: Path, chunk: Path) -> None:
     steps = files_swap.loads((chunk / JOURNAL).read_bytes())
     files_swap.take(root, steps, chunk / "old")
-    files_swap.settle(root)
+    settle(root)
     (chunk / JOURNAL).unlink()
 
 

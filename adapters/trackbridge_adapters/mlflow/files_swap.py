@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,20 +61,3 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     names = os.fsencode(one), os.fsencode(other)
     return bool(rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0)
-
-
-def settle(folder: Path) -> None:
-    """Make all that was written to the folder's file system survive a loss of power.
-
-    A chunk has thousands of small files: one call for all of them takes less than one for each.
-    """
-    if not hasattr(os, "sync"):
-        return
-    with suppress(AttributeError, OSError):
-        file = os.open(folder, os.O_RDONLY)
-        try:
-            if ctypes.CDLL(None).syncfs(file) == 0:
-                return
-        finally:
-            os.close(file)
-    os.sync()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackbridge.errors import ConfigError, NotFoundError, UnsupportedError
+from trackbridge.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     from trackbridge.adapter import Writer
@@ -36,7 +36,7 @@ class LogFolderAdapter:
         from trackbridge_adapters.tensorboard.reader import LogFolders
 
         folder = LogFolders(location)
-        if not folder.has_runs():
+        if not folder.has_runs() and not folder.was_begun():
             raise NotFoundError(
                 f"tensorboard:{location}: no event files below it (*tfevents*); name the folder"
                 " that `tensorboard --logdir` is given"
@@ -44,7 +44,12 @@ class LogFolderAdapter:
         return folder
 
     def writer(self, location: str, options: Mapping[str, str]) -> Writer:
-        raise UnsupportedError(f"tensorboard:{location}: event files are only read")
+        _check(options)
+        if Path(location).is_file():
+            raise ConfigError(f"tensorboard:{location}: is a file; choose a folder")
+        from trackbridge_adapters.tensorboard.writer import WritableLogFolders
+
+        return WritableLogFolders(location)
 
 
 def _check(options: Mapping[str, str]) -> None:

@@ -109,6 +109,17 @@ class Facts:
         kept = {name: value for name, value in found.items() if value}
         return json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else None
 
+    def with_damage(self, extra: Any) -> str | None:
+        """The `extra` of a run that we wrote, with what is damaged of it since."""
+        if not self.damage:
+            return None if extra is None else str(extra)
+        try:
+            known = json.loads(extra or "{}")
+        except ValueError:
+            known = {}
+        told = {**(known if isinstance(known, dict) else {}), "damage": self.damage}
+        return json.dumps(told, ensure_ascii=False, sort_keys=True)
+
     def file_rows(self) -> list[Row]:
         return [
             {"owner": "", "path": path, "size": content.size, "sha256": content.sha256,

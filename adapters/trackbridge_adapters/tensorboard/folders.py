@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trackbridge.adapter import ORIGIN, RunKey, RunRef
-from trackbridge_adapters.tensorboard import wire
+from trackbridge_adapters.tensorboard import carried, wire
 from trackbridge_adapters.tensorboard.finding import is_event_file
 from trackbridge_adapters.tensorboard.framing import frames, is_sound, records
 
@@ -62,6 +62,9 @@ class Run:
     """Other files that plugins read, by their path below the run."""
     heads: dict[Path, Head] = field(default_factory=dict)
     states: dict[Path, State] = field(default_factory=dict)
+    origin: carried.Origin | None = None
+    """Who the run is, if we wrote it; `put` are the files that we put beside it."""
+    put: list[carried.File] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -80,6 +83,8 @@ class Run:
     @property
     def key(self) -> RunKey:
         """The run by its first event: folders are moved, and many are called alike."""
+        if self.origin is not None:
+            return self.origin.key
         first = next((p for p in self.events if self.heads[p].first is not None), self.events[0])
         told = hashlib.sha256(first.name.encode("utf-8", "surrogateescape") + b"\0")
         told.update(self.heads[first].first or b"")
@@ -92,6 +97,8 @@ class Run:
             head = self.heads[path]
             name = path.relative_to(self.path).as_posix()
             state.update(f"{name}\0{head.size}\0{head.digest}\n".encode(errors="replace"))
+        for told in carried.state(self.path) if self.origin else ():
+            state.update(f"{told}\n".encode(errors="replace"))
         return state.hexdigest()
 
     @property
@@ -115,6 +122,8 @@ class LogFolder:
         self.project = _text(location.absolute().resolve().name) or "logs"
         self.not_read = 0
         """Files that are beside event files and not TensorBoard's."""
+        self.has_own = False
+        """Whether there are runs that we did not write."""
         self._known: dict[Path, tuple[State, Head]] = {}
 
     def look(self) -> dict[RunRef, Run]:
@@ -124,9 +133,15 @@ class LogFolder:
         for folder, events, others in _folders(str(self.path), ""):
             if events:
                 ref = RunRef(self.project, _text(folder) or ROOT)
+                origin = carried.origin(self.path / folder)
+                if origin is not None and origin.ref not in runs:
+                    ref = origin.ref
                 run = runs[ref] = Run(ref, self.path / folder, [self.path / e for e in events])
+                if origin is not None and origin.ref == ref:
+                    run.origin, run.put = origin, list(carried.files(run.path))
                 run.others = {p[len(folder) :].lstrip("/"): self.path / p for p in others}
             self.not_read += 0 if events else len(others)
+        self.has_own = any(run.origin is None for run in runs.values())
         for run in runs.values():
             self._settle(run)
         return dict(sorted(runs.items()))

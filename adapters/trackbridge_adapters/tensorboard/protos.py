@@ -7,8 +7,9 @@ from trackbridge.errors import ConfigError
 try:
     from google.protobuf import json_format
     from google.protobuf.message import DecodeError
-    from tensorboard.compat.proto.event_pb2 import LogMessage, SessionLog
+    from tensorboard.compat.proto.event_pb2 import Event, LogMessage, SessionLog
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
 except ImportError as error:
@@ -18,11 +19,13 @@ except ImportError as error:
 
 __all__ = [
     "DecodeError",
+    "Event",
     "HParamsPluginData",
     "LogMessage",
     "SessionLog",
     "Summary",
     "SummaryMetadata",
+    "TensorProto",
     "json_format",
     "make_ndarray",
 ]

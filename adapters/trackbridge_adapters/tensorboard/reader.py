@@ -13,7 +13,6 @@ from typing import BinaryIO
 from trackbridge.adapter import (
     ORIGIN,
     SHARED_FILE,
-    SIDECAR,
     STORE,
     Batch,
     Capabilities,
@@ -27,6 +26,8 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.schema import POINTS, SHARED, TABLES
+from trackbridge_adapters.tensorboard import carried
+from trackbridge_adapters.tensorboard.carried import LOCK
 from trackbridge_adapters.tensorboard.facts import Content, Facts
 from trackbridge_adapters.tensorboard.folders import KIND, LogFolder, Run
 from trackbridge_adapters.tensorboard.framing import Damage
@@ -40,11 +41,10 @@ BESIDE = "files beside event files"
 
 CAPABILITIES = Capabilities(
     holds={
-        "projects": ("source", "extra"),
         "runs": ("name", "status", "started", "ended", "group", "host", "source", "extra"),
         "params": ("key", "value", "type"),
         "metrics": ("key", "step", "time", "value"),
-        "series": ("key", "step", "time", "kind", "value", "path"),
+        "series": ("key", "step", "time", "row", "kind", "value", "path"),
         "metric_defs": ("key", "glob", "hidden", "extra"),
         "files": ("owner", "path", "size", "sha256", "media_type"),
     },
@@ -52,8 +52,8 @@ CAPABILITIES = Capabilities(
     largest=None,
     signed_zero=True,
     nul=True,
-    gaps=True,
     repeated_points=True,
+    parallel_writers=True,
     parallel_files=True,
 )
 
@@ -73,6 +73,10 @@ class LogFolders:
     def has_runs(self) -> bool:
         """Whether there is any event file."""
         return bool(self._look())
+
+    def was_begun(self) -> bool:
+        """Whether Trackbridge has written here, be it no run yet."""
+        return (self._folder.path / ORIGIN / LOCK).exists()
 
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         for ref, run in self._look().items():
@@ -103,7 +107,7 @@ class LogFolders:
     def read_shared(self, query: Query) -> Iterator[Batch]:
         self._look()
         project = self._folder.project
-        if not query.projects or project in query.projects:
+        if self._folder.has_own and (not query.projects or project in query.projects):
             beside = self._folder.not_read
             extra = f'{{"not_read": {{"{BESIDE}": {beside}}}}}' if beside else None
             row = {"project": project, "deleted": False, "extra": extra}
@@ -133,11 +137,15 @@ class LogFolders:
         if file.run == STORE:
             place = self._folder.path / ORIGIN / SHARED_FILE.rpartition("/")[2]
             return Content(place, 0, -1) if file[1:] == ("", SHARED_FILE) else None
-        if file.owner or file.run not in (self._runs or self._look()):
+        if file.run not in (self._runs or self._look()):
             return None
         run = self._run(file.run)
-        if file.path == SIDECAR:
-            return Content(run.path / ORIGIN / SIDECAR.rpartition("/")[2], 0, -1)
+        if run.origin is not None:
+            place = carried.place(run.path / ORIGIN, file.owner, file.path)
+            if place.is_file():
+                return Content(place, 0, -1)
+        if file.owner:
+            return None
         if file.path in run.others:
             return Content(run.others[file.path], 0, -1)
         return self._known(run).files.get(file.path)
@@ -188,6 +196,21 @@ def _info(run: Run) -> RunInfo:
     told = Facts()
     for metadata in run.ends:
         told.note_tag("", metadata)
+    points = sum(run.heads[path].size for path in run.events) // BYTES_PER_POINT
+    if run.origin is not None:
+        return RunInfo(
+            ref=run.ref,
+            key=run.key,
+            fingerprint=run.fingerprint,
+            name=run.origin.row.get("name"),
+            status=run.origin.row.get("status"),
+            started=run.origin.row.get("started"),
+            points=points,
+            files=len(run.put),
+            size=sum(file.size for file in run.put),
+            carried=True,
+            estimated=True,
+        )
     return RunInfo(
         ref=run.ref,
         key=run.key,
@@ -195,7 +218,7 @@ def _info(run: Run) -> RunInfo:
         name=run.name,
         status=told.hparams.status,
         started=None if run.started is None else when(run.started),
-        points=sum(run.heads[path].size for path in run.events) // BYTES_PER_POINT,
+        points=points,
         files=len(run.others),
         size=sum(run.heads[path].size for path in run.others.values()),
         estimated=True,
@@ -232,6 +255,10 @@ def _tables(run: Run, facts: Facts) -> dict[str, list[Row]]:
         {"owner": "", "path": path, "size": run.heads[place].size}
         for path, place in run.others.items()
     ]
+    others += [{"owner": file.owner, "path": file.path, "size": file.size} for file in run.put]
+    if run.origin is not None:
+        row = {**run.origin.row, "deleted": False, "source": str(run.path)}
+        row["extra"] = facts.with_damage(row.get("extra"))
     return {
         "runs": [row],
         "params": facts.hparams.params(),

@@ -15,7 +15,7 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, Part, Row, RunRef
 from trackbridge.columns import batches, sliced
 from trackbridge.schema import CODE, TABLES, TIME
-from trackbridge_adapters.tensorboard import wire
+from trackbridge_adapters.tensorboard import beside, wire
 from trackbridge_adapters.tensorboard.facts import Facts, content_of
 from trackbridge_adapters.tensorboard.framing import (
     Damage,
@@ -196,6 +196,14 @@ class Scan:
             return
         plugin = self.facts.plugin(value.tag, value.metadata)
         try:
+            told = beside.rows(value.place.data)
+            if told:
+                self._carried(told, value.place)
+                return
+        except (wire.WireError, ValueError) as error:
+            damage.append(Damage(value.place.offset, f"{value.tag!r}: {error}"))
+            return
+        try:
             message = Summary.Value.FromString(value.place.data)
         except DecodeError:
             damage.append(Damage(value.place.offset, f"a value of {value.tag!r} that is none"))
@@ -206,6 +214,15 @@ class Scan:
             else:
                 self._add(value.tag, event, point)
 
+    def _carried(self, told: list[dict[str, Any]], place: Place) -> None:
+        """The rows that a value of ours stands for."""
+        for row in told:
+            content = beside.content(row, place)
+            if content is not None:
+                self.facts.files[row["path"]] = content
+            if "series" in self._wanted:
+                self._series.append({**beside.columns(row), **self._ref._asdict()})
+
     def _other(self, file: Path, part: Frames, number: int, event: wire.Event, data: bytes) -> None:
         """What an event has besides a summary."""
         base = part.base + int(part.starts[number])
@@ -215,6 +232,8 @@ class Scan:
                 self.facts.event_files[file.name]["version"] = content.decode("utf-8", "replace")
             elif field.number == wire.SOURCE:
                 self.facts.event_files[file.name]["writer"] = _writer(content)
+            elif field.number == wire.SESSION_LOG and content == beside.START:
+                continue
             elif field.number in MESSAGES:
                 key, message = MESSAGES[field.number]
                 self._add(key, event, _message(message, content))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.unknown_fields import UnknownFieldSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.plugins.hparams import metadata
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
@@ -41,14 +44,32 @@ def accumulated(folder: Path) -> EventAccumulator:
 
 
 def points_of(folder: Path) -> list[PlainPoint]:
-    """The scalars that TensorBoard finds in a run."""
-    found = accumulated(folder)
+    """The scalars that TensorBoard finds in a run; of those that we wrote the exact values."""
+    found, exact = accumulated(folder), exact_values(folder)
     return [
-        PlainPoint(tag, event.step, datetime.fromtimestamp(event.wall_time, timezone.utc), value)
+        PlainPoint(
+            tag,
+            event.step,
+            datetime.fromtimestamp(event.wall_time, timezone.utc),
+            exact.get((tag, event.step, event.value), event.value),
+        )
         for tag in found.Tags()["scalars"]
         for event in found.Scalars(tag)
-        for value in [event.value]
     ]
+
+
+def exact_values(folder: Path) -> dict[tuple[str, int, float], float]:
+    """What stands in the field 1000 of values: by tag, step and the value that is shown."""
+    return {
+        (value.tag, event.step, value.simple_value): struct.unpack(
+            "<d", field.data.to_bytes(8, "little")
+        )[0]
+        for path in sorted(folder.glob("*tfevents*"))
+        for event in LegacyEventFileLoader(str(path)).Load()
+        for value in event.summary.value
+        for field in UnknownFieldSet(value)
+        if field.field_number == 1000
+    }
 
 
 def params_of(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""One run on its way into a log folder: its event file and what lies beside it, as they come."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from trackbridge import disk
+from trackbridge.adapter import ORIGIN, FileRef, Row, RunKey, RunRef
+from trackbridge.columns import codes, numpy_of
+from trackbridge.disk import system_errors
+from trackbridge.errors import IntegrityError
+from trackbridge_adapters.tensorboard import carried, encode, encode_series
+from trackbridge_adapters.tensorboard.carried import Origin
+from trackbridge_adapters.tensorboard.encode_points import Points, encoded
+from trackbridge_adapters.tensorboard.scan import Scan
+
+SMALL = ("runs", "params", "series")
+"""Tables whose rows are kept until the run is complete."""
+MOST_STEP = 2**31 - 1
+"""Greatest step at which the plugin hparams can show a metric (`training_step`, api.proto)."""
+
+
+class Draft:
+    """A run that is being written, in a folder of its own that TensorBoard does not know.
+
+    Points go to disk as they come. Those of a tag have to stand there by ascending step; where a
+    batch goes back, all of them are sorted in the end.
+    """
+
+    def __init__(self, folder: Path, key: RunKey, ref: RunRef) -> None:
+        self.key, self.ref = key, ref
+        self.home, self.events = folder / ORIGIN, folder / "events"
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self._tags: dict[str, int] = {}
+        self._last: list[int] = []
+        self._is_ascending = True
+        head = encode.opening(0.0)
+        self._head = len(head)
+        with system_errors(folder):
+            self.home.mkdir(parents=True)
+            self.events.write_bytes(head)
+
+    def write(self, table: str, data: pa.RecordBatch) -> None:
+        if table == "metrics":
+            self._add(data)
+        elif table in SMALL:
+            self.rows[table] += data.to_pylist()
+
+    def put_file(self, file: FileRef, data: BinaryIO) -> None:
+        place = carried.place(self.home, file.owner, file.path)
+        with system_errors(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        disk.write(place, data)
+
+    @property
+    def row(self) -> Row:
+        """The run's own row."""
+        if len(self.rows["runs"]) != 1:
+            raise IntegrityError(f"run {self.ref.run_id}: it has no row in runs")
+        return self.rows["runs"][0]
+
+    def complete(self, name: str) -> None:
+        """Write what can be written only now; the event file is to have that name."""
+        with system_errors(self.events):
+            if not self._is_ascending:
+                self._sort()
+            with self.events.open("r+b") as file:
+                file.write(encode.opening(encode.seconds(self.row.get("started"))))
+                file.seek(0, 2)
+                for part in self._rest():
+                    file.write(part)
+            about = carried.about(Origin(self.key, self.ref, name, self.row))
+            (self.home / carried.ABOUT).write_bytes(about)
+
+    def _rest(self) -> Iterator[bytes]:
+        """Records of all but points."""
+        row, params = self.row, self.rows["params"]
+        if params or row.get("status") or row.get("started"):
+            yield encode.session(row, params, hidden=max(self._last, default=0) > MOST_STEP)
+        shown = encode_series.Series(self.home, self._tags, self.rows["series"])
+        yield from shown.records()
+
+    def _add(self, data: pa.RecordBatch) -> None:
+        points = self._points(data)
+        self._note(points)
+        with system_errors(self.events), self.events.open("ab") as file:
+            file.write(encoded(self._names, points))
+
+    def _points(self, data: pa.RecordBatch) -> Points:
+        keys = data.column("key")
+        texts, code = keys.dictionary.to_pylist(), codes(keys)
+        used = np.unique(code)
+        tag_of = np.zeros(len(texts) + 1, np.int64)
+        tag_of[used] = [self._tag(texts[each]) for each in used.tolist()]
+        steps = numpy_of(data.column("step").fill_null(0), np.int64)
+        times = numpy_of(data.column("time").cast(pa.int64()).fill_null(0), np.int64)
+        values = numpy_of(data.column("value"), np.float64)
+        return Points(tag_of[code], steps, times / 1e6, values)
+
+    def _tag(self, text: str) -> int:
+        if text not in self._tags:
+            self._tags[text] = len(self._tags)
+            self._last.append(-(2**63))
+        return self._tags[text]
+
+    @property
+    def _names(self) -> list[bytes]:
+        return [tag.encode() for tag in self._tags]
+
+    def _note(self, points: Points) -> None:
+        """Whether the steps of each tag go on from those before."""
+        count = len(self._tags)
+        first = np.full(count, 2**63 - 1)
+        np.minimum.at(first, points.tag, points.step)
+        last = np.array(self._last)
+        self._is_ascending &= bool((first >= last).all())
+        np.maximum.at(last, points.tag, points.step)
+        self._last = last.tolist()
+
+    def _sort(self) -> None:
+        """Write the points again, by ascending step."""
+        size = self.events.stat().st_size
+        read = Scan(self.ref, [self.events], {self.events: size}, ["metrics"]).batches()
+        columns = zip(*(self._points(batch.data) for batch in read))
+        points = Points(*map(np.concatenate, columns))
+        with self.events.open("r+b") as file:
+            file.truncate(self._head)
+            file.seek(self._head)
+            file.write(encoded(self._names, points))
+
+
+def event_file(number: int, after: str = "") -> str:
+    """The name of an event file: one that sorts behind those that were there before.
+
+    TensorBoard's Python loader goes on only to files that sort behind the one that it has read.
+    """
+    moment = max(time.time_ns(), 0)
+    name = f"events.out.tfevents.{moment // 10**9:010d}.{ORIGIN}.{moment % 10**9:09d}.{number}"
+    return name if name > after else f"{after}.{number}"

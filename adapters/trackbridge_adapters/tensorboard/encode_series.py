@@ -1,0 +1,106 @@
+"""Points that are no scalars as events: as TensorBoard has a form for them, or as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from trackbridge.adapter import Row
+from trackbridge.errors import IntegrityError
+from trackbridge_adapters.tensorboard import beside, carried, encode
+from trackbridge_adapters.tensorboard.encode import Shown
+
+LARGEST = 64 << 20
+"""Bytes of pictures or sounds of one event: TensorBoard keeps them in memory."""
+EMBEDDED = ("image", "audio")
+"""Kinds whose bytes are in the event file, and nowhere else."""
+
+
+class Series:
+    """The events of a run's rows of `series`; `home` has their files until they are embedded."""
+
+    def __init__(self, home: Path, metrics: Mapping[str, Any], rows: list[Row]) -> None:
+        self._home = home
+        self._taken = dict.fromkeys(metrics, "scalars")
+        """The plugin that shows each tag: the first event of a tag says it for all."""
+        self._rows = sorted(rows, key=_place)
+
+    def records(self) -> Iterator[bytes]:
+        done: set[Path] = set()
+        for _, group in groupby(self._rows, key=_event):
+            rows = list(group)
+            files = [file for row in rows for file in self._files([row["path"]])]
+            shown = self._media(rows[0]["kind"], files) if len(files) == len(rows) else None
+            if shown is not None:
+                yield self._record(rows, shown, embedded=True)
+                done.update(files)
+                continue
+            for row in rows:
+                value = encode.parsed(row["value"])
+                other = self._media(row["kind"], self._files(_several(value)))
+                other = other or encode.shown(row["kind"], value, [])
+                yield self._record([row], other or encode.as_text(row))
+        for path in done:
+            path.unlink()
+            _tidy(path.parent, self._home)
+
+    def _media(self, kind: str, files: list[Path]) -> Shown | None:
+        """Pictures or sounds, if all of the files are."""
+        if kind not in EMBEDDED or sum(file.stat().st_size for file in files) > LARGEST:
+            return None
+        return encode.shown(kind, None, [file.read_bytes() for file in files])
+
+    def _files(self, paths: Iterable[str | None]) -> list[Path]:
+        """Those files of the run that are there."""
+        found = []
+        for path in filter(None, paths):
+            with suppress(IntegrityError):  # a value may name anything
+                place = carried.place(self._home, "", path)
+                found += [place] if place.is_file() else []
+        return found
+
+    def _record(self, rows: list[Row], shown: Shown, *, embedded: bool = False) -> bytes:
+        """An event that stands for some rows."""
+        first = {"images": 2, "audio": 0}.get(shown.plugin, 0)
+        stride = 2 if shown.plugin == "audio" else 1
+        told = b"".join(
+            beside.told(row, first + stride * number if embedded else None)
+            for number, row in enumerate(rows)
+        )
+        row = rows[0]
+        time, step = encode.seconds(row.get("time")), row.get("step") or 0
+        return encode.event(time, step, self._tag(row["key"], shown.plugin), shown, told)
+
+    def _tag(self, key: str, plugin: str) -> str:
+        """The tag that a key is shown under: one of its own for each plugin."""
+        tag = key
+        while self._taken.setdefault(tag, plugin) != plugin:
+            tag += f" ({plugin})"
+        return tag
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    step, time = row.get("step"), row.get("time")
+    return row["key"], row["kind"], step or 0, encode.seconds(time)
+
+
+def _event(row: Row) -> tuple[Any, ...]:
+    """What rows have in common that share an event: pictures of one step, and of no other kind."""
+    if row["kind"] in EMBEDDED:
+        return _place(row)
+    return (*_place(row), id(row))
+
+
+def _several(value: Any) -> list[str]:
+    """The files of a value that has several pictures (`images/separated`, wandb 0.31)."""
+    names = value.get("filenames") if isinstance(value, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _tidy(folder: Path, home: Path) -> None:
+    while folder != home and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
