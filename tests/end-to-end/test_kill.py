@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import many_runs
 import pytest
 
 import trackbridge
@@ -30,7 +31,6 @@ TARGETS = {
     "mlflow-files": "mlflow:{}/mlruns",
 }
 RUNS = 30
-POINTS = 40
 IN_SMALL_CHUNKS = """
 import signal
 from trackbridge import cli, plan
@@ -51,36 +51,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of some runs with points and files: a `mlruns` folder of old, written by hand."""
-    store = tmp_path_factory.mktemp("source") / "mlruns"
-    experiment = store / "1"
-    experiment.mkdir(parents=True)
-    (experiment / "meta.yaml").write_text(
-        "artifact_location: ./mlruns/1\nexperiment_id: '1'\nlifecycle_stage: active\nname: many\n"
-    )
-    for number in range(RUNS):
-        _run(experiment, f"{number:032x}", random.Random(number))
-    return store
-
-
-def _run(experiment: Path, run_id: str, chance: random.Random) -> None:
-    run = experiment / run_id
-    for part in ("metrics", "params", "tags", "artifacts"):
-        (run / part).mkdir(parents=True)
-    (run / "meta.yaml").write_text(
-        f"artifact_uri: ./mlruns/1/{run_id}/artifacts\nend_time: 1700000100000\n"
-        f"entry_point_name: ''\nexperiment_id: '1'\nlifecycle_stage: active\nname: run-{run_id}\n"
-        f"run_id: {run_id}\nrun_uuid: {run_id}\nsource_name: ''\nsource_type: 4\n"
-        "source_version: ''\nstart_time: 1700000000000\nstatus: 3\ntags: []\nuser_id: alice\n"
-    )
-    for key in ("loss", "acc"):
-        lines = (
-            f"{1700000000000 + 10 * step} {chance.random()} {step}\n" for step in range(POINTS)
-        )
-        (run / "metrics" / key).write_text("".join(lines))
-    (run / "params" / "lr").write_text("0.1")
-    (run / "tags" / "team").write_text("blue")
-    (run / "artifacts" / "model.bin").write_bytes(chance.randbytes(3_000))
+    return many_runs.store(tmp_path_factory.mktemp("source"), RUNS)
 
 
 @pytest.fixture
