@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
+from trackbridge.locks import Lock
 
 if TYPE_CHECKING:
     from trackbridge.audit.verify import Found
@@ -32,6 +33,10 @@ _CREDENTIALS = re.compile(r"[^\s\"'/@]+:[^\s\"'/@]+@")
 """Before the host or bucket of an address."""
 SCRATCH = ".incoming-"
 """Local files being written lie in folders of this prefix below the root, outside `data/`."""
+HELD = ".held"
+"""The file in them on which whoever writes there has a lock."""
+LOCK_TRIES = 3
+"""After so many it is a file system without locks."""
 UNTOLD = -1
 """The size of a file where a listing names no sizes, as those of web servers."""
 
@@ -72,7 +77,10 @@ class Folder(Protocol):
         ...
 
     def scratch(self, name: str) -> AbstractContextManager[Path]:
-        """An empty local folder to write files in; what a kill left under that name is removed."""
+        """An empty local folder to write files in; what a kill left under that name is removed.
+
+        Others may have one of that name at the same time.
+        """
         ...
 
     def clear_scratch(self) -> None:
@@ -196,10 +204,11 @@ class LocalFolder:
         with self._errors(""):
             self._root.mkdir(parents=True, exist_ok=True)
             self._remove_scratch(f"{name}.*")
-            made = tempfile.mkdtemp(prefix=f"{SCRATCH}{name}.", dir=self._root)
+            made, held = self._make_scratch(name)
         try:
-            yield Path(made)
+            yield made
         finally:
+            held.release()
             shutil.rmtree(made, ignore_errors=True)
 
     def clear_scratch(self) -> None:
@@ -225,9 +234,24 @@ class LocalFolder:
     def url(self, path: str) -> str | None:
         return (self._root / path).absolute().as_uri()
 
+    def _make_scratch(self, name: str) -> tuple[Path, Lock]:
+        """A scratch folder and the lock by which it is known that somebody works in it."""
+        for _ in range(LOCK_TRIES):
+            made = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{name}.", dir=self._root))
+            held = Lock(made / HELD)
+            with suppress(FileNotFoundError):  # who removes what was left came in between
+                if held.acquire():
+                    break
+        return made, held
+
     def _remove_scratch(self, names: str) -> None:
+        """Remove what nobody works in any more."""
         for left in self._root.glob(f"{SCRATCH}{names}"):
-            shutil.rmtree(left, ignore_errors=True)
+            held = Lock(left / HELD)
+            with suppress(OSError):
+                if held.acquire():
+                    held.release()
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _file(self, path: str) -> Path:
         """Where a file lies; `IntegrityError` where something else does, as a pipe with no end."""

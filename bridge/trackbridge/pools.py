@@ -11,6 +11,8 @@ import os
 import re
 import signal
 import socket
+import sys
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from trackbridge.errors import BridgeError, ConfigError, TransientError, without_secrets
+from trackbridge.errors import ConfigError, TransientError, without_secrets
 
 CONNECT_SECONDS = 10
 """How long a cluster may take to answer, and to have its first worker."""
@@ -253,19 +255,24 @@ class Spark(Pool):
         sql = self._library
         stack.enter_context(_quiet("py4j", "pyspark"))
         master = self._address or f"local[{self._count or '*'}]"
-        self.has_own_machines = not master.startswith("local")
         builder = sql.SparkSession.builder.appName("trackbridge")
         if master.startswith("sc://"):
             builder = builder.remote(master)
         else:
             builder = builder.master(master).config("spark.ui.showConsoleProgress", "false")
+        self.has_own_machines = not master.startswith("local")
+        if not self.has_own_machines:
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+            for name in ("spark.driver.host", "spark.driver.bindAddress"):
+                builder = builder.config(name, "127.0.0.1")
+            builder = builder.config("spark.ui.enabled", "false")
         started = sql.SparkSession.getActiveSession() is None
-        try:
-            self._session = builder.getOrCreate()
-        except Exception as error:
-            if isinstance(error, BridgeError):
-                raise
-            raise TransientError(f"{self.where}: {_first_line(error)}") from error
+        with _without_errors() as said:
+            try:
+                self._session = builder.getOrCreate()
+            except Exception as error:
+                last = said().strip().rpartition("\n")[2] or _first_line(error)
+                raise TransientError(f"{self.where}: {last}") from error
         if started:
             stack.callback(self._session.stop)
         self._places = self._count or AHEAD * self._cores(master)
@@ -358,6 +365,24 @@ def _quiet(*names: str) -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, before):
                 logger.setLevel(level)
+
+
+@contextmanager
+def _without_errors() -> Iterator[Callable[[], str]]:
+    """What programs that are started meanwhile write to stderr, for as long as they live."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+
+        def read() -> str:
+            said.seek(0)
+            return said.read()
+
+        before = os.dup(2)
+        try:
+            os.dup2(said.fileno(), 2)
+            yield read
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def _shown(address: str | None) -> str:

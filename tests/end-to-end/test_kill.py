@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -20,8 +19,8 @@ import many_runs
 import pytest
 
 import trackbridge
-from trackbridge.adapter import FileRef, Query
-from trackbridge.registry import open_reader, open_writer
+from trackbridge.adapter import Query
+from trackbridge.registry import open_reader
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {
@@ -42,6 +41,21 @@ cli.main(prog_name="trackbridge")
 
 What a shell starts in the background does not hear Ctrl-C, nor do its children: these do.
 """
+BEGUN = """
+import io, os, pathlib, sys
+from trackbridge.adapter import FileRef, Query
+from trackbridge.registry import open_reader, open_writer
+source, target = sys.argv[1:]
+reader, writer = open_reader(source), open_writer(target)
+infos = list(reader.list_runs(Query()))
+sink = writer.open([info.key for info in infos]).__enter__()
+for info in infos:
+    content = pathlib.Path(source, "1", info.key.run_id, "artifacts", "model.bin").read_bytes()
+    for owner in ("", "collection:v0"):
+        sink.put_file(FileRef(writer.target(info.key), owner, "x"), io.BytesIO(content))
+os._exit(0)
+"""
+"""A writer that ends in the middle of a chunk."""
 SLOW_START = 0.4
 """Seconds in which the interpreter does nothing that a kill could harm."""
 NIGHTLY = 51
@@ -174,13 +188,12 @@ def test_what_a_killed_writer_left_of_a_run_is_gone_once_the_run_is_there(
 ) -> None:
     clean, target = place(kind, "clean"), place(kind, "target")
     trackbridge.migrate(str(source), clean)
-    reader, writer = open_reader(str(source)), open_writer(target)
-    infos = list(reader.list_runs(Query()))
-    sink = writer.open([info.key for info in infos]).__enter__()
-    for info in infos:
-        content = (source / "1" / info.key.run_id / "artifacts" / "model.bin").read_bytes()
-        for owner in ("", "collection:v0"):
-            sink.put_file(FileRef(writer.target(info.key), owner, "x"), io.BytesIO(content))
+    paths = os.pathsep.join([str(ROOT / "bridge"), str(ROOT / "adapters")])
+    subprocess.run(
+        [sys.executable, "-c", BEGUN, str(source), target],
+        env={**os.environ, "PYTHONPATH": paths},
+        check=True,
+    )
     assert names(tmp_path / "target"), "nothing is left that could be swept"
     trackbridge.migrate(str(source), target)
     assert names(tmp_path / "target") == names(tmp_path / "clean")

@@ -264,6 +264,18 @@ class ArchiveReader:
         return io.BufferedReader(proven, 1 << 18)
 
 
+def is_whole(store: ArchiveReader, chunk: Chunk) -> bool:
+    """Whether the chunk's own Parquet files have the bytes that its commit says."""
+    for table, part in chunk.parts.items():
+        try:
+            with store.folder.fetch(chunk.path(table)) as local:
+                if local.stat().st_size != part.size or sha256(local) != part.sha256:
+                    return False
+        except (NotFoundError, FileNotFoundError):
+            return False
+    return True
+
+
 class ProvenFile(io.RawIOBase):
     """A file that raises `IntegrityError` at its end unless its bytes have the digest."""
 

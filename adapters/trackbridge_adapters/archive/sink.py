@@ -29,7 +29,7 @@ from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
 from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
-from trackbridge_adapters.archive.reader import content_path
+from trackbridge_adapters.archive.reader import content_path, is_whole
 from trackbridge_adapters.archive.shares import Share, check_shares
 
 if TYPE_CHECKING:
@@ -148,23 +148,40 @@ class ArchiveSink:
         self._check_labels(parts)
         shares = tuple(share.part for share in self._shares)
         check_shares(self._store, shares)
+        entries = tuple(self._entries(chunk_id(p.sha256 for p in [*parts.values(), *shares])))
         replaced = [index.homes[ref].chunk for ref in self._targets if ref in index.homes]
         chunk = Chunk(
             self._id,
             1 + max((old.generation for old in replaced), default=0),
             index.next_revision(self._id),
-            tuple(self._entries(chunk_id(part.sha256 for part in [*parts.values(), *shares]))),
+            entries,
             parts,
             shares=shares,
         )
-        self._runs.publish(chunk)
-        check_shares(self._store, shares)
-        index.add(chunk)
+        if not self._is_there(chunk):
+            self._runs.publish(chunk)
+            check_shares(self._store, shares)
+            index.add(chunk)
         index.refresh()
         for old in list(index.outdated.values()):
             if any(entry.info.ref in self._targets for entry in old.entries):
                 take_out(self._store, old, self._scratch)
         index.refresh()
+
+    def _is_there(self, chunk: Chunk) -> bool:
+        """Whether somebody who was given the same runs has committed the very same before.
+
+        He may be reading it back; to write it again would take it away from him.
+        """
+        homes = self._store.index.homes
+        found = {homes[ref].chunk.name for ref in self._targets if ref in homes}
+        if len(found) != 1:
+            return False
+        old = self._store.index.chunks[found.pop()]
+        same = (old.id, old.entries, old.parts, old.shares)
+        return same == (chunk.id, chunk.entries, chunk.parts, chunk.shares) and is_whole(
+            self._store, old
+        )
 
     def _commit_items(self) -> None:
         index = self._store.index

@@ -86,8 +86,12 @@ def referred(place: Path) -> set[str]:
 
 
 def tables(place: Path) -> Iterable[str]:
-    """What of an archive is there for commits, content-addressed bytes left out."""
-    return {p for p in files_of(place) if not p.startswith(("data/bytes/", "trackbridge.json"))}
+    """What of an archive is there for commits, content-addressed bytes left out.
+
+    A scratch folder with nothing in it but its lock is left to whoever makes one of that name.
+    """
+    other = ("data/bytes/", "trackbridge.json")
+    return {p for p in files_of(place) if not (p.startswith(other) or p.endswith("/.held"))}
 
 
 def key(name: str) -> RunKey:

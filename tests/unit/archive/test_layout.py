@@ -241,9 +241,9 @@ def test_sweeping_takes_away_what_nothing_refers_to_and_no_more(tmp_path: Path) 
 
 
 def test_an_address_has_no_password_in_it() -> None:
-    assert folder._without_secrets("sftp://ann:pa:ss@host/out") == "sftp://ann@host/out"
-    assert folder._without_secrets("abfs://box/out?sig=token") == "abfs://box/out"
-    assert folder._without_secrets("s3://bucket/a@b") == "s3://bucket/a@b"
+    assert folder.url_without_secrets("sftp://ann:pa:ss@host/out") == "sftp://ann@host/out"
+    assert folder.url_without_secrets("abfs://box/out?sig=token") == "abfs://box/out"
+    assert folder.url_without_secrets("s3://bucket/a@b") == "s3://bucket/a@b"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,17 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
-from unit.archive.archives import contents, files_of, key, referred, runs, tables, write, writer
+from unit.archive.archives import (
+    contents,
+    everything,
+    files_of,
+    key,
+    referred,
+    runs,
+    tables,
+    write,
+    writer,
+)
 from unit.archive.killing import Killed, killed_at
 
 from trackbridge import folder
@@ -220,3 +230,27 @@ def test_many_writers_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     writer(tmp_path).sweep()
     assert contents(tmp_path) == expected
     assert tables(tmp_path) == referred(tmp_path)
+
+
+def test_two_writers_of_the_same_runs_at_a_time_are_in_nobodys_way(tmp_path: Path) -> None:
+    made = [*runs("ab"), samples.everything()]
+    store(writer(tmp_path / "alone"), made)
+    place = tmp_path / "both"
+    slow, quick = writer(place), writer(place)
+    with slow.open([run.key for run in made]) as sink:
+        deliver(slow, sink, made)
+        store(quick, made)
+        before = files_of(place)
+        sink.commit()
+    assert files_of(place) - {p for p in before if ".incoming-" in p} == files_of(
+        tmp_path / "alone"
+    )
+    assert everything(place) == everything(tmp_path / "alone")
+
+
+def test_the_same_runs_are_written_again_where_the_first_are_damaged(tmp_path: Path) -> None:
+    write(tmp_path, runs("ab"))
+    (part,) = tmp_path.glob("data/metrics/*.parquet")
+    part.write_bytes(part.read_bytes()[::-1])
+    write(tmp_path, runs("ab"))
+    assert contents(tmp_path) == {"a": 0.5, "b": 0.5}
