@@ -9,12 +9,19 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from functools import lru_cache
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from trackbridge_adapters.tensorboard.checksums import checksum, differences, plain, unmasked
+from trackbridge_adapters.tensorboard.checksums import (
+    Checks,
+    checksum,
+    differences,
+    plain,
+    unmasked,
+)
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
@@ -23,6 +30,12 @@ BLOCK = 8 * 1024**2
 """Bytes that are read at a time; of a longer record, as many as it has."""
 LENGTHS = 1 << 16
 """Lengths whose checksums are remembered."""
+WALKED = 256
+"""Records that are looked at one by one before it is worth to look for all of them at once."""
+WORTH = 1 << 12
+"""Bytes that have to be left for that to be worth it."""
+DENSE = 1024
+"""Bytes that a record has on average, at most, for that to be worth it."""
 SEARCHED = 1 << 16
 """Bytes that are searched for a header at a time."""
 
@@ -84,11 +97,11 @@ def frames(stream: BinaryIO, damage: list[Damage], end: int | None = None) -> It
     lengths: dict[int, int] = {}
     while window.fill_record() or window.data:
         starts, sizes, stop = _scan(window.data, lengths)
-        if starts and not is_sound(window.data, starts[-1], sizes[-1]):
-            stop = starts.pop() - HEADER.size  # its length may be that of a record cut short
-            sizes.pop()
-        if starts:
-            yield Frames(window.data, window.base, np.array(starts), np.array(sizes))
+        if len(starts) and not is_sound(window.data, int(starts[-1]), int(sizes[-1])):
+            stop = int(starts[-1]) - HEADER.size  # its length may be that of a record cut short
+            starts, sizes = starts[:-1], sizes[:-1]
+        if len(starts):
+            yield Frames(window.data, window.base, starts, sizes)
             window.drop(stop)
             continue
         lost, is_cut = window.base, window.is_cut()
@@ -132,12 +145,31 @@ class _Window:
         self.data, self.base = self.data[size:], self.base + size
 
 
-def _scan(data: bytes, lengths: dict[int, int]) -> tuple[list[int], list[int], int]:
+def _scan(data: bytes, lengths: dict[int, int]) -> tuple[Ints, Ints, int]:
     """Where the data of whole records begins, their sizes, and the offset behind the last one."""
-    starts, sizes, at, unpack = list[int](), list[int](), 0, HEADER.unpack_from
+    found: list[tuple[Any, Any]] = []
+    known: _Headers | None = None
+    at, count = 0, WALKED
+    while count == WALKED:
+        begun = at
+        starts, sizes, at = _walk(data, at, lengths)
+        count = len(starts)
+        found.append((starts, sizes))
+        if at - begun < WALKED * DENSE and count == WALKED and len(data) - at >= WORTH:
+            known = known or _Headers(data, at)
+            for places, longs in known.chain(at):
+                found.append((places + HEADER.size, longs))
+                at = int(places[-1] + longs[-1]) + OVERHEAD
+    columns = (np.concatenate([np.asarray(each, np.int64) for each in c]) for c in zip(*found))
+    return next(columns), next(columns), at
+
+
+def _walk(data: bytes, at: int, lengths: dict[int, int]) -> tuple[list[int], list[int], int]:
+    """The same of a few records, one by one; `lengths` are those whose checksums are known."""
+    starts, sizes, unpack = list[int](), list[int](), HEADER.unpack_from
     end = len(data)
     last = end - HEADER.size
-    while at <= last:
+    while at <= last and len(starts) < WALKED:
         size, crc = unpack(data, at)
         if lengths.get(size) != crc:
             if checksum(data[at : at + 8]) != crc:
@@ -152,6 +184,49 @@ def _scan(data: bytes, lengths: dict[int, int]) -> tuple[list[int], list[int], i
         sizes.append(size)
         at = following
     return starts, sizes, at
+
+
+class _Headers:
+    """All places of some bytes where a short length with a right checksum stands."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        whole = np.frombuffer(data, np.uint8)[at:]
+        zero = whole[2 : len(whole) - HEADER.size + 8] == 0
+        count = max(len(whole) - HEADER.size + 1, 0)
+        small = np.ones(count, np.bool_)
+        for place in range(6):
+            small &= zero[place : place + count]
+        places = np.flatnonzero(small)
+        rows = np.lib.stride_tricks.sliding_window_view(whole, HEADER.size)[places]
+        sizes = np.ascontiguousarray(rows[:, :2]).view("<u2")[:, 0]
+        crc = unmasked(np.ascontiguousarray(rows[:, 8:]).view("<u4")[:, 0])
+        self._sizes = sizes.astype(np.int64)
+        self._places = places + at
+        self._next = self._places + self._sizes + OVERHEAD
+        right = (crc == _short_lengths()[sizes]) & (self._next <= len(data))
+        self._places, self._sizes, self._next = (
+            column[right] for column in (self._places, self._sizes, self._next)
+        )
+        self._leaps = np.flatnonzero(self._next[:-1] != self._places[1:])
+
+    def chain(self, at: int) -> Iterator[tuple[Ints, Ints]]:
+        """Places and sizes of the records that follow each other from an offset on."""
+        while True:
+            first = int(np.searchsorted(self._places, at))
+            if first == len(self._places) or self._places[first] != at:
+                return
+            leap = int(np.searchsorted(self._leaps, first))
+            last = int(self._leaps[leap]) if leap < len(self._leaps) else len(self._places) - 1
+            yield self._places[first : last + 1], self._sizes[first : last + 1]
+            at = int(self._next[last])
+
+
+@lru_cache(maxsize=1)
+def _short_lengths() -> Checks:
+    """The checksum of each length that has two bytes."""
+    rows = np.zeros((1 << 16, 8), np.uint8)
+    rows[:, :2] = np.arange(1 << 16, dtype="<u2").view(np.uint8).reshape(-1, 2)
+    return np.asarray(differences(rows, (0, 1), rows[0]) ^ np.uint32(plain(bytes(8))))
 
 
 def _find_record(window: _Window) -> bool:

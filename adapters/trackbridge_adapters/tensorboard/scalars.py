@@ -237,7 +237,7 @@ def spots_of(data: bytes, begin: int | None = None) -> Spots | None:
     seen: set[int] = set()
     try:
         for field in wire.fields(data, 0, len(data)):
-            if field.number in seen or field.number not in _KNOWN:
+            if field.number in seen or _KNOWN.get(field.number) != field.wire:
                 return None
             seen.add(field.number)
             is_head = field.number in (wire.WALL_TIME, wire.STEP)
@@ -254,8 +254,7 @@ def spots_of(data: bytes, begin: int | None = None) -> Spots | None:
     return found or None
 
 
-_KNOWN = {wire.WALL_TIME: wire.FIXED64, wire.STEP: wire.VARINT, wire.SUMMARY: wire.BYTES,
-          wire.SOURCE: wire.BYTES}  # fmt: skip
+_KNOWN = {wire.WALL_TIME: wire.FIXED64, wire.STEP: wire.VARINT, wire.SUMMARY: wire.BYTES}
 
 
 def spot_of(data: bytes, value: Field) -> Spot | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta, timezone
@@ -244,8 +245,9 @@ class Scan:
                 value = {"_type": f"tensorboard{key}", "path": path, "size": kept.size}
                 self._add(key, event, {"kind": "json", "value": json.dumps(value), "path": path})
             elif field.number != wire.SUMMARY:
-                raw = {"_type": "event-field", "number": field.number, "base64": ""}
-                self._add("_event", event, {"kind": "json", "value": json.dumps(raw)})
+                value = {"_type": "event-field", "number": field.number, "wire": field.wire}
+                value["base64"] = base64.b64encode(content).decode()
+                self._add("_event", event, {"kind": "json", "value": json.dumps(value)})
 
     def _add(self, key: str, event: wire.Event, row: Row) -> None:
         if "series" in self._wanted:

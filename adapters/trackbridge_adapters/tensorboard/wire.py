@@ -92,7 +92,7 @@ def event(data: bytes) -> Event:
             [time] = struct.unpack_from("<d", data, field.start)
         elif field.number == STEP and field.wire == VARINT:
             step = signed(varint(data, field.start, field.stop)[0])
-        elif field.wire == BYTES:
+        else:
             others.append(field)
     return Event(time, step, others)
 

@@ -17,6 +17,7 @@ from tensorboardX.summary import hparams
 
 from trackbridge.testing import PlainPoint
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 EVERYTHING = {
     "compressedHistograms": 1,
     "images": 0,

@@ -30,6 +30,24 @@ def test_records_are_read_as_they_were_framed(contents: list[bytes], block: int)
         assert read(b"".join(map(frame, contents))) == (contents, [])
 
 
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=8), st.data())
+def test_many_records_are_read_as_they_were_framed(sizes: list[int], data: st.DataObject) -> None:
+    """Among them long ones, some that have records in them, and one that is damaged."""
+    contents = [bytes([size % 256]) * size for size in sizes] * 200
+    places = st.integers(0, len(contents) - 1)
+    contents[data.draw(places)] = bytes(1 << 16)
+    contents[data.draw(places)] = frame(b"inner") * 3
+    whole = bytearray(b"".join(map(frame, contents)))
+    assert read(bytes(whole)) == (contents, [])
+    hit = data.draw(places)
+    at = sum(len(content) + OVERHEAD for content in contents[:hit])
+    whole[at + data.draw(st.integers(0, 15))] ^= 1
+    found, damage = read(bytes(whole))
+    inner = [b"inner"] * 3 if contents[hit] == frame(b"inner") * 3 else []
+    assert found in (contents[:hit] + rest + contents[hit + 1 :] for rest in (inner, []))
+    assert damage[0].offset == at
+
+
 def test_frames_are_those_of_another_writer(tmp_path: Path) -> None:
     contents = [b"", b"x", bytes(range(256)) * 5]
     writer = RecordWriter(str(tmp_path / "records"))
