@@ -13,7 +13,7 @@ import pytest
 from unit.tensorboard import logs
 
 from trackbridge.adapter import FileRef, Query, RunInfo, RunRef
-from trackbridge.errors import ConfigError, NotFoundError, UnsupportedError
+from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.registry import open_reader, resolve
 from trackbridge.testing import PlainPoint
 from trackbridge_adapters.tensorboard import ADAPTER
@@ -223,8 +223,3 @@ def test_much_damage_is_named_in_short(tmp_path: Path) -> None:
     damage = json.loads(row["extra"])["damage"]
     assert len(damage) == 21
     assert damage[-1].endswith("480 more that are damaged")
-
-
-def test_nothing_is_written_to_a_log_folder(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="only read"):
-        ADAPTER.writer(str(tmp_path), {})
