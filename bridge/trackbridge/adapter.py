@@ -687,8 +687,9 @@ class Adapter(Protocol):
     must be cheap: client libraries are imported when a store is opened. `options` are the
     adapter's own, by name (the command line knows `artifact_root`, and gives `max_rps` and
     `columns` to adapters that have them in an attribute `options`); an unknown one is a
-    `ConfigError`. Errors of the system (a full disk, missing rights) become `ConfigError` or
-    `BridgeError` too, with the way out.
+    `ConfigError`. An attribute `exports` that is true makes its stores targets of `export` too.
+    Errors of the system (a full disk, missing rights) become `ConfigError` or `BridgeError` too,
+    with the way out.
     """
 
     name: str

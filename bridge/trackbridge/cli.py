@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge import __version__
-from trackbridge.cli_audit import archive_at, audit
+from trackbridge.cli_audit import archive_at, audit, export_at
 from trackbridge.cli_dual import COMMANDS
 from trackbridge.cli_redact import Wish, look, salted, wish
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, without_secrets
@@ -39,6 +39,7 @@ Examples:
   trackbridge migrate ./wandb ./mlflow.db         W&B run folders to MLflow
   trackbridge migrate ./mlflow.db ./wandb-out     MLflow to run folders for `wandb sync`
   trackbridge export ./mlflow.db ./archive        to Parquet; `import` brings it back
+  trackbridge export ./mlflow.db csv:./tables     to tables, for pandas or a spreadsheet
   trackbridge verify ./wandb ./mlflow.db          compare value by value
 
 \b
@@ -244,8 +245,17 @@ def migrate(source: str, target: str, **options: Any) -> None:
 def export(
     source: str, archive: str, rules: Path | None, salt: Path | None, **options: Any
 ) -> None:
-    """Copy runs from SOURCE into a Parquet ARCHIVE (a folder or any fsspec URL)."""
-    _migrate(source, archive_at(archive), wish(rules, salt), to_archive=True, **options)
+    """Copy runs from SOURCE into a Parquet ARCHIVE (a folder or any fsspec URL).
+
+    Or into plain tables, a file for each: csv:FOLDER, jsonl:FOLDER.
+    """
+    target = export_at(archive)
+    to_archive = target.startswith("archive:")
+    if rules is not None and not to_archive:
+        raise ConfigError(
+            f"{target}: records are redacted on their way to an archive; export that one to tables"
+        )
+    _migrate(source, target, wish(rules, salt), to_archive=to_archive, **options)
 
 
 @audit.command()

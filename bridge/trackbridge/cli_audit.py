@@ -28,6 +28,24 @@ def archive_at(address: str) -> str:
     return address if address.startswith("archive:") else f"archive:{address}"
 
 
+def export_at(address: str) -> str:
+    """The address of what `export` makes: an archive, unless tables are named."""
+    from trackbridge.registry import exporting
+
+    scheme, colon, _ = address.partition(":")
+    formats = exporting()
+    if colon and scheme in formats:
+        return address
+    suffix = os.path.basename(address).rpartition(".")[2]  # noqa: PTH119 - of a URL too
+    if suffix in formats and not colon:
+        folder = address[: -len(suffix) - 1]
+        raise ConfigError(
+            f"{address}: tables are a folder with a file for each: {suffix}:{folder}; an archive "
+            f"is archive:{folder}"
+        )
+    return archive_at(address)
+
+
 @click.group()
 def audit() -> None:
     """Take out of archives what must not leave, look at them, seal and check them.

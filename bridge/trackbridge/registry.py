@@ -157,6 +157,11 @@ def taking(option: str, value: str, address: str) -> dict[str, str]:
     return {option: value} if option in getattr(adapter, "options", ()) else {}
 
 
+def exporting() -> list[str]:
+    """Schemes of stores that `export` makes beside archives, as their adapters say."""
+    return [name for name in _schemes() if getattr(load(name), "exports", False)]
+
+
 def identity(address: str) -> str:
     """The same text for every spelling of a store's place: links, `..` and the scheme resolved.
 

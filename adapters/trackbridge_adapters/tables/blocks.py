@@ -18,7 +18,9 @@ class Block(NamedTuple):
     line: int
 
 
-def cut(file: BinaryIO, start: int, line: int, *, quoted: bool) -> Iterator[tuple[Block, bytes]]:
+def cut(
+    file: BinaryIO, start: int, line: int, *, quoted: bool, stop: int | None = None
+) -> Iterator[tuple[Block, bytes]]:
     """A file from a position on, in blocks with their bytes; `quoted`: quotes may hide line ends.
 
     A blank block is left out; the last row may lack its line end.
@@ -26,7 +28,8 @@ def cut(file: BinaryIO, start: int, line: int, *, quoted: bool) -> Iterator[tupl
     left = b""
     while True:
         file.seek(start + len(left))
-        more = file.read(BLOCK_BYTES)
+        rest = BLOCK_BYTES if stop is None else stop - start - len(left)
+        more = file.read(min(BLOCK_BYTES, rest))
         data = left + more
         if not data:
             return

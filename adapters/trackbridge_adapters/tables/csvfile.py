@@ -133,7 +133,7 @@ class CsvFile:
             ),
         )
         problems += self._ragged(block, data, ragged)
-        return {name: _joined(table.column(name)) for name in names}
+        return {name: joined(table.column(name)) for name in names}
 
     def _ragged(self, block: Block, data: bytes, rows: Collection[str]) -> Iterator[Problem]:
         """Where rows are that have too few cells or too many."""
@@ -278,7 +278,8 @@ def _type(column: Column, layout: Layout) -> pa.DataType:
     return pa.string()
 
 
-def _joined(column: pa.ChunkedArray) -> pa.Array:
+def joined(column: pa.ChunkedArray) -> pa.Array:
+    """The chunks of a column as one."""
     if column.num_chunks == 1:
         return column.chunk(0)
     if pa.types.is_dictionary(column.type):

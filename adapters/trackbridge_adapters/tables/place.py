@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.folder import open_folder, storage_errors
+from trackbridge_adapters.tables.layout import COMMIT, LOCK, WRITING, is_commit
 
 SUFFIXES = {"csv": ("csv", "tsv"), "jsonl": ("jsonl", "ndjson")}
 """Of files in a folder; a file that is named alone may be called as it likes."""
@@ -81,6 +82,29 @@ def columns_option(scheme: str, location: str, options: Mapping[str, str]) -> st
     return options.get("columns", "")
 
 
+def refuse_columns(scheme: str, location: str, columns: str) -> None:
+    """`ConfigError` for a mapping of columns where there is nothing to be mapped."""
+    if columns:
+        raise ConfigError(
+            f"{scheme}:{location}: holds the tables of the run model; --columns is of no use for it"
+        )
+
+
+def is_called_like_a_table(location: str, scheme: str) -> bool:
+    """Whether a name has the suffix of a table."""
+    return _suffix(location) in SUFFIXES[scheme]
+
+
+def is_stored(location: str, scheme: str) -> bool:
+    """Whether a folder holds the tables of the run model in this format, as we write them."""
+    if _REMOTE.match(location):
+        return False
+    try:
+        return is_commit(Path(location, COMMIT).read_bytes(), scheme)
+    except (OSError, ValueError):
+        return False
+
+
 def is_table(location: str, scheme: str) -> bool:
     """Whether a path alone says that there is a table: by the name of the file, or of all files."""
     path = Path(location)
@@ -90,6 +114,32 @@ def is_table(location: str, scheme: str) -> bool:
         return False
     names = [entry.name for entry in os.scandir(path) if not entry.name.startswith(".")]
     return bool(names) and all(_suffix(name) in SUFFIXES[scheme] for name in names)
+
+
+def check_target(location: str, scheme: str) -> None:
+    """`ConfigError` for what cannot become a folder of tables."""
+    if not location:
+        raise ConfigError(f"{scheme}: names no folder; write {scheme}:./out")
+    if _REMOTE.match(location):
+        raise ConfigError(
+            f"{scheme}:{location}: tables are written to a folder of this machine, since they "
+            "grow; export to archive: for an object store"
+        )
+    path = Path(location)
+    if path.is_file():
+        raise ConfigError(f"{scheme}:{location} is a file; name a folder: one file for each table")
+    if not path.is_dir():
+        if is_called_like_a_table(location, scheme):
+            raise ConfigError(
+                f"{scheme}:{location}: tables are written to a folder, a file for each; call it "
+                f"{scheme}:{location.rpartition('.')[0]}"
+            )
+        return
+    there = {entry.name for entry in path.iterdir()} - {LOCK, WRITING, f".{COMMIT}"}
+    if there and not is_stored(location, scheme):
+        raise ConfigError(
+            f"{scheme}:{location}: holds other files than tables of ours; name an empty folder"
+        )
 
 
 def find(location: str, scheme: str) -> list[TableFile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import cached_property
 from typing import Any, BinaryIO, NoReturn
 
@@ -34,7 +34,7 @@ from trackbridge_adapters.tables.melt import Mask, Names, axis, final_values, le
 from trackbridge_adapters.tables.parsed import Parsed
 from trackbridge_adapters.tables.place import TableFile, project_of
 from trackbridge_adapters.tables.sample import unit_of
-from trackbridge_adapters.tables.values import times
+from trackbridge_adapters.tables.values import moment, times
 
 _LEAF = ("key", "value", "type")
 HOLDS = {
@@ -45,7 +45,6 @@ HOLDS = {
     "metrics": ("key", "step", "time", "value"),
     "series": ("key", "step", "time", "kind", "value"),
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class TablesReader:
@@ -218,12 +217,7 @@ def _moment(cell: Any) -> datetime | None:
     number = pc.cast(texts, pa.float64(), safe=False) if _is_number(str(cell)) else None
     unit = unit_of(number[0].as_py()) if number is not None else "s"
     found = times(texts, unit or "s")
-    if len(found.bad):
-        return None
-    try:
-        return _EPOCH + timedelta(microseconds=int(found.values[0]))
-    except OverflowError:
-        return None
+    return None if len(found.bad) else moment(int(found.values[0]))
 
 
 def _is_number(text: str) -> bool:

@@ -29,8 +29,7 @@ def wide(runs: Sequence[PlainRun]) -> pd.DataFrame:
             rows.append({**base, "step": step, "time": time.isoformat(), **values})
         if not steps:
             rows.append(base)
-    frame = pd.DataFrame(rows)
-    return frame.astype({"step": "Int64"})
+    return pd.DataFrame(rows).astype({"step": "Int64"})
 
 
 def seeded(run: PlainRun) -> PlainRun:
@@ -38,26 +37,28 @@ def seeded(run: PlainRun) -> PlainRun:
     return replace(run, files={})
 
 
-def read_csv(path: str) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"step": "Int64"}, converters=_texts(pd.read_csv(path, nrows=0)))
-
-
-def _texts(header: pd.DataFrame) -> dict[str, type]:
-    return {name: str for name in header.columns if name.startswith(PARAM)}
-
-
-def read_jsonl(path: str) -> pd.DataFrame:
-    return pd.read_json(path, lines=True, dtype=False, precise_float=True)
-
-
-def write_jsonl(frame: pd.DataFrame, path: str) -> None:
-    """Of pandas' own writer the numbers have 15 digits."""
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """With pandas; its own writer of JSON knows 15 digits of a number."""
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+        return
     rows = ({k: v for k, v in row.items() if pd.notna(v)} for row in frame.to_dict("records"))
-    Path(path).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-def plain(frame: pd.DataFrame, run: RunRef) -> PlainRun:
-    """A run of such a frame."""
+def read(path: Path, *texts: str) -> pd.DataFrame:
+    """With pandas; columns of texts are kept as they are."""
+    if path.suffix == ".jsonl":
+        return pd.read_json(path, lines=True, dtype=False, precise_float=True)
+    columns = list(pd.read_csv(path, nrows=0).columns)
+    named = [*texts, *(column for column in columns if column.startswith(PARAM))]
+    empty = {column: [""] for column in columns if column not in named}
+    kinds: dict[str, type] = dict.fromkeys(named, str)
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=empty)
+
+
+def of_points(frame: pd.DataFrame, run: RunRef) -> PlainRun:
+    """A run of a table of points."""
     own = frame[(frame["project"] == run.project) & (frame["run_id"] == run.run_id)]
     known = ("project", "run_id", "run_name", "step", "time")
     keys = [name for name in own.columns if name not in known and not name.startswith(PARAM)]
@@ -76,5 +77,37 @@ def plain(frame: pd.DataFrame, run: RunRef) -> PlainRun:
     return PlainRun(run.project, run.run_id, first["run_name"], params, points)
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(timezone.utc)
+def of_tables(folder: Path, suffix: str, run: RunRef) -> PlainRun:
+    """A run of a folder of tables."""
+
+    def own(table: str, *texts: str) -> list[dict[str, object]]:
+        path = folder / f"{table}.{suffix}"
+        if not path.exists():
+            return []
+        frame = read(path, "project", "run_id", *texts)
+        found = frame[(frame["project"] == run.project) & (frame["run_id"] == run.run_id)]
+        return found.to_dict("records")  # type: ignore[return-value]
+
+    (shown,) = own("runs", "name")
+    points = [
+        PlainPoint(str(p["key"]), int(str(p["step"])), _moment(p["time"]), float(str(p["value"])))
+        for p in own("metrics", "key")
+    ]
+    bytes_of = {
+        (f["owner"], f["path"]): folder / "files" / str(f["stored"])
+        for f in own("contents", "owner", "path", "stored")
+    }
+    files = {
+        str(f["path"]): bytes_of["", f["path"]].read_bytes()
+        for f in own("files", "owner", "path")
+        if f["owner"] == ""
+    }
+    params = {str(p["key"]): str(p["value"]) for p in own("params", "key", "value")}
+    name = shown["name"]
+    return PlainRun(
+        run.project, run.run_id, None if name is None else str(name), params, points, files
+    )
+
+
+def _moment(text: object) -> datetime:
+    return datetime.fromisoformat(str(text).replace("Z", "+00:00")).astimezone(timezone.utc)

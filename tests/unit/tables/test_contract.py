@@ -12,31 +12,27 @@ from trackbridge.testing import AdapterContract, PlainRun
 from trackbridge_adapters.tables import CSV, JSONL
 
 
-class TestCsv(AdapterContract):
+class _Tables(AdapterContract):
+    """Seeded is a table of points, as others write it; written are the tables of the run model."""
+
+    def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
+        Path(location).mkdir()
+        frames.write(frames.wide(runs), Path(location, f"points.{self.adapter.name}"))
+        return [frames.seeded(run) for run in runs]
+
+    def peek(self, location: str, run: RunRef) -> PlainRun:
+        table = Path(location, f"points.{self.adapter.name}")
+        if table.exists():
+            return frames.of_points(frames.read(table), run)
+        return frames.of_tables(Path(location), self.adapter.name, run)
+
+
+class TestCsv(_Tables):
     adapter = CSV
-    writable = False
-
-    def location(self, folder: Path) -> str:
-        return str(folder / "points.csv")
-
-    def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
-        frames.wide(runs).to_csv(location, index=False)
-        return [frames.seeded(run) for run in runs]
-
-    def peek(self, location: str, run: RunRef) -> PlainRun:
-        return frames.plain(frames.read_csv(location), run)
 
 
-class TestJsonLines(AdapterContract):
+class TestJsonLines(_Tables):
     adapter = JSONL
-    writable = False
 
-    def location(self, folder: Path) -> str:
-        return str(folder / "points.jsonl")
 
-    def seed(self, location: str, runs: Sequence[PlainRun]) -> Sequence[PlainRun]:
-        frames.write_jsonl(frames.wide(runs), location)
-        return [frames.seeded(run) for run in runs]
-
-    def peek(self, location: str, run: RunRef) -> PlainRun:
-        return frames.plain(frames.read_jsonl(location), run)
+del _Tables
