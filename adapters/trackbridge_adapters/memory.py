@@ -28,7 +28,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.columns import split, within
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
-from trackbridge.schema import BATCH_ROWS, DEFAULTS, NAMED_BY, SHARED, TABLES
+from trackbridge.schema import BATCH_ROWS, CODE, DEFAULTS, NAMED_BY, SHARED, TABLES, TEXT
 
 EVERYTHING = Capabilities.everything(parallel_files=True)
 
@@ -205,10 +205,16 @@ class MemorySink:
         if sum(data.num_rows for data in rows.get("runs", [])) != 1:
             raise IntegrityError(f"run {ref.run_id} has no row of its own in the table runs")
         tables = {name: pa.Table.from_batches(parts) for name, parts in rows.items()}
-        points = tables.get("metrics", TABLES["metrics"].empty_table()).to_pandas()
-        if not self._contents.capabilities.repeated_points and points.duplicated().any():
+        points = tables.get("metrics", TABLES["metrics"].empty_table())
+        if not self._contents.capabilities.repeated_points and _repeat(points):
             raise DuplicatePointsError(f"run {ref.run_id} has points that are equal here")
         return Run(self._targets[ref], uuid.uuid4().hex, tables)
+
+
+def _repeat(points: pa.Table) -> bool:
+    """Whether two points are equal. Dictionaries may have a text twice, which pandas refuses."""
+    plain = [field.with_type(TEXT) if field.type == CODE else field for field in points.schema]
+    return bool(points.cast(pa.schema(plain)).to_pandas().duplicated().any())
 
 
 class MemoryAdapter:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trackbridge.engine import Report, migrate
     from trackbridge.errors import BridgeError
     from trackbridge.filing import FileChoice
+    from trackbridge.store import Store, open  # noqa: A004
 
 __version__ = "0.1.0"
 
@@ -27,9 +28,11 @@ _HOMES = {
     "Query": "trackbridge.adapter",
     "Report": "trackbridge.engine",
     "Run": "trackbridge.dual.run",
+    "Store": "trackbridge.store",
     "Table": "trackbridge.dual.values",
     "migrate": "trackbridge.engine",
     "mirror": "trackbridge.dual.mirroring",
+    "open": "trackbridge.store",
     "start": "trackbridge.dual.starting",
     "verify": "trackbridge.comparison",
 }
@@ -43,10 +46,12 @@ __all__ = [
     "Query",
     "Report",
     "Run",
+    "Store",
     "Table",
     "__version__",
     "migrate",
     "mirror",
+    "open",
     "start",
     "verify",
 ]

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trackbridge.adapter import SIDECAR, Batch, FileRef, Reader, Row, RunInfo, RunRef
+from trackbridge import selecting
+from trackbridge.adapter import SIDECAR, Batch, FileRef, Part, Reader, Row, RunInfo, RunRef
 from trackbridge.columns import batches, relabel, sliced, split
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit import holds_everything
@@ -166,13 +167,21 @@ class Overlay:
         native: Callable[[Batch], object] | None = None,
     ) -> Iterator[Batch]:
         """Batches labelled with the runs' origins; `native` sees each one as the store has it."""
+        yield from self._read(self.refs, tables, native)
+
+    def _read(
+        self,
+        refs: Sequence[RunRef],
+        tables: Collection[str] | None = None,
+        native: Callable[[Batch], object] | None = None,
+    ) -> Iterator[Batch]:
         self._rows = {
             ref: RowRestoration(side.kept, side.hide) for ref, side in self._sidecars.items()
         }
         if tables is None or "logs" in tables:
             for ref, side in self._sidecars.items():  # which go on natively
                 yield from self._kept_stream(ref, "logs", _logs(side))
-        for batch in self.reader.read_runs(self.refs, tables):
+        for batch in self.reader.read_runs(refs, tables):
             if native is not None:
                 native(batch)
             if batch.table == "files" and self._sidecars:
@@ -180,6 +189,19 @@ class Overlay:
             yield from self._restore(batch)
         for ref in self._sidecars:
             yield from self._rest(ref, tables)
+
+    def read_points(self, part: Part) -> Iterator[Batch]:
+        """Batches of `metrics` as `read` gives them, with the rows that are in a part.
+
+        Found at the source where it can, but for runs with a sidecar: keys and steps may be others
+        there than the store shows.
+        """
+        plain = [ref for ref in self.refs if ref not in self._sidecars]
+        for batch in selecting.read_points(self.reader, plain, part) if plain else ():
+            yield self._relabelled(batch)
+        if self._sidecars:
+            restored = self._read([*self._sidecars], ["metrics"])
+            yield from selecting.selected(restored, part)
 
     def locate(self, run: RunRef, owner: str, path: str) -> FileRef:
         """Where the store has a file that `files` of the restored run names."""
