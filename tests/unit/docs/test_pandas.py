@@ -16,6 +16,12 @@ from trackbridge_adapters.archive import ADAPTER
 PAGE = Path(__file__).parents[3] / "docs" / "pandas.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 
+README = re.findall(
+    r"^```python\n(store = .*?)^```",
+    (PAGE.parents[1] / "README.md").read_text("utf-8"),
+    re.M | re.S,
+)[0]
+
 
 def run(name: str, model: str, loss: float) -> MadeRun:
     made = samples.simple(name, loss=loss)
@@ -38,7 +44,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.chdir(folder)
         for example in EXAMPLES:
             exec(example, made)
-    return made
+        readme: dict[str, Any] = {"trackbridge": trackbridge}
+        exec(README, readme)
+    return {**made, "readme": readme}
 
 
 def test_frames_have_the_rows_that_the_page_says(names: dict[str, Any]) -> None:
@@ -71,3 +79,8 @@ def test_files_and_other_tables_are_as_the_page_says(names: dict[str, Any]) -> N
 
 def test_duckdb_takes_the_reader(names: dict[str, Any]) -> None:
     assert names["best"]["best"].tolist() == [0.02, 0.1, 0.2]
+
+
+def test_the_readme_shows_runs_and_their_curves(names: dict[str, Any]) -> None:
+    assert [run_id for _, run_id in names["readme"]["best"].index] == ["c"]
+    assert [*names["readme"]["curves"].columns] == ["loss"]
