@@ -430,11 +430,11 @@ class Assuming(Reader, Protocol):
 class Splitting(Selecting, Protocol):
     """A reader of a store in which several can read the points of one run, each other ones."""
 
-    def split(self, ref: RunRef, points: int) -> Sequence[Part]:
-        """Parts that together are all points of a run, roughly so many in each.
+    def split(self, info: RunInfo, points: int) -> Sequence[Part]:
+        """Parts that together are all points of a run, roughly so many in each; or none.
 
-        Cheap, by what the store knows without going through them; the same for the same run. What
-        is missed is noticed where the store tells how many points a run has.
+        Cheap, by what the store knows without going through them; the same for the same run. The
+        parts have to have as many points as `info` says, or the run is moved whole.
         """
         ...
 

@@ -50,7 +50,7 @@ def parts_of(source: Reader, target: Writer, chunk: Chunk) -> Sequence[Part]:
         or Overlay(source, [info]).has_sidecar(info.key.born)
     ):
         return ()
-    return source.split(info.ref, CHUNK_POINTS)
+    return source.split(info, CHUNK_POINTS)
 
 
 def write_part(source: Selecting, target: Dividing, info: RunInfo, part: Part) -> Written:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 STEP_MS = 100
@@ -11,8 +12,11 @@ NAIVE_RUNS = 2
 """Runs that the naive clients read: they are far too slow for all."""
 
 
-def mlflow_database(path: Path, runs: int, points: int, keys: int = 10) -> None:
-    """An MLflow database at the installed head: `runs` runs of `points` points over `keys`."""
+def mlflow_database(path: Path, runs: int, points: int, keys: int = 10, long: int = 0) -> None:
+    """An MLflow database at the installed head: `runs` runs of `points` points over `keys`.
+
+    With `long`, another run lies among them that has so many.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.unlink(missing_ok=True)
@@ -20,13 +24,14 @@ def mlflow_database(path: Path, runs: int, points: int, keys: int = 10) -> None:
     random.seed(7)
     with sqlite3.connect(path) as database:
         columns = [row[1] for row in database.execute("PRAGMA table_info(runs)")]
-        for number in range(runs):
+        sizes = [points] * (runs // 2) + [long] * (long > 0) + [points] * (runs - runs // 2)
+        for number, size in enumerate(sizes):
             run = f"{number:032x}"
             _insert_run(database, run, number, columns)
             database.executemany(
                 "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)"
                 " VALUES (?, ?, ?, ?, ?, 0)",
-                _points(run, points, keys),
+                _points(run, size, keys),
             )
         database.execute(
             "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)"
@@ -62,8 +67,8 @@ def _insert_run(database: sqlite3.Connection, run: str, number: int, known: list
     database.executemany("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", tags)
 
 
-def _points(run: str, points: int, keys: int) -> list[tuple[str, float, int, str, int]]:
-    return [
+def _points(run: str, points: int, keys: int) -> Iterator[tuple[str, float, int, str, int]]:
+    return (
         (
             f"metric_{index % keys}",
             random.random(),
@@ -72,7 +77,7 @@ def _points(run: str, points: int, keys: int) -> list[tuple[str, float, int, str
             index // keys,
         )
         for index in range(points)
-    ]
+    )
 
 
 def file_store(folder: Path, runs: int, keys: int, points: int, long: int = 0) -> int:

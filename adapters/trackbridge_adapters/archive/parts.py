@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from trackbridge.adapter import ItemRef, RunRef
 from trackbridge.adapter import Part as SomePoints
-from trackbridge.columns import compacted, within
+from trackbridge.columns import codes, compacted, within
+from trackbridge.cutting import Extent
 from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
 from trackbridge.schema import (
@@ -191,6 +192,25 @@ def read_part(
                 data = within(data, some)
             if data.num_rows:
                 yield data
+
+
+def extents(path: Path, refs: Collection[RunRef] | None) -> dict[str, Extent]:
+    """How many points each key has of these runs, or of all, and between which steps they are.
+
+    Steps are those of all keys together, as the file's statistics have them.
+    """
+    chosen = None if refs is None else _Choice("metrics", refs)
+    counts: Counter[str] = Counter()
+    with pq.ParquetFile(path, read_dictionary=["project", "run_id", "key"]) as file:
+        edges = [_edges(file.metadata.row_group(g), "step") for g in range(file.num_row_groups)]
+        for data in file.iter_batches(BATCH_ROWS, columns=["project", "run_id", "key"]):
+            rows = data if chosen is None else data.filter(chosen.mask(data))
+            keys = rows.column("key")
+            found = np.bincount(codes(keys), minlength=len(keys.dictionary)).tolist()
+            counts.update(dict(zip(keys.dictionary.to_pylist(), found)))
+    first = min((edge[0] for edge in edges if edge), default=0)
+    last = max((edge[1] for edge in edges if edge), default=0)
+    return {key: Extent(count, first, last) for key, count in counts.items() if count}
 
 
 class _Choice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -24,11 +25,12 @@ from trackbridge.adapter import (
 )
 from trackbridge.adapter import Part as SomePoints
 from trackbridge.audit import bag
+from trackbridge.cutting import Extent, cut
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEM_TABLES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
-from trackbridge_adapters.archive.parts import CONTENTS, EVERY_POINT, read_part, sha256
+from trackbridge_adapters.archive.parts import CONTENTS, EVERY_POINT, extents, read_part, sha256
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -93,6 +95,15 @@ class ArchiveReader:
             if "metrics" in chunk.tables:
                 for data in self.rows(chunk, "metrics", inside, part):
                     yield Batch("metrics", data)
+
+    def split(self, info: RunInfo, points: int) -> Sequence[SomePoints]:
+        keys: dict[str, Extent] = {}
+        for chunk, inside in self._where([info.ref]):
+            for path, part in chunk.files_of("metrics"):
+                with self._opened(chunk, path, part) as local:
+                    for key, extent in extents(local, inside).items():
+                        keys[key] = keys[key].with_more(extent) if key in keys else extent
+        return cut(keys, points)
 
     def _where(self, refs: Sequence[RunRef]) -> list[tuple[Chunk, set[RunRef] | None]]:
         """The chunks that runs live in, each with those that are meant, or None for all of it."""
@@ -190,21 +201,16 @@ class ArchiveReader:
     ) -> Iterator[pa.RecordBatch]:
         """Its rows of a table, of these runs or items or all; `IntegrityError` for damage."""
         for path, part in chunk.files_of(table):
-            yield from self._rows_of(chunk, path, part, table, refs, some)
+            with self._opened(chunk, path, part) as local:
+                yield from read_part(local, table, refs, some)
 
-    def _rows_of(
-        self,
-        chunk: Chunk,
-        path: str,
-        part: Part,
-        table: str,
-        refs: Collection[RunRef] | Collection[ItemRef] | None,
-        some: SomePoints,
-    ) -> Iterator[pa.RecordBatch]:
+    @contextmanager
+    def _opened(self, chunk: Chunk, path: str, part: Part) -> Iterator[Path]:
+        """A Parquet file of a chunk on this machine, as it was written."""
         try:
             with self.folder.fetch(path) as local:
                 self._prove(local, path, part)
-                yield from read_part(local, table, refs, some)
+                yield local
         except (NotFoundError, FileNotFoundError) as error:
             self.index.refresh()
             if self.index.needs(chunk.name):

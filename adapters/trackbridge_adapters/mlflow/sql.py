@@ -50,6 +50,12 @@ class SqlReader:
         with self.database.session() as session:
             yield from sql_read.points(session, refs, part)
 
+    def split(self, info: RunInfo, points: int) -> Sequence[Part]:
+        from trackbridge_adapters.mlflow import sql_split
+
+        with self.database.session() as session:
+            return sql_split.parts(session, info, points)
+
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_shared
 

@@ -40,6 +40,13 @@ RUN_INDEX = "index_metrics_run_uuid"
 KEY_SHARE = 0.1
 """Share of the runs from which on points of some keys are found by key, not by run (measured)."""
 
+RUN_SHARE = 0.2
+"""The same for the points of one run, of those of all: of the space that they lie in."""
+
+_OF_RUN = f"FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid = json_each.value"
+_EDGES = f"min((SELECT min(rowid) {_OF_RUN})), max((SELECT max(rowid) {_OF_RUN}))"
+"""Where the first and the last point of some runs lie."""
+
 KEY_ORDER = ("key", "timestamp", "step", "run_uuid", "value", "is_nan")
 """The primary key of `metrics`: in this order, points of some keys come out of its index alone."""
 
@@ -94,7 +101,9 @@ def _rest(session: SqliteSession, runs: Sequence[str], part: Part) -> tuple[str,
     of_steps, edges = _of_steps(session, part)
     every = session.has_every(runs)
     ids = json.dumps(list(runs))
-    if of_keys and len(runs) >= KEY_SHARE * session.count("runs"):
+    if of_keys and (
+        len(runs) >= KEY_SHARE * session.count("runs") or _is_large(session, runs, ids)
+    ):
         of_runs = "" if every else f"AND +run_uuid {IN}"
         order = ", ".join(c for c in KEY_ORDER if c in session.columns("metrics"))
         rest = f"FROM metrics WHERE {of_keys} {of_steps} {of_runs} ORDER BY {order}"
@@ -103,6 +112,15 @@ def _rest(session: SqliteSession, runs: Sequence[str], part: Part) -> tuple[str,
     also = f"AND +{of_keys}" if of_keys else ""
     rest = f"FROM metrics WHERE {where} {also} {of_steps} ORDER BY {order}"
     return rest, [*values, *keys, *edges]
+
+
+def _is_large(session: SqliteSession, runs: Sequence[str], ids: str) -> bool:
+    """Whether one run's points lie over so much of the table that going by keys is no longer."""
+    if len(runs) > 1 or not session.has_index(RUN_INDEX):
+        return False
+    ((first, last),) = session.fetch("SELECT min(rowid), max(rowid) FROM metrics")
+    ((begin, end),) = session.fetch(f"SELECT {_EDGES} FROM json_each(?)", [ids])
+    return begin is not None and end - begin >= RUN_SHARE * (last - first)
 
 
 def _of_keys(part: Part) -> tuple[str, list[Any]]:
@@ -135,9 +153,7 @@ def _of_runs(session: SqliteSession, ids: str) -> tuple[str, str, list[Any]]:
     """
     if not session.has_index(RUN_INDEX):
         return f"+run_uuid {IN}", "rowid", [ids]
-    of_run = f"FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid = json_each.value"
-    edges = f"min((SELECT min(rowid) {of_run})), max((SELECT max(rowid) {of_run}))"
-    ((first, last),) = session.fetch(f"SELECT {edges} FROM json_each(?)", [ids])
+    ((first, last),) = session.fetch(f"SELECT {_EDGES} FROM json_each(?)", [ids])
     if first is None:
         return "0", "rowid", []
     many = int(SCAN_SHARE * (last - first + 1))

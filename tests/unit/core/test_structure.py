@@ -21,6 +21,7 @@ FOR_ADAPTERS = {
     "adapter",
     "audit",
     "columns",
+    "cutting",
     "digest",
     "disk",
     "dual",
