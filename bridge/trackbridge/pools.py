@@ -118,13 +118,16 @@ class Processes(Pool):
         return self._count or 1
 
     def submit(self, work: Work, task: Any) -> Future[Any]:
+        from concurrent.futures.process import BrokenProcessPool
+
         for number, (place, last) in enumerate(self._places):
             if last.done():
                 del self._places[number]
-                if self.is_loss(last.exception() or RuntimeError()):
-                    place.shutdown(wait=False)
+                try:
+                    return self._given(place, work, task)
+                except BrokenProcessPool:
+                    place.shutdown(wait=False)  # its process ended, at work or since
                     break
-                return self._given(place, work, task)
         return self._given(self._start(), work, task)
 
     def is_loss(self, error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from trackbridge.adapter import (
     Adopting,
     Batch,
     FileRef,
+    Part,
     Query,
     Reader,
     Row,
@@ -25,7 +26,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.columns import batches
 from trackbridge.damage import Damage
-from trackbridge.digest import Digests
+from trackbridge.digest import Digests, RunDigests
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import holds_everything
@@ -35,12 +36,20 @@ from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Hashing, compare_digests, digest_chunk
 from trackbridge.schema import TABLES
 from trackbridge.sidecar import Overlay, Sidecar
-from trackbridge.splitting import Written
 from trackbridge.translate import Translation, translation
 from trackbridge.verbatim import Verbatim
 
 TOGETHER = 8
 """Files that are copied at a time where both stores allow it: each has one block in memory."""
+
+
+class Written(NamedTuple):
+    """Points of a run that are in the target already, though no reader finds them there yet."""
+
+    part: Part
+    token: str
+    points: int
+    digests: RunDigests
 
 
 @dataclass

@@ -28,7 +28,8 @@ from trackbridge.registry import (
     path_of,
 )
 from trackbridge.retry import LOGGER, persist
-from trackbridge.transfer import Moved, move
+from trackbridge.splitting import Fault, Split, Step, parts_of, taken
+from trackbridge.transfer import Moved, Written, move
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,15 @@ def work(task: Sealed) -> Answer:
     if task.version != __version__:
         return host, "ConfigError", f"has Trackbridge {__version__}; install {task.version} there"
     try:
-        stores, receipts, chunk = pickle.loads(task.data)
+        stores, receipts, given = pickle.loads(task.data)
     except (ImportError, AttributeError) as error:
         return host, "ConfigError", f"lacks what this machine has ({error}); install the same there"
     try:
-        done = _moved(stores, receipts, chunk)
+        done = (
+            _moved(stores, receipts, given)
+            if isinstance(given, Chunk)
+            else taken(given, stores.reader(), stores.writer(), stores.files)
+        )
     except BridgeError as error:
         return host, type(error).__name__, str(error)
     return host, "", Sealed(__version__, pickle.dumps(done))
@@ -128,11 +133,13 @@ def _keep(receipts: Receipts, chunk: Chunk, moved: Moved, files: FileChoice) -> 
     return not found or receipts.add_for_others(proven(chunk, moved.digests).id, found)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Given:
-    """A chunk, and how often the worker that had it was lost."""
+    """A chunk or a step of one, and how often the worker that had it was lost."""
 
-    chunk: Chunk
+    task: Chunk | Step
+    split: Split | None = None
+    number: int = 0
     lost: int = 0
 
 
@@ -178,33 +185,59 @@ class Workers:
     def each(self, chunks: Collection[Chunk], pool: Pool | None) -> Generator[Done, None, None]:
         """What became of each chunk, in the order in which they are done.
 
-        A chunk alone is moved in this process rather than in another one of this machine.
+        Runs that are split come first, since they take longest. A chunk alone is moved in this
+        process rather than in another one of this machine.
         """
-        if pool is None or not chunks or (len(chunks) == 1 and not pool.is_cluster):
-            step = partial(self._move, self._progress)
-            yield from (Done(chunk, apart(chunk, step)) for chunk in chunks)
+        splits, whole = self._sorted(chunks)
+        if pool is None or not chunks or (not splits and len(whole) == 1 and not pool.is_cluster):
+            for split in splits:
+                yield self._in_parts(split)
+            yield from map(self._moved_here, whole)
             return
         with pool:
-            for done in self._each(chunks, pool):
-                results = [outcome.result for outcome in done.outcomes if outcome.result]
-                self._progress.points(sum(result.points for result in results))
-                yield done
+            yield from self._each(splits, whole, pool)
 
-    def _move(self, progress: Progress, chunk: Chunk) -> Moved:
-        return move(self._reader, self._writer, chunk.runs, progress, self._stores.files)
+    def _sorted(self, chunks: Iterable[Chunk]) -> tuple[list[Split], list[Chunk]]:
+        """Runs that are moved in parts, and chunks that are moved whole."""
+        splits, whole = [], []
+        for chunk in chunks:
+            parts = persist(partial(parts_of, self._reader, self._writer, chunk))
+            if len(parts) > 1:
+                splits.append(Split(chunk, parts))
+            else:
+                whole.append(chunk)
+        return splits, whole
 
-    def _each(self, chunks: Iterable[Chunk], pool: Pool) -> Iterator[Done]:
+    def _moved_here(self, chunk: Chunk) -> Done:
+        def step(part: Chunk) -> Moved:
+            files = self._stores.files
+            return move(self._reader, self._writer, part.runs, self._progress, files)
+
+        return Done(chunk, apart(chunk, step))
+
+    def _in_parts(self, split: Split) -> Done:
+        while split.steps:
+            for number, step in enumerate(split.steps):
+                result = taken(step, self._reader, self._writer, self._stores.files)
+                if isinstance(result, Written):
+                    self._progress.points(result.points)
+                split.put(number, result)
+        return (
+            Done(split.chunk, [split.outcome]) if split.outcome else self._moved_here(split.chunk)
+        )
+
+    def _each(self, splits: Iterable[Split], whole: Iterable[Chunk], pool: Pool) -> Iterator[Done]:
         self._tell_of_paths(pool)
         self._receipts.share()
-        waiting = map(_Given, chunks)
-        again: deque[_Given] = deque()
+        waiting = map(_Given, whole)
+        ready = deque(given for split in splits for given in _steps(split))
         out: dict[Future[Any], _Given] = {}
         while True:
             for _ in range(pool.room() - len(out)):
-                given = again.popleft() if again else next(waiting, None)
+                given = ready.popleft() if ready else next(waiting, None)
                 if given is None:
                     break
-                out[pool.submit(work, self._sealed(given.chunk))] = given
+                out[pool.submit(work, self._sealed(given.task))] = given
             if not out:
                 return
             done = wait(out, QUIET_SECONDS, FIRST_COMPLETED).done
@@ -213,14 +246,33 @@ class Workers:
             for future in done:
                 given = out.pop(future)
                 if _loss(pool, future) is None:
-                    yield self._opened(pool, *future.result())
-                    continue
-                given.lost += 1
-                if given.lost < pool.tries:
+                    result = self._opened(pool, *future.result())
+                elif given.lost + 1 < pool.tries:
                     LOGGER.warning("a worker was lost; its chunk is done again")
-                    again.append(given)
+                    ready.append(replace(given, lost=given.lost + 1))
+                    continue
                 else:
-                    yield _given_up(given)
+                    result = _given_up(given)
+                done_with, next_ones = self._after(given, result)
+                yield from done_with
+                ready.extend(next_ones)
+
+    def _after(self, given: _Given, result: object) -> tuple[list[Done], Iterable[_Given]]:
+        """What is done, and what is to be done now, once something came of what was given."""
+        split = given.split
+        if isinstance(result, Written):
+            self._progress.points(result.points)
+        if isinstance(result, Done):
+            moved = [outcome.result.points for outcome in result.outcomes if outcome.result]
+            self._progress.points(sum(moved))
+            return [result], ()
+        if split is None or not split.put(given.number, result):
+            return [], ()
+        if split.steps:
+            return [], _steps(split)
+        if split.outcome:
+            return [Done(split.chunk, [split.outcome])], ()
+        return [], [_Given(split.chunk)]
 
     def _tell_of_paths(self, pool: Pool) -> None:
         """Say which stores other machines have to see by the same path."""
@@ -229,20 +281,20 @@ class Workers:
         if named and pool.has_own_machines:
             LOGGER.warning("%s: each worker has to see the same there", named)
 
-    def _sealed(self, chunk: Chunk) -> Sealed:
+    def _sealed(self, task: Chunk | Step) -> Sealed:
         here = (self._reader.address, self._writer.address)
         stores = self._stores.from_anywhere(*here)
-        return Sealed(__version__, pickle.dumps((stores, self._receipts, chunk)))
+        return Sealed(__version__, pickle.dumps((stores, self._receipts, task)))
 
-    def _opened(self, pool: Pool, host: str, kind: str, content: Sealed | str) -> Done:
+    def _opened(self, pool: Pool, host: str, kind: str, content: Sealed | str) -> object:
         if isinstance(content, str):
             where = f"worker on {host}: " if pool.is_cluster else ""
             raise getattr(errors, kind, BridgeError)(f"{where}{content}")
-        done: Done = pickle.loads(content.data)
-        if host not in self._trusted:
-            self._check_target(host, done)
+        result: object = pickle.loads(content.data)
+        if isinstance(result, Done) and host not in self._trusted:
+            self._check_target(host, result)
             self._trusted.add(host)
-        return done
+        return result
 
     def _check_target(self, host: str, done: Done) -> None:
         """`ConfigError` where a worker has another target by the same path."""
@@ -262,12 +314,19 @@ class Workers:
         return {str(info.key) for info in self._writer.list_runs(Query(run_ids=ids))}
 
 
-def _given_up(given: _Given) -> Done:
-    """A chunk that nobody came back from, as failures of its runs."""
+def _steps(split: Split) -> Iterator[_Given]:
+    """The steps that a run needs now."""
+    return (_Given(step, split, number) for number, step in enumerate(split.steps))
+
+
+def _given_up(given: _Given) -> Done | Fault:
+    """What nobody came back from, as failures of its runs."""
     times = f", {given.lost} times" if given.lost > 1 else ""
     error = f"its worker was lost{times}; give workers more memory, or move it alone (--run)"
-    runs = given.chunk.runs
-    return Done(given.chunk, [Outcome(Chunk((run,)), None, error) for run in runs])
+    if not isinstance(given.task, Chunk):
+        return Fault(error)
+    runs = given.task.runs
+    return Done(given.task, [Outcome(Chunk((run,)), None, error) for run in runs])
 
 
 def _loss(pool: Pool, future: Future[Any]) -> BaseException | None:
