@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -40,10 +41,18 @@ class Page:
         """Go to a file and wait until it is loaded."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.visit(file.resolve().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Go to an address and wait until it is loaded."""
         self._loaded = False
-        self.call("Page.navigate", url=file.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         while not self._loaded:
             self._note(self._next())
+
+    def picture(self, file: Path) -> None:
+        """What is to be seen, as a PNG."""
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript comes to."""

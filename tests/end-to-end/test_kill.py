@@ -28,6 +28,7 @@ TARGETS = {
     "wandb-files": "wandb-files:{}/wandb",
     "mlflow": "mlflow:sqlite:///{}/mlflow.db",
     "mlflow-files": "mlflow:{}/mlruns",
+    "tensorboard": "tensorboard:{}/logs",
 }
 RUNS = 30
 IN_SMALL_CHUNKS = """
@@ -120,8 +121,9 @@ def killed_after(seconds: float, source: Path, target: str) -> bool:
 
 
 def names(folder: Path) -> set[str]:
-    """The files of a target; numbers that count how often a part was written do not matter."""
+    """The files of a target; when and how often a part was written does not matter."""
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = {re.sub(r"(tfevents\.)\d+\.trackbridge[\d.]+$", r"\1", name) for name in found}
     return {re.sub(r"-\d+(\.parquet|\.json)$", r"\1", name) for name in found}
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from trackbridge_adapters.tensorboard.reader import LogFolders
 
 
+SUGGESTING = ("lightning_logs", "logdir", "runs", "tb_logs", "tensorboard")
+"""Names that log folders have by habit."""
+
+
 class LogFolderAdapter:
     """A folder with event files below it: each folder that has some is a run."""
 
@@ -24,7 +28,7 @@ class LogFolderAdapter:
         return "://" not in location and recognizes(Path(location))
 
     def suggests(self, location: str) -> bool:
-        return False
+        return "://" not in location and Path(location).name in SUGGESTING
 
     def reader(self, location: str, options: Mapping[str, str]) -> LogFolders:
         _check(options)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ ABOUT = "run.json"
 LOCK = "writing.lock"
 """File in the log folder's own `ORIGIN`; its lock is held by whoever puts runs in their places."""
 FILES, ARTIFACTS = "files", "artifacts"
+OUR_EVENTS = re.compile(rf"tfevents\.\d+\.{ORIGIN}\.[\d.]+$")
 COLUMNS = ("name", "status", "group", "host", "extra")
 TIMES = ("started", "ended")
 
@@ -64,6 +66,12 @@ def origin(folder: Path) -> Origin | None:
         return Origin(RunKey.parse(_text(told["run_key"])), ref, _text(told["events"]), row)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, IntegrityError):
         return None
+
+
+def emptied(folder: Path, made: Origin) -> list[Path]:
+    """Event files that were replaced, of which the names are kept (`sink.LogFolderSink`)."""
+    left = (path for path in folder.glob("*tfevents*") if OUR_EVENTS.search(path.name))
+    return [path for path in left if path.name != made.events and not path.stat().st_size]
 
 
 def about(made: Origin) -> bytes:

@@ -23,8 +23,8 @@ from trackbridge_adapters.tensorboard.scan import Scan
 
 SMALL = ("runs", "params", "series")
 """Tables whose rows are kept until the run is complete."""
-MOST_STEP = 2**31 - 1
-"""Greatest step at which the plugin hparams can show a metric (`training_step`, api.proto)."""
+STEPS = range(-(2**31), 2**31)
+"""Steps at which the plugin hparams can show the last value of a metric (api.proto, 2.21)."""
 
 
 class Draft:
@@ -83,7 +83,8 @@ class Draft:
         """Records of all but points."""
         row, params = self.row, self.rows["params"]
         if params or row.get("status") or row.get("started"):
-            yield encode.session(row, params, hidden=max(self._last, default=0) > MOST_STEP)
+            hidden = any(step not in STEPS for step in self._last)
+            yield encode.session(row, params, hidden=hidden)
         shown = encode_series.Series(self.home, self._tags, self.rows["series"])
         yield from shown.records()
 

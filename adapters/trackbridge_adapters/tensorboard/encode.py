@@ -173,9 +173,9 @@ def as_text(row: Row) -> Shown:
     text = "" if text is None else str(text)
     if len(text) > TEXT_SHOWN:
         text = f"{text[:TEXT_SHOWN]} ... [cut: {len(text)} characters]"
-    if row.get("path"):
-        text = f"{row['path']}\n\n{text}"
-    return Shown("text", _strings([text], ()))
+    text = "\n".join(f"    {line}" for line in text.split("\n"))  # Markdown for: as it stands
+    path = f"{row['path']}\n\n" if row.get("path") else ""
+    return Shown("text", _strings([path + text], ()))
 
 
 def _images(contents: Sequence[bytes]) -> Shown | None:

@@ -139,6 +139,8 @@ class LogFolder:
                 run = runs[ref] = Run(ref, self.path / folder, [self.path / e for e in events])
                 if origin is not None and origin.ref == ref:
                     run.origin, run.put = origin, list(carried.files(run.path))
+                    gone = carried.emptied(run.path, origin)
+                    run.events = [path for path in run.events if path not in gone] or run.events
                 run.others = {p[len(folder) :].lstrip("/"): self.path / p for p in others}
             self.not_read += 0 if events else len(others)
         self.has_own = any(run.origin is None for run in runs.values())

@@ -23,11 +23,13 @@ from trackbridge_adapters.tensorboard.staging import Staging
 class LogFolderSink:
     """A chunk of runs, each built aside; the event file is the last of a run to be put in place.
 
-    A run that is there already is replaced: its old event file goes before the new one comes,
+    A run that is there already is replaced: its old event file is emptied before the new one comes,
     whose name is another one. A TensorBoard that has the old one open does not show points twice:
-    its data server drops what has a step that comes again, its Python loader all that was before a
-    new session (`encode.opening`). Metrics that are no longer in a run stay on its pages until it
-    is started again.
+    its data server drops what has a step that comes again, or a later one; its Python loader goes
+    on to the next file, in which the start of a session has it drop all that was before
+    (`encode.opening`). It would stay for ever at a file that is gone (directory_watcher.py, 2.21):
+    so the name of the last one is kept, with nothing in it. Metrics and early points that the run
+    no longer has stay on the pages of the data server until it is started again.
     """
 
     def __init__(
@@ -73,25 +75,46 @@ class LogFolderSink:
             raise IntegrityError(f"{self._root}: {file.path!r} is no file of a log folder")
 
     def commit(self) -> Mapping[RunKey, RunRef]:
-        rows = {ref: draft.row for ref, draft in self._drafts.items()}
+        with system_errors(self._root):
+            names = self._complete()
         with system_errors(self._root), self._staging.locked():
             places, there = self._there()
-            for number, (ref, draft) in enumerate(self._drafts.items()):
-                old = [event for folder in there[ref] for event in _events(folder)]
-                name = event_file(number, max((event.name for event in old), default=""))
-                draft.complete(name)
-                place = places.free(draft.key, ref, rows[ref].get("name"))
+            for ref, draft in self._drafts.items():
+                place = places.free(draft.key, ref, draft.row.get("name"))
                 for folder in there[ref]:
-                    for path in (*_events(folder), folder / ORIGIN):
-                        if path != place / ORIGIN:
-                            self._staging.drop(path)
+                    self._give_way(folder, place)
                 self._staging.put(draft.home, place / ORIGIN)
-                self._staging.put(draft.events, place / name)
+                self._staging.put(draft.events, place / names[ref])
             for shared, made in self._shared.items():
                 self._staging.put(made, self._root / shared)
             self._staging.commit()
         self._on_commit()
         return {key: ref for ref, key in self._runs.items()}
+
+    def _complete(self) -> dict[RunRef, str]:
+        """Complete every run; the names of their event files."""
+        _, there = self._there()
+        names = {}
+        for number, (ref, draft) in enumerate(self._drafts.items()):
+            old = [event.name for folder in there[ref] for event in _events(folder)]
+            names[ref] = event_file(number, max(old, default=""))
+            draft.complete(names[ref])
+        return names
+
+    def _give_way(self, folder: Path, place: Path) -> None:
+        """Take away what is there of a run, which is to be in another place or in the same."""
+        known = carried.origin(folder)
+        for path in carried.emptied(folder, known) if known else ():
+            self._staging.drop(path)
+        for path in _events(folder):
+            if folder == place:
+                nothing = self._staging.place()
+                nothing.touch()
+                self._staging.put(nothing, path)
+            else:
+                self._staging.drop(path)
+        if folder != place:
+            self._staging.drop(folder / ORIGIN)
 
     def _draft(self, ref: RunRef) -> Draft:
         if ref not in self._drafts:
