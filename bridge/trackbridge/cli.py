@@ -46,6 +46,7 @@ Examples:
 A store is a path or URL, or an address that says what it is:
   mlflow:sqlite:///mlflow.db   mlflow:./mlruns   wandb-files:./wandb   archive:./out
   mlflow:http://host:5000      wandb:entity/project   csv:points.csv
+  tensorboard:./runs
 """
 
 
