@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from browser import PROGRAM, Page, browser
 from click.testing import CliRunner
+from mlflow_servers import started as mlflow_started
 
 import trackbridge
 from trackbridge.cli import main
 
 Copied = Callable[[str], Path]
 RUNS = 9
+SCREEN = {"width": 1400, "height": 1600, "deviceScaleFactor": 1, "mobile": False}
+"""Tall enough for all charts: those that are out of sight are not drawn."""
 
 
 @pytest.fixture
@@ -90,3 +95,52 @@ def test_mlflows_own_client_finds_what_was_in_neptune(export: Path, tmp_path: Pa
     version = client.get_model_version("TAB-GBM", "2")
     assert version.run_id == runs["TAB-GBM-2"].info.run_id
     assert version.current_stage == "Production"
+
+
+@pytest.fixture
+def shown(export: Path, tmp_path: Path) -> Iterator[tuple[str, str, str]]:
+    """An MLflow server with what was in Neptune: its address, an experiment's and a run's id."""
+    address = f"sqlite:///{tmp_path / 'm.db'}"
+    assert trackbridge.migrate(str(export), f"mlflow:{address}").verified
+    client = mlflow.MlflowClient(address)
+    experiment = client.get_experiment_by_name("lab/segmentation").experiment_id
+    [run] = client.search_runs([experiment], "params.`sys.id` = 'SEG-1'")
+    with mlflow_started(tmp_path, "--workers", "1", "--backend-store-uri", address) as (url, _):
+        yield url, experiment, run.info.run_id
+
+
+def until_shown(page: Page, url: str, *words: str) -> None:
+    """Goes to a page of MLflow's, and waits until it says these words."""
+    page.call("Page.navigate", url=url)
+    for _ in range(240):
+        text = page.value("document.body ? document.body.innerText : ''") or ""
+        if all(word in text for word in words):
+            return
+        time.sleep(0.25)
+    pytest.fail(f"{url}: nothing of {[word for word in words if word not in text]} in {text!r}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
+def test_mlflows_pages_show_what_was_in_neptune(
+    shown: tuple[str, str, str], tmp_path: Path
+) -> None:
+    url, experiment, run = shown
+    pages = f"{url}/#/experiments/{experiment}/runs/{run}"
+    with browser(tmp_path / "profile") as page:
+        page.call("Emulation.setDeviceMetricsOverride", **SCREEN)
+        until_shown(
+            page,
+            pages,
+            *("first try", "alice", "neptune.tag.baseline", "unet-small"),
+            *("Child runs", "brave-owl-2"),
+            *("config.optimizer.lr", "0.0003", "val/accuracy", "0.85"),
+        )
+        until_shown(page, f"{pages}/model-metrics", "train", "loss", "samples/masks")
+        for _ in range(80):
+            drawn = page.value("document.querySelectorAll('.scatterlayer .trace').length")
+            if drawn:
+                break
+            time.sleep(0.25)
+        assert drawn, "no curve was drawn"
+        until_shown(page, f"{pages}/artifacts", "files", "images", "output.log")

@@ -15,8 +15,7 @@ from trackbridge.schema import TABLES
 from trackbridge_adapters.neptune.facts import TEXTS, is_console
 from trackbridge_adapters.neptune.parts import Part, millionths, of_runs, of_types, where
 
-_COLUMNS = ["project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp"]
-_COLUMNS += ["string_value"]
+_COLUMNS = ["attribute_path", "step", "timestamp", "string_value"]
 
 
 def logs(ref: RunRef, parts: Iterable[Part]) -> tuple[list[Batch], list[dict[str, Any]]]:
@@ -56,7 +55,7 @@ def _series(ref: RunRef, parts: Iterable[Part]) -> dict[str, pa.RecordBatch]:
         for group in part.groups:
             if ref not in group.runs or not group.may_have({TEXTS}):
                 continue
-            for data in part.batches(group, _COLUMNS, []):
+            for data in part.batches(group, [*group.telling({TEXTS}), *_COLUMNS], []):
                 rows = of_types(of_runs(data, group, {ref}), group, {TEXTS})
                 paths = rows.column("attribute_path")
                 for path in filter(is_console, filter(None, paths.dictionary.to_pylist())):

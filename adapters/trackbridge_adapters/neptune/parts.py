@@ -43,7 +43,9 @@ COLUMNS: dict[str, pa.DataType] = {
 LABELS = ("project_id", "run_id")
 CODED = [name for name, kind in COLUMNS.items() if kind == CODE]
 AT_ONCE = 1 << 20
-"""Bytes of a column that are read from the disk at a time, however long it is."""
+"""Bytes of a column that are read from the disk at a time, in a long row group."""
+LONG = 1 << 26
+"""Bytes of a row group, uncompressed, that need not be in memory at once."""
 UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, KeyError)
 """What pyarrow raises over broken files."""
 
@@ -66,6 +68,21 @@ class Group:
     def type(self) -> str | None:
         """The type of all its attributes, where they have one."""
         return self.types[0] if self.types and self.types[0] == self.types[1] else None
+
+    @property
+    def run(self) -> RunRef | None:
+        """The run that all its rows are of, if they are of one."""
+        [ref, *others] = self.runs or [None]
+        return ref if ref and not others and self.runs[ref] == self.rows else None
+
+    def telling(self, types: Collection[str]) -> list[str]:
+        """Columns that tell which of its rows are of which run, and of one of these types."""
+        labels = [] if self.run else LABELS
+        return [*labels, *([] if self.type in types else ["attribute_type"])]
+
+    def may_have_path(self, paths: Collection[str]) -> bool:
+        """Whether there can be one of these attributes."""
+        return self.paths is None or any(self.paths[0] <= p <= self.paths[1] for p in paths)
 
     def may_have(self, types: Collection[str]) -> bool:
         """Whether there can be an attribute of one of these types."""
@@ -129,23 +146,32 @@ class Part:
         What cannot be read is named in `damage`; what comes before it is given.
         """
         try:
-            with _opened(self.path) as file:
-                yield from _batches(file, group.number, columns)
+            with _opened(self.path, group.number) as file:
+                threads = group.rows > BATCH_ROWS
+                yield from _batches(file, group.number, columns, threads=threads)
         except UNREADABLE as error:
             line = f"{self.path.name}: row group {group.number}: {said(error)}"
             if line not in damage:
                 damage.append(line)
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _opened(path: Path, group: int | None = None) -> pq.ParquetFile:
+    """A file, of which a long row group is read bit by bit."""
     about = pq.read_metadata(path)
     coded = [name for name in CODED if name in about.schema.to_arrow_schema().names]
-    return pq.ParquetFile(path, metadata=about, read_dictionary=coded, buffer_size=AT_ONCE)
+    is_long = group is not None and about.row_group(group).total_byte_size > LONG
+    buffered = AT_ONCE if is_long else 0
+    return pq.ParquetFile(path, metadata=about, read_dictionary=coded, buffer_size=buffered)
 
 
-def _batches(file: pq.ParquetFile, number: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    there = [name for name in columns if name in file.schema_arrow.names]
-    for data in file.iter_batches(BATCH_ROWS, row_groups=[number], columns=there):
+def _batches(
+    file: pq.ParquetFile, number: int, columns: Sequence[str], *, threads: bool = True
+) -> Iterator[pa.RecordBatch]:
+    names = set(file.schema_arrow.names)
+    there = [name for name in columns if name in names]
+    for data in file.iter_batches(
+        BATCH_ROWS, row_groups=[number], columns=there, use_threads=threads
+    ):
         arrays = [
             _typed(data.column(name), COLUMNS[name])
             if name in there
@@ -229,7 +255,7 @@ def labelled(data: pa.RecordBatch) -> pa.RecordBatch:
 
 def of_runs(data: pa.RecordBatch, group: Group, wanted: Collection[RunRef]) -> pa.RecordBatch:
     """The rows of some runs."""
-    if all(ref in wanted for ref in group.runs) and sum(group.runs.values()) == group.rows:
+    if group.run in wanted:
         return data
     labels = labelled(data.select(LABELS))
     number, first = groups(labels, "project", "run_id")

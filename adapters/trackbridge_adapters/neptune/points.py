@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.adapter import Part as Selection
-from trackbridge.columns import batches, split
+from trackbridge.columns import batches, split, within
 from trackbridge.schema import TABLES
 from trackbridge_adapters.neptune.contents import Contents
 from trackbridge_adapters.neptune.facts import (
@@ -35,7 +35,7 @@ from trackbridge_adapters.neptune.parts import (
 )
 from trackbridge_adapters.neptune.steps import MILLION, Scale
 
-LABELS = ["project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp"]
+PLACE = ["attribute_path", "step", "timestamp"]
 EVERYTHING = Selection()
 _MICRO = pa.timestamp("us", "UTC")
 Damage = Mapping[RunRef, list[str]]
@@ -52,13 +52,13 @@ def metrics(
         if not _may_meet(group, scales, selection):
             continue
         found: list[str] = []
-        for data in part.batches(group, [*LABELS, "float_value"], found):
+        columns = [*group.telling({METRICS}), *PLACE, "float_value"]
+        for data in part.batches(group, columns, found):
             data = of_types(of_runs(data, group, scales), group, {METRICS})
             if selection.keys is not None:
                 data = data.filter(where(data.column("attribute_path"), selection.keys))
             for ref, rows in _split(data, group):
-                made = _metrics(ref, rows, scales[ref], found)
-                made = _between(made, selection)
+                made = within(_metrics(ref, rows, scales[ref], found), selection)
                 if made.num_rows:
                     yield Batch("metrics", made)
         _tell(found, group, damage)
@@ -76,8 +76,7 @@ def _groups(
 def _may_meet(group: Group, scales: Mapping[RunRef, Scale], selection: Selection) -> bool:
     """Whether a group can have points of a selection, by its statistics."""
     keys, first, last = selection
-    paths = group.paths
-    if keys is not None and paths and not any(paths[0] <= key <= paths[1] for key in keys):
+    if keys is not None and not group.may_have_path(keys):
         return False
     if group.steps is None or any(scales[ref].fine for ref in group.runs if ref in scales):
         return True
@@ -87,9 +86,9 @@ def _may_meet(group: Group, scales: Mapping[RunRef, Scale], selection: Selection
 
 
 def _split(data: pa.RecordBatch, group: Group) -> Iterator[tuple[RunRef, pa.RecordBatch]]:
-    if len(group.runs) == 1:
+    if group.run:
         if data.num_rows:
-            yield next(iter(group.runs)), data
+            yield group.run, data
         return
     yield from split(labelled(data))
 
@@ -139,31 +138,13 @@ def _times(column: pa.Array, damage: list[str]) -> pa.Array:
     return column.cast(_MICRO)
 
 
-def _between(made: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
-    """The points whose steps are in the range; those without one belong to its beginning."""
-    if selection.first is None and selection.last is None:
-        return made
-    step = made.column("step")
-    meant = pc.fill_null(_within(step, selection), selection.first is None)
-    return made.filter(meant)
-
-
-def _within(step: pa.Array, selection: Selection) -> pa.Array:
-    found = step.is_valid()
-    if selection.first is not None:
-        found = pc.and_(found, pc.greater_equal(step, selection.first))
-    if selection.last is not None:
-        found = pc.and_(found, pc.less_equal(step, selection.last))
-    return pc.if_else(step.is_valid(), found, pa.scalar(None, pa.bool_()))
-
-
 def series(
     parts: Iterable[Part], scales: Mapping[RunRef, Scale], damage: Damage
 ) -> Iterator[Batch]:
     """Texts and histograms of some runs."""
     for part, group in _groups(parts, scales, {TEXTS, HISTOGRAMS}):
         found: list[str] = []
-        columns = [*LABELS, "string_value", "histogram_value"]
+        columns = [*group.telling(()), *PLACE, "string_value", "histogram_value"]
         for data in part.batches(group, columns, found):
             data = of_types(of_runs(data, group, scales), group, {TEXTS, HISTOGRAMS})
             for ref, rows in _split(data, group):

@@ -45,7 +45,11 @@ class Reading:
 
     def metrics(self, selection: Selection = points.EVERYTHING) -> Iterator[Batch]:
         """All points, or those of a selection."""
-        yield from points.metrics(self._parts, self._scales(METRICS), self._damage, selection)
+        if selection.keys is None:
+            known = self._scales(METRICS)
+        else:
+            known = scales(self._parts, self._refs, {METRICS}, selection.keys)
+        yield from points.metrics(self._parts, known, self._damage, selection)
 
     def _scales(self, *types: str) -> dict[RunRef, Scale]:
         return self._store.remembered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from trackbridge.adapter import RunRef
 from trackbridge.columns import split
 from trackbridge_adapters.neptune.parts import (
+    Group,
     Part,
     labelled,
     millionths,
@@ -21,7 +22,6 @@ from trackbridge_adapters.neptune.parts import (
 )
 
 MILLION = 1_000_000
-_COLUMNS = ["project_id", "run_id", "attribute_path", "attribute_type", "step"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,12 @@ class Scale:
 
 
 def scales(
-    parts: Iterable[Part], refs: Collection[RunRef], types: Collection[str]
+    parts: Iterable[Part],
+    refs: Collection[RunRef],
+    types: Collection[str],
+    keys: Collection[str] | None = None,
 ) -> dict[RunRef, Scale]:
-    """The scales of some runs; nothing but paths and steps is read.
+    """The scales of some runs, as far as they concern these series; paths and steps are read.
 
     What cannot be read is not told here: whoever reads the values too will tell it.
     """
@@ -58,23 +61,52 @@ def scales(
         for group in part.groups:
             if not group.may_have(types) or fine.keys().isdisjoint(group.runs):
                 continue
-            for data in part.batches(group, _COLUMNS, []):
-                found = _fractions(of_types(of_runs(data, group, fine), group, types))
-                for ref, paths in found.items():
+            if keys is not None and not group.may_have_path(keys):
+                continue
+            if _is_plain(group, types) and not _has_fractions(part, group):
+                continue
+            columns = [*group.telling(types), "attribute_path", "step"]
+            for data in part.batches(group, columns, []):
+                rows = of_types(of_runs(data, group, fine), group, types)
+                for ref, paths in _fractions(rows, group):
                     fine[ref] |= paths
     return {ref: Scale(frozenset(paths)) for ref, paths in fine.items()}
 
 
-def _fractions(data: pa.RecordBatch) -> Mapping[RunRef, set[str]]:
+def _is_plain(group: Group, types: Collection[str]) -> bool:
+    """Whether all steps of a group are of one run, and of series that are looked for."""
+    return group.run is not None and group.type in types
+
+
+def _has_fractions(part: Part, group: Group) -> bool:
+    """Whether any step of a group is no whole number: most have none, so paths are not read."""
+    return any(
+        broken(millionths(data.column("step"))).any() for data in part.batches(group, ["step"], [])
+    )
+
+
+def _fractions(data: pa.RecordBatch, group: Group) -> Iterator[tuple[RunRef, set[str]]]:
     """Series of each run that have a step in this batch which is no whole number."""
-    steps = millionths(data.column("step"))
-    broken = steps - steps // MILLION * MILLION != 0
-    if not broken.any():
-        return {}
-    found = {}
-    for ref, rows in split(labelled(data.filter(pa.array(broken)))):
-        codes, texts = path_codes(rows)
-        found[ref] = {texts[code] for code in np.unique(codes) if code >= 0}
+    of_series = broken(millionths(data.column("step")))
+    if not of_series.any():
+        return
+    if group.run:
+        yield group.run, _named(data, of_series)
+        return
+    for ref, rows in split(labelled(data.filter(pa.array(of_series)))):
+        yield ref, _named(rows, np.ones(rows.num_rows, bool))
+
+
+def _named(data: pa.RecordBatch, rows: npt.NDArray[np.bool_]) -> set[str]:
+    """The series that some rows are of."""
+    codes, texts = path_codes(data)
+    used = np.bincount(codes[rows & (codes >= 0)], minlength=len(texts))
+    return {texts[code] for code in np.flatnonzero(used)}
+
+
+def broken(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which steps are no whole numbers."""
+    found: npt.NDArray[np.bool_] = steps - steps // MILLION * MILLION != 0
     return found
 
 
