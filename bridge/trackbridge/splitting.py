@@ -28,6 +28,8 @@ from trackbridge.transfer import Moved, Written, move
 
 FEWEST_POINTS = 2 * CHUNK_POINTS
 """A run of fewer points is moved whole."""
+PART_POINTS = 1_000_000
+"""So small that workers end together, so large that opening the stores takes nothing beside it."""
 
 Found = TypeVar("Found")
 
@@ -117,7 +119,7 @@ def parts_of(source: Reader, target: Writer, chunk: Chunk) -> Sequence[Part]:
         or Overlay(source, [info]).has_sidecar(info.key.born)
     ):
         return ()
-    return source.split(info, CHUNK_POINTS)
+    return source.split(info, PART_POINTS)
 
 
 def taken(step: Step, source: Reader, target: Writer, files: FileChoice) -> object:

@@ -60,7 +60,7 @@ def source(seeded: Path, tmp_path: Path) -> str:
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHUNK_POINTS", 500)
     monkeypatch.setattr(splitting, "FEWEST_POINTS", 1000)
-    monkeypatch.setattr(splitting, "CHUNK_POINTS", 150)
+    monkeypatch.setattr(splitting, "PART_POINTS", 150)
 
 
 def files(archive: Path) -> list[Path]:
