@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trackbridge.engine import Report, migrate
     from trackbridge.errors import BridgeError
     from trackbridge.filing import FileChoice
-    from trackbridge.store import Store, open  # noqa: A004
+    from trackbridge.store import Store, compare, open  # noqa: A004
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ _HOMES = {
     "Run": "trackbridge.dual.run",
     "Store": "trackbridge.store",
     "Table": "trackbridge.dual.values",
+    "compare": "trackbridge.store",
     "migrate": "trackbridge.engine",
     "mirror": "trackbridge.dual.mirroring",
     "open": "trackbridge.store",
@@ -49,6 +50,7 @@ __all__ = [
     "Store",
     "Table",
     "__version__",
+    "compare",
     "migrate",
     "mirror",
     "open",

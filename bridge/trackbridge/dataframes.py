@@ -135,5 +135,7 @@ def frame(rows: pa.Table, *, arrow: bool) -> pd.DataFrame:
     Of pandas' types, that of numbers with a fraction is numpy's: a missing one is NaN, as those
     have it who compute and plot.
     """
+    if not rows.num_rows:  # pandas (3.1) cannot merge texts that are in no piece at all
+        rows = pa.table([empty(field.type) for field in rows.schema], rows.schema)
     mapper = pd.ArrowDtype if arrow else TYPES.get
     return rows.to_pandas(types_mapper=mapper, ignore_metadata=True)  # type: ignore[no-any-return]

@@ -167,13 +167,13 @@ class Meant:
             for batch in overlay.read_points(part):
                 yield _labelled(batch, labels)
 
-    def only(self) -> tuple[Overlay, RunRef]:
-        """The one run that is meant, and what it is called where it was born."""
+    def only(self) -> RunInfo:
+        """The one run that is meant."""
         if len(self.infos) != 1:
             several = ", ".join("/".join(label) for label in self.refs)
             raise NotFoundError(f"{self.reader.address}: several runs; say which one: {several}")
         (info,) = self.infos
-        return Overlay(self.reader, [info]), info.key.born
+        return info
 
     def told(self, most: int) -> str:
         """How many there are, in words."""

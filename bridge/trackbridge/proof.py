@@ -336,10 +336,10 @@ def _explain(
     run, counts = "/".join(here.ref), dict[tuple[str, str | None], Unequal]()
     for table in sorted({table for table, _ in unequal}):
         keys = {key for name, key in unequal if name == table}
-        before = _rows(source, here, table, keys, files)
-        after = _rows(target, there, table, keys, WHOLE)
+        before = rows_behind(source, here, table, keys, files)
+        after = rows_behind(target, there, table, keys, WHOLE)
         found: list[Difference] = []
-        for each in _unlike(table, before, after):
+        for each in unlike_rows(table, before, after):
             key = (each.before or each.after or {}).get("key")
             counts.setdefault((table, key), Unequal(run, table, key)).add(each)
             found.append(
@@ -355,7 +355,7 @@ def _explain(
     return differences, list(counts.values())
 
 
-def _rows(
+def rows_behind(
     reader: Reader, info: RunInfo, table: str, keys: set[str | None], choice: FileChoice
 ) -> dict[str, tuple[int, Row]]:
     """Digest -> (count, row) of the rows of one table of one run."""
@@ -387,9 +387,10 @@ def _set(keys: set[str | None]) -> pa.Array:
     return pa.array([key for key in keys if key is not None], pa.string())
 
 
-def _unlike(
+def unlike_rows(
     table: str, before: dict[str, tuple[int, Row]], after: dict[str, tuple[int, Row]]
 ) -> Iterator[Unlike]:
+    """Rows that are not the same, or not as often; those that are about the same thing together."""
     lost = [(d, row) for d, (n, row) in before.items() if n > after.get(d, (0, row))[0]]
     new = [(d, row) for d, (n, row) in after.items() if n > before.get(d, (0, row))[0]]
     partners: dict[Any, list[tuple[str, Row]]] = {}
@@ -409,11 +410,21 @@ def _what(table: str, unlike: Unlike) -> str:
     """In words."""
     before, after, repeats = unlike
     if before is None:
-        return f"{'more times' if repeats else 'only'} in the target: {_short(after or {})}"
+        return f"{'more times' if repeats else 'only'} in the target: {brief(after or {})}"
     if after is None:
-        return f"{'fewer times in the target' if repeats else 'missing'}: {_short(before)}"
-    changed = [c for c in before if before[c] != after.get(c) and not _is_local(table, c)]
+        return f"{'fewer times in the target' if repeats else 'missing'}: {brief(before)}"
+    changed = changed_columns(table, before, after)
     return "; ".join(f"{c}: {_text(before[c])} -> {_text(after.get(c))}" for c in changed)
+
+
+def changed_columns(table: str, before: Row, after: Row) -> list[str]:
+    """In which columns two rows differ, but for those that are true of one store alone."""
+    return [c for c in before if not _same(before[c], after.get(c)) and not _is_local(table, c)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or both NaN."""
+    return bool(one == other or (one != one and other != other))
 
 
 def _is_local(table: str, column: str) -> bool:
@@ -436,7 +447,8 @@ def _key(row: Row) -> str | None:
     return None
 
 
-def _short(row: Row) -> str:
+def brief(row: Row) -> str:
+    """A row for people."""
     shown = {n: v for n, v in row.items() if v is not None and n not in LABELS}
     return ", ".join(f"{name}={_text(value)}" for name, value in shown.items())[:300]
 

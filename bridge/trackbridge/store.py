@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from functools import partial
 from typing import BinaryIO, Literal
 
 import pandas as pd
@@ -12,12 +13,14 @@ import pyarrow.compute as pc
 
 from trackbridge import dataframes
 from trackbridge.adapter import Batch, Reader
+from trackbridge.differences import OF_TWO_RUNS, between_stores, of_two_runs
 from trackbridge.errors import BridgeError, ConfigError
 from trackbridge.keys import Keys, Steps, Wanted
 from trackbridge.meant import Meant, Name, Names, Selection
 from trackbridge.registry import open_reader
 from trackbridge.retry import persist
 from trackbridge.schema import LOCAL, SHARED, TABLES
+from trackbridge.sidecar import Overlay
 from trackbridge.wide import curves, run_index, settings
 
 SHOWN_PROJECTS = 5
@@ -167,8 +170,27 @@ class Store:
 
     def open(self, run: Name, path: str, owner: str = "") -> BinaryIO:
         """The bytes of a file of a run, by `path` and `owner` as in `files`."""
-        overlay, born = self.select([run])._meant().only()
-        return persist(lambda: overlay.open_file(born, owner, path))
+        info = self.select([run])._meant().only()
+        return persist(lambda: Overlay(self._reader, [info]).open_file(info.key.born, owner, path))
+
+    def compare(
+        self, run: Name, other: Name, tables: Collection[str] = OF_TWO_RUNS
+    ) -> pd.DataFrame:
+        """What differs between two runs of this store: params, tags, final values, points by step.
+
+        Columns as those of `trackbridge.compare`; when points were logged does not count.
+        """
+        if strange := {*tables} - {*OF_TWO_RUNS}:
+            there = ", ".join(OF_TWO_RUNS)
+            raise ConfigError(f"tables: two runs are not compared by {min(strange)!r}, but {there}")
+        called, frames = [], {}
+        for name in (run, other):
+            meant = self.select([name])._meant()
+            called.append("/".join(meant.labels[meant.only().ref]))
+        for table in tables:
+            read = self.metrics if table == "metrics" else partial(self._settings, table)
+            frames[table] = read(runs=[run]), read(runs=[other])
+        return of_two_runs(" -> ".join(called), frames)
 
     def __repr__(self) -> str:
         """Lists the runs: this is what a notebook shows of the store."""
@@ -206,7 +228,9 @@ class Store:
         found = persist(lambda: list(chosen()))
         return dataframes.ordered(dataframes.gathered(found, "metrics"), "metrics")
 
-    def _settings(self, table: str, keys: Keys, runs: Names, *, is_wide: bool) -> pd.DataFrame:
+    def _settings(
+        self, table: str, keys: Keys = None, runs: Names = None, *, is_wide: bool = False
+    ) -> pd.DataFrame:
         meant = self.select(runs)._meant()
         rows = self._read(table, meant, keys)
         if not is_wide:
@@ -226,6 +250,25 @@ class Store:
 
     def _frame(self, rows: pa.Table) -> pd.DataFrame:
         return dataframes.frame(rows, arrow=self._arrow_types)
+
+
+def compare(
+    left: Store | str, right: Store | str, *, tables: Collection[str] | None = None
+) -> pd.DataFrame:
+    """What differs between two stores: a row per value, none where all is equal.
+
+    Columns are `run`, `table`, `key`, `step`, what each side has (`left`, `right`) and `what`: the
+    column that differs, or which side alone has the row. Runs belong together by their key or,
+    where none was written, by project and id. `left` may be narrowed by `select`; where it is not,
+    runs that `right` has besides are named too. Values are compared as runs were born; that a
+    store also shows them natively is for `trackbridge.verify` to prove.
+    """
+    here, there = (open(one) if isinstance(one, str) else one for one in (left, right))
+    meant = here._meant()
+    others = there.select(include_deleted=True)._meant()
+    whole = here._selection.narrowed(include_deleted=False) == Selection()
+    known = here.select(include_deleted=True)._meant().infos if whole else None
+    return between_stores(meant, others, known, tables)
 
 
 def _check_table(name: str) -> None:

@@ -64,7 +64,7 @@ def test_runs_are_chosen_as_the_page_says(names: dict[str, Any]) -> None:
 def test_metrics_are_as_the_page_says(names: dict[str, Any]) -> None:
     columns = ["project", "run_id", "name", "key", "step", "time", "row", "value"]
     assert [*names["every"].columns] == columns
-    assert set(names["some"]["key"]) == {"loss", "val/loss"}
+    assert set(names["patterns"]["key"]) == {"loss", "val/loss"}
     assert len(names["early"]) == 15 and names["hardware"].empty
     assert names["by_run"].shape == (5, 3)
     assert names["last"]["loss"].tolist() == [0.1, 0.2, 0.02]
@@ -79,6 +79,11 @@ def test_files_and_other_tables_are_as_the_page_says(names: dict[str, Any]) -> N
 
 def test_duckdb_takes_the_reader(names: dict[str, Any]) -> None:
     assert names["best"]["best"].tolist() == [0.02, 0.1, 0.2]
+
+
+def test_differences_are_as_the_page_says(names: dict[str, Any]) -> None:
+    assert names["differences"].empty and names["some"].empty
+    assert {*names["changed"]["table"]} == {"params", "metrics"}
 
 
 def test_the_readme_shows_runs_and_their_curves(names: dict[str, Any]) -> None:

@@ -213,6 +213,7 @@ def test_an_empty_store_gives_empty_frames_with_their_columns(made: Callable[...
     for view in VIEWS.values():
         assert view(none).empty
     assert [*none.metrics().columns] == [*store.metrics().columns]
+    assert none.params().merge(store.params(), on="key", how="outer").empty
     assert none.metrics(wide=True).index.names == ["project", "run_id", "step"]
 
 
