@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.tensorboard.beside import EPOCH
-from trackbridge_adapters.tensorboard.names import decoded, encoded
+from trackbridge_adapters.tensorboard.names import decoded, pieces
 
 ABOUT = "run.json"
 LOCK = "writing.lock"
@@ -91,8 +91,8 @@ def place(home: Path, owner: str, path: str) -> Path:
     """
     if (owner, path) == ("", SIDECAR):
         return home / SIDECAR.rpartition("/")[2]
-    root = home / ARTIFACTS / encoded(owner) if owner else home / FILES
-    return root.joinpath(*map(encoded, path.split("/")))
+    root = home.joinpath(ARTIFACTS, *pieces(owner)) if owner else home / FILES
+    return root.joinpath(*(name for part in path.split("/") for name in pieces(part)))
 
 
 def files(folder: Path) -> Iterator[File]:
@@ -100,10 +100,9 @@ def files(folder: Path) -> Iterator[File]:
     home = folder / ORIGIN
     for path, size in sorted(_below(home / FILES, "")):
         yield File("", path, size)
-    artifacts = home / ARTIFACTS
-    for above in sorted(artifacts.iterdir()) if artifacts.is_dir() else ():
-        for path, size in sorted(_below(above, "")):
-            yield File(decoded(above.name), path, size)
+    for owner, folder in _owners(home / ARTIFACTS, ""):
+        for path, size in sorted(_below(folder, "")):
+            yield File(owner, path, size)
 
 
 def state(folder: Path) -> Iterator[str]:
@@ -121,11 +120,22 @@ def _below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        path = prefix + decoded(entry.name)
+        goes_on = entry.name.endswith("%")
+        path = prefix + decoded(entry.name.removesuffix("%"))
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), path + "/")
+            yield from _below(Path(entry.path), path if goes_on else f"{path}/")
         elif entry.is_file(follow_symlinks=False):
             yield path, entry.stat(follow_symlinks=False).st_size
+
+
+def _owners(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    """Each artifact that has files, and its folder."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        owner = prefix + decoded(path.name.removesuffix("%"))
+        if path.name.endswith("%"):
+            yield from _owners(path, owner)
+        else:
+            yield owner, path
 
 
 def _text(value: Any) -> str:

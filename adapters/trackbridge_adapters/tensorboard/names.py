@@ -13,6 +13,10 @@ from urllib.parse import unquote
 from trackbridge.adapter import ORIGIN
 from trackbridge.errors import IntegrityError
 
+LONGEST = 240
+"""Bytes that a name has at most."""
+_CUT = re.compile(r"%.?$")
+"""Half of %XX."""
 _SIGNS = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%]|[. ]$|^ ')
 _DEVICES = re.compile(rf"(?i)((con|prn|aux|nul|com\d|lpt\d)(\.|$)|{ORIGIN}$)")
 
@@ -28,6 +32,20 @@ def encoded(text: str) -> str:
 def decoded(name: str) -> str:
     """The inverse of `encoded`."""
     return unquote(name, errors="surrogateescape")
+
+
+def pieces(text: str) -> list[str]:
+    """Names of folders, and of what is in the last of them, that together stand for a text.
+
+    File systems take 255 bytes for a name: a longer one goes on in a folder, whose name ends with
+    the sign that begins %XX.
+    """
+    found, rest = [], encoded(text)
+    while len(rest.encode()) > LONGEST:
+        head = _CUT.sub("", rest.encode()[: LONGEST - 1].decode("utf-8", "ignore"))
+        found.append(f"{head}%")
+        rest = rest[len(head) :]
+    return [*found, rest]
 
 
 def shortened(text: str, room: int = 120) -> str:
