@@ -8,6 +8,7 @@ text, a histogram in its buckets. Of an image or sound the bytes are those that 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,7 +16,6 @@ from trackbridge.adapter import Row
 from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.encode_points import message
 from trackbridge_adapters.tensorboard.facts import Content, content_of
-from trackbridge_adapters.tensorboard.protos import Summary
 from trackbridge_adapters.tensorboard.values import Place
 
 ROWS = 1001
@@ -39,19 +39,19 @@ def told(row: Row, embedded: int | None = None) -> bytes:
     return message(ROWS, content)
 
 
-def rows(data: bytes) -> list[dict[str, Any]]:
+def rows(data: bytes, strings: Sequence[bytes]) -> list[dict[str, Any]]:
     """The rows that a value has beside it; `WireError` or `ValueError` where they are none.
 
-    Each has the columns of `series`, and `EMBEDDED` where its file is in the tensor.
+    Each has the columns of `series`, and `EMBEDDED` where its file is among the strings of the
+    value's tensor.
     """
     found = []
     for field in wire.fields(data, 0, len(data)):
         if field.number == ROWS and field.wire == wire.BYTES:
             row = json.loads(data[field.start : field.stop])
-            if not isinstance(row, dict) or not isinstance(row.get("key"), str):
-                raise ValueError(f"no row of a series: {row!r}")
-            time = row.get("time")
-            row["time"] = None if time is None else EPOCH + timedelta(microseconds=int(time))
+            if not isinstance(row, dict) or not _is_row(row, len(strings)):
+                raise ValueError("what stands beside the value is no row of a series")
+            row["time"] = _time(row.get("time"))
             found.append(row)
     return found
 
@@ -60,10 +60,30 @@ def columns(row: dict[str, Any]) -> Row:
     return {name: row.get(name) for name in (*COLUMNS, "time")}
 
 
-def content(row: dict[str, Any], place: Place) -> Content | None:
+def content(row: dict[str, Any], place: Place, strings: Sequence[bytes]) -> Content | None:
     """Where the bytes of a row's file are, if they are in its event."""
-    if EMBEDDED not in row or not row.get("path"):
+    if EMBEDDED not in row:
         return None
-    parts = Summary.Value.FromString(place.data).tensor.string_val
-    data = bytes(parts[row[EMBEDDED]])
+    data = bytes(strings[row[EMBEDDED]])
     return content_of(place.file, place.offset + place.data.find(data), data, None)
+
+
+def _is_row(row: dict[str, Any], strings: int) -> bool:
+    """Whether it is what `told` writes; the file may be anybody's."""
+    texts = [row.get(name) for name in ("kind", "value", "path")]
+    numbers = [row.get(name) for name in ("step", "row", "time")]
+    path, embedded = row.get("path") or "", row.get(EMBEDDED)
+    return (
+        isinstance(row.get("key"), str)
+        and all(text is None or isinstance(text, str) for text in texts)
+        and all(n is None or (type(n) is int and -(2**63) <= n < 2**63) for n in numbers)
+        and not any(part in ("", ".", "..") for part in path.split("/") if path)
+        and (embedded is None or (type(embedded) is int and 0 <= embedded < strings and path != ""))
+    )
+
+
+def _time(micros: int | None) -> datetime | None:
+    try:
+        return None if micros is None else EPOCH + timedelta(microseconds=micros)
+    except OverflowError as error:
+        raise ValueError("a time that is none stands beside the value") from error

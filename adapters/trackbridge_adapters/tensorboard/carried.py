@@ -18,6 +18,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,11 +99,11 @@ def place(home: Path, owner: str, path: str) -> Path:
 def files(folder: Path) -> Iterator[File]:
     """Every file that Trackbridge put beside a run, the sidecar left out, in order."""
     home = folder / ORIGIN
-    for path, size in sorted(_below(home / FILES, "")):
-        yield File("", path, size)
-    for owner, folder in _owners(home / ARTIFACTS, ""):
-        for path, size in sorted(_below(folder, "")):
-            yield File(owner, path, size)
+    for owner, above in [("", home / FILES), *_owners(home / ARTIFACTS, "")]:
+        for path, size, there in sorted(_below(above, "")):
+            with suppress(IntegrityError):
+                if place(home, owner, path) == there:  # else we did not put it there
+                    yield File(owner, path, size)
 
 
 def state(folder: Path) -> Iterator[str]:
@@ -114,7 +115,7 @@ def state(folder: Path) -> Iterator[str]:
         yield f"{path.relative_to(home).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}"
 
 
-def _below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+def _below(folder: Path, prefix: str) -> Iterator[tuple[str, int, Path]]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -125,7 +126,7 @@ def _below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
         if entry.is_dir(follow_symlinks=False):
             yield from _below(Path(entry.path), path if goes_on else f"{path}/")
         elif entry.is_file(follow_symlinks=False):
-            yield path, entry.stat(follow_symlinks=False).st_size
+            yield path, entry.stat(follow_symlinks=False).st_size, Path(entry.path)
 
 
 def _owners(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:

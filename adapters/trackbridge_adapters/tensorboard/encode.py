@@ -34,7 +34,6 @@ WAV = b"\x08\x00\x10\x0b"
 """`AudioPluginData` that says so."""
 TEXT_SHOWN = 20_000
 """Characters of a text that stands for what TensorBoard has no form for."""
-EXACT_INTEGERS = 2**53
 _FLOAT, _DOUBLE, _STRING = 1, 2, 7
 """Of `DataType` (types.proto)."""
 
@@ -94,11 +93,10 @@ def hparam(row: Row) -> bool | float | str:
     if kind in ("integer", "float"):
         try:
             number = float(text or "")
+            if math.isfinite(number) and (kind == "float" or int(text or "") == number):
+                return number
         except ValueError:
             return text or ""
-        is_exact = kind == "float" or abs(number) <= EXACT_INTEGERS
-        if math.isfinite(number) and is_exact:
-            return number
     return "null" if text is None else text
 
 

@@ -141,8 +141,9 @@ class LogFolders:
             return None
         run = self._run(file.run)
         if run.origin is not None:
-            place = carried.place(run.path / ORIGIN, file.owner, file.path)
-            if place.is_file():
+            home = run.path / ORIGIN
+            place = carried.place(home, file.owner, file.path)
+            if place.is_file() and place.resolve().is_relative_to(home.resolve()):
                 return Content(place, 0, -1)
         if file.owner:
             return None

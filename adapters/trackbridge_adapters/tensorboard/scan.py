@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -197,17 +197,11 @@ class Scan:
             return
         plugin = self.facts.plugin(value.tag, value.metadata)
         try:
-            told = beside.rows(value.place.data)
-            if told:
-                self._carried(told, value.place)
-                return
-        except (wire.WireError, ValueError) as error:
-            damage.append(Damage(value.place.offset, f"{value.tag!r}: {error}"))
-            return
-        try:
             message = Summary.Value.FromString(value.place.data)
         except DecodeError:
             damage.append(Damage(value.place.offset, f"a value of {value.tag!r} that is none"))
+            return
+        if self._carried(message.tensor.string_val, value, damage):
             return
         for point in points(message, value.place._replace(plugin=plugin), event.step, self.facts):
             if isinstance(point, Number):
@@ -215,14 +209,20 @@ class Scan:
             else:
                 self._add(value.tag, event, point)
 
-    def _carried(self, told: list[dict[str, Any]], place: Place) -> None:
-        """The rows that a value of ours stands for."""
+    def _carried(self, strings: Sequence[bytes], value: Value, damage: list[Damage]) -> bool:
+        """Take the rows that a value of ours stands for, if it is one."""
+        try:
+            told = beside.rows(value.place.data, strings)
+        except (wire.WireError, ValueError) as error:
+            damage.append(Damage(value.place.offset, f"a value of {value.tag!r}: {error}"))
+            return False
         for row in told:
-            content = beside.content(row, place)
+            content = beside.content(row, value.place, strings)
             if content is not None:
                 self.facts.files[row["path"]] = content
             if "series" in self._wanted:
                 self._series.append({**beside.columns(row), **self._ref._asdict()})
+        return bool(told)
 
     def _other(self, file: Path, part: Frames, number: int, event: wire.Event, data: bytes) -> None:
         """What an event has besides a summary."""

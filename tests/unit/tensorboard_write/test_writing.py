@@ -14,7 +14,7 @@ from unit.tensorboard import logs
 
 import trackbridge
 from trackbridge.adapter import FileRef, Query, RunKey
-from trackbridge.errors import ConfigError, IntegrityError
+from trackbridge.errors import BridgeError, ConfigError, IntegrityError
 from trackbridge.testing import MadeRun, samples
 from trackbridge.testing.base import listed, rows_of, snapshot
 from trackbridge.testing.made import deliver, store
@@ -195,6 +195,23 @@ def test_a_file_that_names_another_event_file_takes_nothing_away(root: Path) -> 
     about.write_text(json.dumps({**json.loads(about.read_text()), "events": f"../../{other.name}"}))
     store(opened(root), [named("a", None)])
     assert other.read_text() == "mine"
+
+
+def test_files_that_somebody_else_has_put_there_lead_nowhere(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a file outside")
+    run = samples.simple("a")
+    store(opened(root), [run])
+    files = root / "vision/named a@a/trackbridge/files"
+    (files / "link").symlink_to(tmp_path / "secret")
+    (files / "folder").symlink_to(tmp_path)
+    (files / "%2E%2E").mkdir()
+    (files / "%2E%2E" / "x").write_text("x")
+    reader, ref = ADAPTER.reader(str(root), {}), opened(root).target(run.key)
+    rows = rows_of(reader.read_runs([ref], ["files"]))["files"]
+    assert [row["path"] for row in rows] == ["a.txt"]
+    for path in ("link", "folder/secret", "%2E%2E/x", "../x"):
+        with pytest.raises(BridgeError):
+            reader.open_file(FileRef(ref, "", path))
 
 
 def test_a_copy_of_a_run_is_a_run_of_event_files(root: Path) -> None:
