@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trackbridge.engine import Report, migrate
     from trackbridge.errors import BridgeError
     from trackbridge.filing import FileChoice
+    from trackbridge.framed import from_frame
     from trackbridge.store import Store, compare, open  # noqa: A004
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ _HOMES = {
     "Store": "trackbridge.store",
     "Table": "trackbridge.dual.values",
     "compare": "trackbridge.store",
+    "from_frame": "trackbridge.framed",
     "migrate": "trackbridge.engine",
     "mirror": "trackbridge.dual.mirroring",
     "open": "trackbridge.store",
@@ -51,6 +53,7 @@ __all__ = [
     "Table",
     "__version__",
     "compare",
+    "from_frame",
     "migrate",
     "mirror",
     "open",

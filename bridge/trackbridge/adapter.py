@@ -23,6 +23,8 @@ from urllib.parse import quote, unquote
 from trackbridge.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
     from trackbridge.dual.mirroring import Mirror
@@ -677,6 +679,15 @@ class Mirroring(Protocol):
         forks and several runs at once are looked after. The library is imported, if it is not yet,
         only when the program does. A second call changes nothing.
         """
+        ...
+
+
+@runtime_checkable
+class Tabular(Protocol):
+    """An adapter that reads tables of any columns, and can be given one."""
+
+    def write_table(self, table: pa.Table, path: Path) -> None:
+        """Make a file of a table, as `Adapter.reader` takes it; `ConfigError` where that fails."""
         ...
 
 

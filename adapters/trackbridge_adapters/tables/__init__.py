@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
     from trackbridge_adapters.tables.reader import TablesReader
     from trackbridge_adapters.tables.stored import StoredReader
     from trackbridge_adapters.tables.writer import StoredWriter
@@ -61,5 +65,14 @@ class TablesAdapter:
         return StoredWriter(location, self.name)
 
 
+class JsonLinesAdapter(TablesAdapter):
+    """JSON Lines, which tell texts, numbers and truth values apart."""
+
+    def write_table(self, table: pa.Table, path: Path) -> None:
+        from trackbridge_adapters.tables.framed import write_table
+
+        write_table(table, path)
+
+
 CSV = TablesAdapter("csv")
-JSONL = TablesAdapter("jsonl")
+JSONL = JsonLinesAdapter("jsonl")

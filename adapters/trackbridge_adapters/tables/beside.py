@@ -11,6 +11,7 @@ import yaml
 from trackbridge.adapter import RunRef
 from trackbridge_adapters.tables.known import of_download
 from trackbridge_adapters.tables.mapping import Layout, Use
+from trackbridge_adapters.tables.melt import leaf
 from trackbridge_adapters.tables.place import TableFile
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def add_params(facts: FileFacts, runs: Sequence[RunFacts]) -> None:
     run.digest.update(data)
     facts.notes["params"] = f"{HPARAMS} beside it"
     for key, value in _leaves("", found if isinstance(found, dict) else {}):
-        run.cells.setdefault(("param", key), (_cell(value), False))
+        run.cells.setdefault(("param", key), leaf(_cell(value), "texts"))
 
 
 def _leaves(above: str, values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -60,13 +61,13 @@ def header(table: str, scheme: str) -> bytes:
 
 def emit(data: pa.RecordBatch, scheme: str) -> bytes:
     """Rows as bytes, with a line end each; the same bytes for the same rows."""
-    columns = [_written(column) for column in data.columns]
     if scheme == "csv":
+        columns = [_written(column) for column in data.columns]
         out = io.BytesIO()
         options = pv.WriteOptions(include_header=False)
         pv.write_csv(pa.RecordBatch.from_arrays(columns, names=data.schema.names), out, options)
         return out.getvalue()
-    return _lines(data.schema.names, columns)
+    return lines(data.schema.names, data.columns)
 
 
 def _written(column: pa.Array) -> pa.Array:
@@ -81,10 +82,12 @@ def _written(column: pa.Array) -> pa.Array:
     return pc.if_else(usual, shown, micros.cast(_TEXT))
 
 
-def _lines(names: list[str], columns: list[pa.Array]) -> bytes:
+def lines(names: list[str], columns: list[pa.Array]) -> bytes:
+    """Rows as JSON objects, one in a line."""
     parts: list[pa.Array | pa.Scalar] = []
     for name, column in zip(names, columns):
-        parts += [pa.scalar(f'{", " if parts else "{"}"{name}": '), _json(column)]
+        said = json.dumps(name, ensure_ascii=False)
+        parts += [pa.scalar(f"{', ' if parts else '{'}{said}: "), _json(_written(column))]
     rows = pc.binary_join_element_wise(*parts, pa.scalar("}\n"), "")
     whole = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
     return "".join(whole.to_pylist()).encode()

@@ -28,7 +28,7 @@ from trackbridge_adapters.tables.mapping import (
     extended,
     layout,
 )
-from trackbridge_adapters.tables.melt import Names, axis
+from trackbridge_adapters.tables.melt import Names, axis, leaf
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.values import Cells, numbers
@@ -42,16 +42,15 @@ MOST_DAMAGE = 20
 
 @dataclass
 class RunFacts:
-    """What is known of a run. `cells` are what columns say of it: cell by role and key.
-
-    Beside each cell stands whether it is JSON.
-    """
+    """What is known of a run. `cells` are what columns say of it: leaf by role and key."""
 
     ref: RunRef
     points: int = 0
-    cells: dict[tuple[str, str], tuple[Any, bool]] = field(default_factory=dict)
+    cells: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     digest: Any = field(default_factory=lambda: hashlib.sha1(usedforsecurity=False))
+    estimated: bool = False
+    """`points` may be other ones than there are."""
     more: int = 0
     """Lines that are damaged and not named."""
 
@@ -148,8 +147,9 @@ class _Pass:
         self._index, self._file, self._facts = index, file, facts
         self._changing: set[str] = set()
         self._rows: dict[int, int] = {}
-        self._cells: dict[tuple[int, str], Any] = {}
+        self._cells: dict[tuple[int, str], tuple[str, str]] = {}
         self._tokens: set[str] = set()
+        """Columns whose cells are JSON, in some block."""
         self._points: dict[int, int] = {}
         self._settled_later: dict[int, int] = {}
         self._problems: list[tuple[Problem, int | None]] = []
@@ -173,6 +173,7 @@ class _Pass:
     def _learn_columns(self, parsed: Parsed) -> None:
         """Columns of JSON Lines that come later than in the first block."""
         facts = self._facts
+        self._tokens |= parsed.tokens
         new = [c for c in columns_of(parsed) if c.name not in facts.layout.uses]
         if new:
             facts.columns += new
@@ -191,7 +192,7 @@ class _Pass:
             refs = [RunRef(project, run) for run in dict.fromkeys(own)]
             for name, use in facts.layout.uses.items():
                 if use.run and name in parsed.columns:
-                    found = numbers(parsed.columns[name], tokens=name in parsed.tokens)
+                    found = numbers(parsed.columns[name], parsed.words(name))
                     there = parsed.rows if found.there is None else int(found.there.sum())
                     number = self._index.number(RunRef(project, use.run))
                     self._points[number] = self._points.get(number, 0) + there
@@ -244,11 +245,10 @@ class _Pass:
                 self._changing.add(name)
             for number, row in zip(order.tolist(), first.tolist()):
                 if row < len(index):
-                    cell = column[row].as_py()
+                    cell = leaf(column[row].as_py(), parsed.words(name))
                     known = self._cells.setdefault((number, name), cell)
-                    if known != cell and known == known:
+                    if known != cell:
                         self._changing.add(name)
-                    self._tokens |= parsed.tokens & {name}
 
     def _note_problems(
         self, block: Block, data: bytes, parsed: Parsed, order: npt.NDArray[np.int64]
@@ -295,11 +295,12 @@ class _Pass:
             later = 0 if final else self._settled_later.get(number, 0)
             runs[number].points += self._points.get(number, 0) + later
             runs[number].digest.update(state)
+            runs[number].estimated |= bool(self._changing or self._tokens)
         for (number, name), cell in self._cells.items():
             use = facts.layout.uses[name]
             if use.role in OF_RUNS:
                 place = use.role, use.key or name
-                runs[number].cells.setdefault(place, (cell, name in self._tokens))
+                runs[number].cells.setdefault(place, cell)
         for name in sorted(self._changing):
             use = facts.layout.uses[name]
             if use.declared and use.role in OF_RUNS:

@@ -65,7 +65,7 @@ class JsonlFile:
         if layout is None:
             return parsed
         kept = {n: c for n, c in parsed.columns.items() if not _is_left_out(layout, n)}
-        return Parsed(parsed.rows, kept, parsed.tokens, parsed.problems)
+        return Parsed(parsed.rows, kept, parsed.tokens, True, parsed.problems)
 
     def lines_of(self, block: Block, data: bytes, rows: Collection[int]) -> dict[int, int]:
         """In which lines of the file some rows of a block are."""
@@ -143,7 +143,7 @@ def _flat(table: pa.Table) -> Parsed:
             raise pa.ArrowInvalid(f"two columns are called {name}")
         whole = column.combine_chunks()
         columns[name] = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    return Parsed(table.num_rows, columns)
+    return Parsed(table.num_rows, columns, typed=True)
 
 
 def _is_doubtful(column: pa.Array) -> bool:
@@ -171,7 +171,7 @@ def _one_by_one(block: Block, data: bytes) -> Parsed:
     columns = {name: [row.get(name) for row in rows] for name in names}
     arrays = {name: _array(values) for name, values in columns.items()}
     tokens = frozenset(name for name, values in columns.items() if not _is_plain(values))
-    return Parsed(len(rows), arrays, tokens, problems)
+    return Parsed(len(rows), arrays, tokens, True, problems)
 
 
 def _object(line: bytes) -> dict[str, Any] | str:

@@ -15,7 +15,7 @@ from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches, codes, sliced
 from trackbridge.schema import CODE, TABLES, TEXT, TIME
 from trackbridge_adapters.tables.mapping import Layout
-from trackbridge_adapters.tables.parsed import Parsed
+from trackbridge_adapters.tables.parsed import Parsed, Words
 from trackbridge_adapters.tables.values import Cells, Others, numbers, steps, times
 
 Mask = npt.NDArray[np.bool_]
@@ -81,7 +81,7 @@ def axis(parsed: Parsed, layout: Layout, unit: str) -> Axis:
     return Axis(
         None
         if step is None or step not in parsed.columns
-        else steps(parsed.columns[step], tokens=step in parsed.tokens),
+        else steps(parsed.columns[step], parsed.words(step)),
         None if time is None or time not in parsed.columns else times(parsed.columns[time], unit),
     )
 
@@ -105,7 +105,7 @@ def points(
 def _values(
     parsed: Parsed, name: str, keys: pa.DictionaryArray, names: Names, at: Axis, keep: Mask | None
 ) -> Iterator[Batch]:
-    found = numbers(parsed.columns[name], tokens=name in parsed.tokens)
+    found = numbers(parsed.columns[name], parsed.words(name))
     there = found.there if keep is None else keep if found.there is None else keep & found.there
     yield from sliced("metrics", _metrics(found.values, keys, names, at, there))
     if found.others is not None:
@@ -189,7 +189,7 @@ def final_values(
         cells, use = parsed.columns[name].to_pylist(), layout.uses[name]
         for row in rows:
             if cells[row] is not None:
-                value, kind = leaf(cells[row], token=name in parsed.tokens)
+                value, kind = leaf(cells[row], parsed.words(name))
                 label = {"project": project[row], "run_id": run[row]}
                 found.append({**label, "key": use.key or name, "value": value, "type": kind})
     yield from batches("summary", found)
@@ -201,15 +201,17 @@ _KINDS = {str: "string", bool: "boolean", int: "integer", float: "float"}
 _KINDS |= {list: "list", dict: "object", type(None): "null"}
 
 
-def leaf(cell: Any, *, token: bool) -> tuple[str, str]:
+def leaf(cell: Any, words: Words) -> tuple[str, str]:
     """A cell as value and type of a leaf: see `schema.VALUE`."""
-    if token:
+    if words == "json":
         value = json.loads(cell)
         return (value if isinstance(value, str) else cell), _KINDS[type(value)]
     if isinstance(cell, float):
         return json.dumps(cell), "float"
     if not isinstance(cell, str):
         return json.dumps(cell, default=str), _KINDS[type(cell)]
+    if words == "texts":
+        return cell, "string"
     if cell.lower() in ("true", "false"):
         return cell.lower(), "boolean"
     if _WHOLE.fullmatch(cell):

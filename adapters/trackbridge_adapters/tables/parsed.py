@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
+
+Words = Literal["cells", "texts", "json"]
+"""What texts of a column are: cells that may say anything, texts and nothing else, or JSON."""
 
 
 class Problem(NamedTuple):
@@ -28,8 +31,10 @@ class Parsed:
     rows: int
     columns: Mapping[str, pa.Array]
     tokens: frozenset[str] = frozenset()
+    typed: bool = False
+    """The format tells texts from numbers: a text that looks like one is none."""
     problems: list[Problem] = field(default_factory=list)
 
-    @property
-    def size(self) -> int:
-        return sum(int(column.nbytes) for column in self.columns.values())
+    def words(self, name: str) -> Words:
+        """What the texts of a column are."""
+        return "json" if name in self.tokens else "texts" if self.typed else "cells"

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from trackbridge.adapter import (
     Assumption,
@@ -30,7 +29,7 @@ from trackbridge.errors import NotFoundError
 from trackbridge_adapters.tables.index import OPENERS, FileFacts, Index, RunFacts, Span, spans_of
 from trackbridge_adapters.tables.known import FIELDS, STATES
 from trackbridge_adapters.tables.mapping import ROLES, Layout, declarations
-from trackbridge_adapters.tables.melt import Mask, Names, axis, final_values, leaf, points
+from trackbridge_adapters.tables.melt import Mask, Names, axis, final_values, points
 from trackbridge_adapters.tables.parsed import Parsed
 from trackbridge_adapters.tables.place import TableFile, project_of
 from trackbridge_adapters.tables.sample import unit_of
@@ -172,24 +171,23 @@ class TablesReader:
             row["status"],
             row["started"],
             facts.points,
-            estimated=True,
+            estimated=facts.estimated,
         )
 
     def _row(self, facts: RunFacts) -> Row:
         """The row of the run in the table runs."""
         row: Row = {**facts.ref._asdict(), "deleted": False, **dict.fromkeys(FIELDS)}
         extra: dict[str, Any] = {}
-        for (role, key), (cell, token) in facts.cells.items():
-            value, _ = leaf(cell, token=token)
+        for (role, key), (value, _) in facts.cells.items():
             if role == "extra":
                 extra[key] = value
             elif role in ("started", "ended"):
-                row[role] = _moment(cell)
+                row[role] = _moment(value)
                 if row[role] is None:
                     extra[key] = value
             elif role == "status":
                 row[role] = STATES.get(value.lower())
-                if row[role] != value:
+                if row[role] != value.lower():
                     extra[key] = value
             elif role in FIELDS:
                 row[role] = value
@@ -202,8 +200,7 @@ class TablesReader:
     def _rows(self, facts: RunFacts) -> dict[str, list[Row]]:
         label = facts.ref._asdict()
         found: dict[str, list[Row]] = {"params": [], "tags": [], "runs": [self._row(facts)]}
-        for (role, key), (cell, token) in facts.cells.items():
-            value, kind = leaf(cell, token=token)
+        for (role, key), (value, kind) in facts.cells.items():
             if role == "param":
                 found["params"].append({**label, "key": key, "value": value, "type": kind})
             elif role == "tag":
@@ -211,21 +208,14 @@ class TablesReader:
         return found
 
 
-def _moment(cell: Any) -> datetime | None:
+def _moment(text: str) -> datetime | None:
     """A time as a column of runs has it; None where it is none."""
-    texts = pa.array([str(cell)])
-    number = pc.cast(texts, pa.float64(), safe=False) if _is_number(str(cell)) else None
-    unit = unit_of(number[0].as_py()) if number is not None else "s"
-    found = times(texts, unit or "s")
-    return None if len(found.bad) else moment(int(found.values[0]))
-
-
-def _is_number(text: str) -> bool:
     try:
-        float(text)
+        unit = unit_of(float(text)) or "s"
     except ValueError:
-        return False
-    return True
+        unit = "s"
+    found = times(pa.array([text]), unit)
+    return None if len(found.bad) else moment(int(found.values[0]))
 
 
 def _assumed(facts: FileFacts) -> Iterator[tuple[str, str]]:

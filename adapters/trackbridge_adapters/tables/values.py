@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trackbridge_adapters.tables.parsed import Words
+
 EXACT = 2.0**53
 """Up to which every whole number is one of float64."""
 
@@ -46,7 +48,7 @@ class Numbers(NamedTuple):
     others: Others | None
 
 
-def numbers(column: pa.Array, *, tokens: bool) -> Numbers:
+def numbers(column: pa.Array, words: Words) -> Numbers:
     """The values of a column; empty cells are neither numbers nor others."""
     kind = column.type
     if pa.types.is_null(kind):
@@ -57,7 +59,7 @@ def numbers(column: pa.Array, *, tokens: bool) -> Numbers:
     if pa.types.is_dictionary(kind):
         column = column.cast(pa.string())
     if pa.types.is_string(column.type):
-        return _of_texts(column, tokens=tokens)
+        return _of_texts(column if words != "texts" else quoted(column), tokens=words != "cells")
     there = _there(column)
     filled = column.fill_null(0) if column.null_count else column
     values = filled.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -165,12 +167,12 @@ class Cells(NamedTuple):
 _NONE = np.zeros(0, np.int64)
 
 
-def steps(column: pa.Array, *, tokens: bool) -> Cells:
+def steps(column: pa.Array, words: Words) -> Cells:
     """Whole numbers, also where they are written as 3.0."""
     if pa.types.is_integer(column.type):
         return Cells(_filled(column), _there(column), _NONE)
     if not pa.types.is_floating(column.type):
-        return _whole_texts(column, tokens=tokens)
+        return _whole_texts(column, tokens=words == "json")
     values = column.fill_null(np.nan).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (np.floor(values) == values) & (np.abs(values) <= EXACT)
