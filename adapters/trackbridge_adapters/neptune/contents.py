@@ -84,19 +84,17 @@ def _point(called: str, media_type: str | None, size: int | None) -> tuple[str, 
 
 def _place(file: File, layout: Layout) -> Path:
     """Where a file is, or would be; `ValueError` for one outside of the export's files."""
-    place = PurePosixPath(file.place.replace("\\", "/") if "\\" in file.place else file.place)
+    place = PurePosixPath(file.place.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or not place.parts or ":" in place.parts[0]:
         raise ValueError("leads out of the export and is not read")
-    first = None
-    for root in layout.files(file.part):
-        path = root / place
-        first = first or path
+    names = dict.fromkeys((file.place, place.as_posix()))  # the second: exported on Windows
+    paths = [(root, root / name) for root in layout.files(file.part) for name in names]
+    for root, path in paths:
         if path.exists():
             if not path.resolve().is_relative_to(root.resolve()):
                 raise ValueError("leads out of the export and is not read")
             return path
-    assert first is not None
-    return first
+    return paths[0][1]
 
 
 def _entries(file: File, place: Path) -> Iterator[tuple[str, Path]]:

@@ -134,7 +134,11 @@ class Part:
             self.damage.append(f"{self.path.name}: the column {name!r} is not known and not read")
         for number in range(file.metadata.num_row_groups):
             try:
-                self.groups.append(_group(file, number))
+                group = _group(file, number)
+                self.groups.append(group)
+                if lost := group.rows - sum(group.runs.values()):
+                    where = f"{self.path.name}: row group {number}"
+                    self.damage.append(f"{where}: {lost} rows name no project or no run")
             except UNREADABLE as error:
                 self.damage.append(f"{self.path.name}: row group {number}: {said(error)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from trackbridge_adapters.neptune.layout import (
 from trackbridge_adapters.neptune.parts import Part
 from trackbridge_adapters.neptune.steps import Scale
 
+KEPT = 200
+"""Runs whose files are remembered: what opens many files goes from run to run."""
 _NUMBER = re.compile(r"_part_(\d{1,9})\.parquet(\.tmp)?$")
 
 
@@ -41,16 +43,18 @@ class Store:
     failures: dict[RunRef, list[str]] = field(default_factory=dict)
     """What the exporter says that it could not fetch."""
     _scales: dict[tuple[str, ...], dict[RunRef, Scale]] = field(default_factory=dict)
-    _contents: tuple[RunRef, Contents] | None = None
-    """Of the run that was asked for last."""
+    _contents: dict[RunRef, Contents] = field(default_factory=dict)
+    """Of the runs that were asked for last."""
+    _report: tuple[tuple[int, int] | None, dict[RunRef, list[str]]] | None = None
+    """What `failures` is made of: the file's state, and what it says."""
 
     def look(self) -> None:
         """Take notice of what is there now; only files that changed are opened."""
         known = self.parts
-        self.parts = {path: Part.look(path, known.get(path)) for path in self.layout.parts()}
+        self.parts = {path: self._part(path, known) for path in self.layout.parts()}
         if known != self.parts:
-            self._scales, self._contents = {}, None
-        self.failures = facts.failures(self.layout.errors())
+            self._scales, self._contents = {}, {}
+        self._take_report()
         self.runs, self.damage, self.not_read = {}, {}, {}
         for part in self.parts.values():
             for ref in part.runs:
@@ -69,11 +73,14 @@ class Store:
 
     def contents(self, ref: RunRef, known: Facts | None = None) -> Contents:
         """The files of a run."""
-        kept = self._contents
-        if kept is None or kept[0] != ref:
+        found = self._contents.get(ref)
+        if found is None:
             known = known or facts.scan(self.runs[ref], [ref])[ref]
-            kept = self._contents = ref, contents.look(known, self.layout)
-        return kept[1]
+            found = contents.look(known, self.layout)
+            if len(self._contents) >= KEPT:
+                self._contents = {}
+            self._contents[ref] = found
+        return found
 
     def remembered(
         self,
@@ -101,6 +108,21 @@ class Store:
                     todo += new
             seen |= company
             yield sorted(company)
+
+    def _part(self, path: Path, known: Mapping[Path, Part]) -> Part:
+        """A file; one that was not finished counts only where no finished one has its place."""
+        if path.name.endswith(UNFINISHED) and path.with_suffix("").exists():
+            return Part(path, (0, 0), problem="a finished file is in its place")
+        return Part.look(path, known.get(path))
+
+    def _take_report(self) -> None:
+        """What the exporter says that it could not fetch, if it says anything else than before."""
+        path = self.layout.errors()
+        stat = path and path.stat()
+        state = (stat.st_mtime_ns, stat.st_size) if stat else None
+        if self._report is None or self._report[0] != state:
+            self._report = state, facts.failures(path)
+        self.failures = self._report[1]
 
     def _judge(self, parts: list[Part]) -> None:
         """What is broken or lacking among the files of a project."""

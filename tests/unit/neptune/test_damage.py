@@ -81,6 +81,13 @@ def test_a_run_whose_export_was_stopped_is_named(tmp_path: Path) -> None:
     assert len(reading.tables(tmp_path)["metrics"]) == 50
 
 
+def test_an_unfinished_file_beside_a_finished_one_counts_nothing_twice(tmp_path: Path) -> None:
+    whole = write(tmp_path, *REF, [IDS, LOSS])
+    whole.with_name(f"{whole.name}.tmp").write_bytes(whole.read_bytes())
+    assert len(reading.tables(tmp_path)["metrics"]) == 50
+    assert any("a finished file is in its place" in line for line in damaged(tmp_path))
+
+
 def test_files_of_a_run_that_are_not_there_are_named(tmp_path: Path) -> None:
     write(tmp_path, *REF, [IDS])
     write(tmp_path, *REF, [LOSS], number=3)
@@ -165,6 +172,7 @@ def test_rows_without_labels_or_paths_hide_no_others(tmp_path: Path) -> None:
     lines = reading.damage(found)
     assert any("an attribute of type int has no path" in line for line in lines)
     assert any("1 rows of the type 'null'" in line for line in lines)
+    assert any("1 rows name no project or no run" in line for line in lines)
 
 
 def test_times_that_no_calendar_has_are_left_out_and_named(tmp_path: Path) -> None:
@@ -237,6 +245,14 @@ def test_links_that_leave_the_export_are_not_followed(tmp_path: Path) -> None:
     found = reading.tables(root)
     assert [row["path"] for row in found["files"]] == ["set/inside.txt"]
     assert any("x: 'link': leads out of the export" in line for line in reading.damage(found))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no name has such signs there")
+@pytest.mark.parametrize("stored", ["lab/p/x y", "lab\\p\\x y"], ids=["folders", "one name"])
+def test_paths_of_exports_that_were_made_on_windows_are_found(tmp_path: Path, stored: str) -> None:
+    put(tmp_path, REF.project, stored, b"found")
+    write(tmp_path, *REF, [[*IDS, single("x", "file", "lab\\p\\x y")]])
+    assert reading.content(tmp_path, REF, "x") == b"found"
 
 
 def test_a_file_whose_bytes_are_missing_is_listed_and_not_found(tmp_path: Path) -> None:
