@@ -187,13 +187,13 @@ def _walk(data: bytes, at: int, lengths: dict[int, int]) -> tuple[list[int], lis
 
 
 class _Headers:
-    """All places of some bytes where a short length with a right checksum stands."""
+    """All places of some bytes where a short length with a right checksum stands, but 0."""
 
     def __init__(self, data: bytes, at: int) -> None:
         whole = np.frombuffer(data, np.uint8)[at:]
         zero = whole[2 : len(whole) - HEADER.size + 8] == 0
         count = max(len(whole) - HEADER.size + 1, 0)
-        small = np.ones(count, np.bool_)
+        small = (whole[:count] | whole[1 : count + 1]) != 0
         for place in range(6):
             small &= zero[place : place + count]
         places = np.flatnonzero(small)

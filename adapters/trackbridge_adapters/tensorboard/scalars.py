@@ -20,6 +20,8 @@ from trackbridge_adapters.tensorboard.wire import Field, WireError
 
 FEW = 12
 """Records of one length that are not worth being looked at together."""
+TRIED = 16
+"""Records of one length, spread over all of them, that are looked at for scalars."""
 TIME_AT, STEP_AT = 1, 10
 TIME_TAG, STEP_TAG = 0x09, 0x10
 FORMS = {1: "<f4", 2: "<f8"}
@@ -137,16 +139,12 @@ class _Group:
         """The records of each layout; those of none are in `rest` then."""
         left = np.arange(len(self._rows))
         while len(left):
-            tried = 0
-            found: Spots | None = None
-            while found is None and tried < len(left):
-                found = self._spots(int(left[tried]))
-                tried += 1
-            before = left[: tried - 1] if found else left
-            self.rest += self._numbers[before].tolist()
+            tried = np.unique(np.linspace(0, len(left) - 1, TRIED).astype(np.int64))
+            found = next(filter(None, (self._spots(int(left[place])) for place in tried)), None)
             if found is None:
+                self.rest += self._numbers[left].tolist()
                 return
-            alike, left = self._alike(left[len(before) :], found)
+            alike, left = self._alike(left, found)
             yield alike
 
     def _spots(self, row: int) -> Spots | None:
@@ -261,9 +259,13 @@ def spot_of(data: bytes, value: Field) -> Spot | None:
     """The scalar of a value of a summary, if it is one that stands in the bytes as such."""
     if value.number != wire.VALUE or value.wire != wire.BYTES:
         return None
-    parts = {field.number: field for field in wire.fields(data, value.start, value.stop)}
-    if sum(1 for _ in wire.fields(data, value.start, value.stop)) != len(parts):
-        return None
+    parts = wire.once(data, value.start, value.stop)
+    return None if parts is None else spot_in(data, parts)
+
+
+def spot_in(data: bytes, fields: dict[int, Field]) -> Spot | None:
+    """The same, by the fields of the value."""
+    parts = dict(fields)
     tag, metadata = parts.pop(wire.TAG, None), parts.pop(wire.METADATA, None)
     exact = parts.pop(wire.EXACT, None)
     if tag is None or tag.wire != wire.BYTES or len(parts) != 1:
@@ -283,8 +285,8 @@ def spot_of(data: bytes, value: Field) -> Spot | None:
 
 def _tensor_scalar(data: bytes, tensor: Field) -> tuple[int, str] | None:
     """Where the value of a tensor without dimensions stands, and of what type it is."""
-    parts = {field.number: field for field in wire.fields(data, tensor.start, tensor.stop)}
-    if sum(1 for _ in wire.fields(data, tensor.start, tensor.stop)) != len(parts):
+    parts = wire.once(data, tensor.start, tensor.stop)
+    if parts is None:
         return None
     kind, shape = parts.pop(1, None), parts.pop(2, None)
     parts.pop(3, None)  # the version of the format

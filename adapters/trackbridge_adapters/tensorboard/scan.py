@@ -39,7 +39,7 @@ from trackbridge_adapters.tensorboard.scalars import (
     Spot,
     scalar_at,
     scalars,
-    spot_of,
+    spot_in,
 )
 from trackbridge_adapters.tensorboard.values import Number, Place, points
 
@@ -148,8 +148,7 @@ class Scan:
                 for inner in wire.fields(data, field.start, field.stop):
                     if inner.number == wire.VALUE and inner.wire == wire.BYTES:
                         place = Place(file, data[inner.start : inner.stop], base + inner.start, "")
-                        tag, metadata = wire.named(place.data, 0, len(place.data))
-                        yield Value(number, event, tag, metadata, place, _spot(place.data))
+                        yield _value_at(place, number, event)
             except (wire.WireError, UnicodeDecodeError) as error:
                 damage.append(Damage(base, f"a summary that is none: {error}"))
 
@@ -324,8 +323,13 @@ def _within(steps: Ints, part: Part) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _spot(data: bytes) -> Spot | None:
-    return spot_of(data, wire.Field(wire.VALUE, wire.BYTES, 0, len(data)))
+def _value_at(place: Place, number: int, event: wire.Event) -> Value:
+    fields = wire.once(place.data, 0, len(place.data))
+    if fields is None:
+        twice = wire.fields(place.data, 0, len(place.data))
+        return Value(number, event, *wire.named(place.data, twice), place, None)
+    spot = spot_in(place.data, fields)
+    return Value(number, event, *wire.named(place.data, fields.values()), place, spot)
 
 
 def _message(kind: Any, content: bytes) -> Row:

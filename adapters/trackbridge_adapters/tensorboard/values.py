@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackbridge.adapter import Row
+from trackbridge_adapters.tensorboard import numbers
 from trackbridge_adapters.tensorboard.facts import Content, Facts, content_of
 from trackbridge_adapters.tensorboard.hparams import PLUGIN
 from trackbridge_adapters.tensorboard.protos import make_ndarray
@@ -21,6 +22,8 @@ LARGE = 1 << 18
 PADDED = 1 << 16
 """Elements that a tensor may have though fewer stand in its bytes."""
 EXACT = 2**53
+STRING = 7
+"""Type of a tensor (`DT_STRING`)."""
 IMAGES = (
     (b"\x89PNG", ".png", "image/png"),
     (b"\xff\xd8\xff", ".jpg", "image/jpeg"),
@@ -57,7 +60,7 @@ def points(value: Any, place: Place, step: int, facts: Facts) -> Iterator[Row | 
     if kind == "simple_value":
         yield Number(value.simple_value)
     elif kind == "histo":
-        yield _row("histogram", _old_histogram(value.histo))
+        yield _old_histogram(value.histo)
     elif kind == "image":
         image = value.image
         size = {"width": image.width, "height": image.height, "colorspace": image.colorspace}
@@ -81,7 +84,7 @@ def _tensor(value: Any, place: Place, step: int, facts: Facts) -> Iterator[Row |
     if place.plugin == "scalars" and array.size == 1 and array.dtype.kind in "biuf":
         found = [_scalar(array.reshape(-1)[0].item())]
     elif place.plugin == "histograms" and array.ndim == 2 and array.shape[1:] == (3,):
-        found = [_row("histogram", _histogram(array))] if array.dtype.kind == "f" else None
+        found = [_histogram(array)] if array.dtype.kind == "f" else None
     elif place.plugin == "images":
         found = _images(value.tag, array, place, step, facts)
     elif place.plugin == "audio":
@@ -97,6 +100,10 @@ def _array(tensor: Any, size: int) -> Any:
     if elements < 0 or elements > max(8 * size, PADDED):
         return None
     try:
+        if tensor.dtype == STRING and len(tensor.string_val) == elements:
+            texts = np.empty(elements, object)
+            texts[:] = tensor.string_val
+            return texts.reshape([dim.size for dim in tensor.tensor_shape.dim])
         return np.asarray(make_ndarray(tensor))
     except (TypeError, ValueError, KeyError, IndexError):
         return None
@@ -112,26 +119,26 @@ def _scalar(value: Any) -> Row | Number:
     return Number(float(value))
 
 
-def _old_histogram(histo: Any) -> dict[str, Any]:
+def _old_histogram(histo: Any) -> Row:
     """As TensorBoard shows it: from the least value to the greatest one (data_compat.py, 2.21)."""
-    limits, counts = list(histo.bucket_limit), list(map(_number, histo.bucket))
-    found = {
-        "_type": "histogram",
-        "bins": [histo.min, *limits[:-1], histo.max] if limits else [],
-        "values": counts,
+    limits, counts = (np.array(part, np.float64) for part in (histo.bucket_limit, histo.bucket))
+    about = {
         "min": histo.min,
         "max": histo.max,
         "num": _number(histo.num),
         "sum": histo.sum,
         "sum_squares": histo.sum_squares,
     }
-    return {**found, "last_limit": limits[-1]} if limits else found
+    if not len(limits):
+        return numbers.histogram(limits, counts, about)
+    bins = np.concatenate([[histo.min], limits[:-1], [histo.max]])
+    return numbers.histogram(bins, counts, {**about, "last_limit": float(limits[-1])})
 
 
-def _histogram(array: Any) -> dict[str, Any]:
-    left, right, counts = (array[:, column].tolist() for column in range(3))
-    found = {"_type": "histogram", "bins": [*left, *right[-1:]], "values": [*map(_number, counts)]}
-    return found if left[1:] == right[:-1] else {**found, "rights": right}
+def _histogram(array: Any) -> Row:
+    left, right, counts = array.T.astype(np.float64)
+    about = {} if np.array_equal(left[1:], right[:-1]) else {"rights": right.tolist()}
+    return numbers.histogram(np.concatenate([left, right[-1:]]), counts, about)
 
 
 def _number(value: float) -> float | int:

@@ -7,7 +7,7 @@ Numbers of fields: tensorflow/core/util/event.proto, framework/summary.proto, fr
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -47,7 +47,10 @@ class Event(NamedTuple):
 def fields(data: bytes, at: int, end: int) -> Iterator[Field]:
     """The fields of the message between two offsets, in order."""
     while at < end:
-        tag, at = varint(data, at, end)
+        tag = data[at]
+        at += 1
+        if tag >= 128:
+            tag, at = varint(data, at - 1, end)
         wire = tag & 7
         if wire == BYTES:
             size, at = varint(data, at, end)
@@ -66,8 +69,20 @@ def fields(data: bytes, at: int, end: int) -> Iterator[Field]:
         at = stop
 
 
+def once(data: bytes, at: int, end: int) -> dict[int, Field] | None:
+    """The fields of a message by their numbers; None where one is there twice."""
+    found: dict[int, Field] = {}
+    for field in fields(data, at, end):
+        if field.number in found:
+            return None
+        found[field.number] = field
+    return found
+
+
 def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     """A number without sign, and where it ends."""
+    if at < end and data[at] < 128:
+        return data[at], at + 1
     value = shift = 0
     while at < end and shift < 7 * LONGEST_VARINT:
         byte = data[at]
@@ -103,13 +118,13 @@ def tags(data: bytes) -> Iterator[tuple[str, bytes | None]]:
         if field.number == SUMMARY:
             for value in fields(data, field.start, field.stop):
                 if value.number == VALUE and value.wire == BYTES:
-                    yield named(data, value.start, value.stop)
+                    yield named(data, fields(data, value.start, value.stop))
 
 
-def named(data: bytes, start: int, stop: int) -> tuple[str, bytes | None]:
-    """The tag of a value, and its metadata."""
+def named(data: bytes, parts: Iterable[Field]) -> tuple[str, bytes | None]:
+    """The tag of a value with these fields, and its metadata."""
     tag, metadata = "", None
-    for field in fields(data, start, stop):
+    for field in parts:
         if field.wire == BYTES and field.number == TAG:
             tag = data[field.start : field.stop].decode()
         elif field.wire == BYTES and field.number == METADATA:
