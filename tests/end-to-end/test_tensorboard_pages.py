@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,8 +21,10 @@ import pytest
 from browser import PROGRAM, Page, browser
 
 import trackbridge
-from trackbridge.adapter import Query
-from trackbridge.registry import open_reader
+from trackbridge.adapter import Query, RunKey
+from trackbridge.registry import open_reader, open_writer
+from trackbridge.testing import MadeRun
+from trackbridge.testing.made import store
 
 pytest.importorskip("tensorboard")
 
@@ -161,6 +164,40 @@ def test_every_point_is_shown_with_its_step_and_value(
                 singles = {(step, str(float(np.float32(value)))) for step, value in points}
             assert {(step, str(value)) for _, step, value in found} <= singles
             assert [step for _, step, _ in found] == sorted(step for _, step, _ in found)
+
+
+EDGES = {
+    "steps": [(step, 0.5) for step in (-(2**63), -5, 0, 1, 2**31, 2**40, 2**63 - 1)],
+    "values": list(enumerate([float("nan"), float("inf"), float("-inf"), -0.0, 5e-324, 1e308])),
+    "t" * 3000: [(0, 0.1)],
+    "nul \0 and \n": [(0, 1.0)],
+    "": [(0, 1.0)],
+    **{f"layer_{n}": [(0, float(n))] for n in range(2000)},
+}
+"""Points (step, value) by tag."""
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_odd_tags_steps_values_and_times_are_shown_as_they_are(tmp_path: Path, loader: str) -> None:
+    times = [datetime(1935, 5, 5, tzinfo=timezone.utc), datetime(2090, 1, 1, tzinfo=timezone.utc)]
+    points = [
+        {"key": tag, "step": step, "time": times[step % 2], "value": value, "system": False}
+        for tag, values in EDGES.items()
+        for step, value in values
+    ]
+    run = MadeRun(RunKey("some-kind", "", "odd", "run"), {"metrics": points})
+    store(open_writer(f"tensorboard:{tmp_path}/logs"), [run])
+    with board(tmp_path / "logs", loader) as shown:
+        until(lambda: len(shown.ask("plugin/scalars/tags")["odd/run"]) == len(EDGES))
+        for tag in list(EDGES)[:8]:
+            with np.errstate(over="ignore"):
+                singles = [(s, str(float(np.float32(value)))) for s, value in EDGES[tag]]
+            found = shown.scalars("odd/run", tag)
+            assert [(step, str(value)) for _, step, value in found] == singles
+            assert [time for time, _, _ in found] == [
+                times[step % 2].timestamp() for step, _ in EDGES[tag]
+            ]
+        assert shown.sessions() == {}
 
 
 def test_every_run_has_a_row_with_its_parameters_status_and_last_values(

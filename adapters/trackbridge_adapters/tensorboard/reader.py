@@ -39,6 +39,9 @@ BYTES_PER_POINT = 70
 """Of event files, roughly: a scalar takes 50 and the tag."""
 BESIDE = "files beside event files"
 
+TIMES = (-(2**32) * 10**6, 2**32 * 10**6)
+"""Microseconds that come back from seconds in a double: 1833 to 2106."""
+
 CAPABILITIES = Capabilities(
     holds={
         "runs": ("name", "status", "started", "ended", "group", "host", "source", "extra"),
@@ -53,6 +56,7 @@ CAPABILITIES = Capabilities(
     signed_zero=True,
     nul=True,
     repeated_points=True,
+    times=TIMES,
     parallel_writers=True,
     parallel_files=True,
 )

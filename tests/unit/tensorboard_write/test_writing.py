@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unit.tensorboard import logs
 import trackbridge
 from trackbridge.adapter import FileRef, Query, RunKey
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
+from trackbridge.registry import open_writer
 from trackbridge.testing import MadeRun, samples
 from trackbridge.testing.base import listed, rows_of, snapshot
 from trackbridge.testing.made import deliver, store
@@ -212,6 +214,20 @@ def test_files_that_somebody_else_has_put_there_lead_nowhere(root: Path, tmp_pat
     for path in ("link", "folder/secret", "%2E%2E/x", "../x"):
         with pytest.raises(BridgeError):
             reader.open_file(FileRef(ref, "", path))
+
+
+@pytest.mark.parametrize("year", [1, 1800, 1834, 1969, 2105, 2150, 9999])
+def test_times_of_any_year_come_home_to_the_microsecond(root: Path, year: int) -> None:
+    run, memory = samples.simple("a"), f"memory:year-{year}"
+    time = datetime(year, 3, 4, 5, 6, 7, 654321, tzinfo=timezone.utc)
+    for point in run.tables["metrics"]:
+        point["time"] = time + timedelta(microseconds=3 * point["step"])
+    run.tables["series"] = [{"key": "s", "step": 1, "time": time, "kind": "text", "value": '"x"'}]
+    run.tables["runs"][0] |= {"started": time, "ended": time + timedelta(microseconds=1)}
+    store(open_writer(memory), [run])
+    assert trackbridge.migrate(memory, f"tensorboard:{root}").verified
+    found = trackbridge.verify(memory, f"tensorboard:{root}")
+    assert (found.differences, found.equal) == ([], 1)
 
 
 def test_a_copy_of_a_run_is_a_run_of_event_files(root: Path) -> None:
