@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
 import signal
 import socket
@@ -18,8 +19,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 from trackbridge.errors import ConfigError, TransientError, without_secrets
@@ -31,8 +32,6 @@ QUIET_SECONDS = 60
 AHEAD = 2
 """Chunks that are given out for each place of a cluster: the next one waits beside it."""
 _PLACE = re.compile(r"(?:^|//|,)\[?([\w.:-]*?[\w.-])\]?:(\d+)(?=[/,?]|$)")
-
-Work = Callable[[Any], Any]
 
 
 class Pool(ABC):
@@ -86,7 +85,8 @@ class Pool(ABC):
         """How much may be given out now, what is being done included."""
 
     @abstractmethod
-    def submit(self, work: Work, task: Any) -> Future[Any]: ...
+    def submit(self, packed: BytesIO) -> Future[Any]:
+        """Have something unpickled by a worker: it becomes the answer while that is done."""
 
     @abstractmethod
     def is_loss(self, error: BaseException) -> bool:
@@ -117,26 +117,28 @@ class Processes(Pool):
     def room(self) -> int:
         return self._count or 1
 
-    def submit(self, work: Work, task: Any) -> Future[Any]:
+    def submit(self, packed: BytesIO) -> Future[Any]:
         from concurrent.futures.process import BrokenProcessPool
 
         for number, (place, last) in enumerate(self._places):
             if last.done():
                 del self._places[number]
                 try:
-                    return self._given(place, work, task)
+                    return self._given(place, packed)
                 except BrokenProcessPool:
                     place.shutdown(wait=False)  # its process ended, at work or since
                     break
-        return self._given(self._start(), work, task)
+                return self._given(place, packed)
+        return self._given(self._start(), packed)
+        from concurrent.futures.process import BrokenProcessPool
 
     def is_loss(self, error: BaseException) -> bool:
         from concurrent.futures.process import BrokenProcessPool
 
         return isinstance(error, BrokenProcessPool)
 
-    def _given(self, place: Any, work: Work, task: Any) -> Future[Any]:
-        future: Future[Any] = place.submit(work, task)
+    def _given(self, place: Any, packed: BytesIO) -> Future[Any]:
+        future: Future[Any] = place.submit(_unpacked(), packed)
         self._places.append((place, future))
         return future
 
@@ -189,8 +191,8 @@ class Dask(Pool):
     def room(self) -> int:
         return self._count or max(1, AHEAD * sum(self._client.ncores().values()))
 
-    def submit(self, work: Work, task: Any) -> Future[Any]:
-        future: Future[Any] = self._executor.submit(work, task)
+    def submit(self, packed: BytesIO) -> Future[Any]:
+        future: Future[Any] = self._executor.submit(_unpacked(), packed)
         return future
 
     def is_loss(self, error: BaseException) -> bool:
@@ -225,8 +227,8 @@ class Ray(Pool):
     def room(self) -> int:
         return self._count or max(1, AHEAD * int(self._library.cluster_resources().get("CPU", 1)))
 
-    def submit(self, work: Work, task: Any) -> Future[Any]:
-        given = self._library.remote(max_retries=3)(work).remote(task)
+    def submit(self, packed: BytesIO) -> Future[Any]:
+        given = self._library.remote(max_retries=3)(_unpacked()).remote(packed)
         future: Future[Any] = given.future()
         self._given[future] = given
         future.add_done_callback(lambda future: self._given.pop(future, None))
@@ -286,15 +288,13 @@ class Spark(Pool):
     def room(self) -> int:
         return self._places
 
-    def submit(self, work: Work, task: Any) -> Future[Any]:
-        return self._threads.submit(self._job, partial(_in_spark, work, task))
+    def submit(self, packed: BytesIO) -> Future[Any]:
+        return self._threads.submit(self._job, _answering(packed))
 
     def is_loss(self, error: BaseException) -> bool:
         return "ExecutorLostFailure" in str(error) or "crashed" in str(error)
 
     def _job(self, step: Callable[[Any], Any]) -> Any:
-        import pickle
-
         frame = self._session.range(1, numPartitions=1).mapInArrow(step, "answer binary")
         return pickle.loads(frame.collect()[0]["answer"])
 
@@ -304,14 +304,34 @@ class Spark(Pool):
         return int(self._session.sparkContext.defaultParallelism)
 
 
-def _in_spark(work: Work, task: Any, batches: Iterator[Any]) -> Iterator[Any]:
-    import pickle
+def _unpacked() -> Callable[[BytesIO], Any]:
+    """What workers do: a function without a name that they could import, so it comes whole.
 
-    import pyarrow as pa
+    Of one that they cannot import some libraries' workers die.
+    """
 
-    for _ in batches:
-        pass
-    yield pa.RecordBatch.from_pydict({"answer": [pickle.dumps(work(task))]})
+    def chunk(packed: BytesIO) -> Any:
+        import pickle
+
+        return pickle.loads(packed.getvalue())
+
+    return chunk
+
+
+def _answering(packed: BytesIO) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """The same for Spark, as a step of a plan."""
+
+    def chunk(batches: Iterator[Any]) -> Iterator[Any]:
+        import pickle
+
+        import pyarrow
+
+        for _ in batches:
+            pass
+        answer = pickle.dumps(pickle.loads(packed.getvalue()))
+        yield pyarrow.RecordBatch.from_pydict({"answer": [answer]})
+
+    return chunk
 
 
 POOLS: dict[str, type[Pool]] = {"processes": Processes, "dask": Dask, "ray": Ray, "spark": Spark}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from trackbridge import __version__, errors
@@ -68,36 +69,27 @@ class Done:
     kept: bool = False
 
 
-class Sealed:
-    """What goes to a worker or comes back, of which logs and dashboards of a cluster show nothing.
-
-    Addresses may have passwords in them. It has no references, by which a cluster might keep it on
-    one worker for others: it would be lost with that one.
-    """
-
-    __slots__ = ("data", "version")
-
-    def __init__(self, version: str, data: bytes) -> None:
-        self.version, self.data = version, data
-
-    def __repr__(self) -> str:
-        return "<chunk>"
-
-    def __reduce__(self) -> tuple[type[Sealed], tuple[str, bytes]]:
-        return Sealed, (self.version, self.data)
-
-
-Answer = tuple[str, str, "Sealed | str"]
+Answer = tuple[str, str, "bytes | str"]
 """Where a worker is, the kind of its error (empty: none), and what it has done or the error."""
 
 
-def work(task: Sealed) -> Answer:
-    """In a worker: move a chunk and keep its receipts."""
+class _Call:
+    """Becomes what `work` answers when it is unpickled."""
+
+    def __init__(self, version: str, data: bytes) -> None:
+        self._told = version, data
+
+    def __reduce__(self) -> tuple[Callable[[str, bytes], Answer], tuple[str, bytes]]:
+        return work, self._told
+
+
+def work(version: str, data: bytes) -> Answer:
+    """In a worker: do what was given, and keep the receipts of it."""
     host = socket.gethostname()
-    if task.version != __version__:
-        return host, "ConfigError", f"has Trackbridge {__version__}; install {task.version} there"
+    if version != __version__:
+        return host, "ConfigError", f"has Trackbridge {__version__}; install {version} there"
     try:
-        stores, receipts, given = pickle.loads(task.data)
+        stores, receipts, given = pickle.loads(data)
     except (ImportError, AttributeError) as error:
         return host, "ConfigError", f"lacks what this machine has ({error}); install the same there"
     try:
@@ -108,7 +100,7 @@ def work(task: Sealed) -> Answer:
         )
     except BridgeError as error:
         return host, type(error).__name__, str(error)
-    return host, "", Sealed(__version__, pickle.dumps(done))
+    return host, "", pickle.dumps(done)
 
 
 def _moved(stores: Stores, receipts: Receipts, chunk: Chunk) -> Done:
@@ -237,7 +229,7 @@ class Workers:
                 given = ready.popleft() if ready else next(waiting, None)
                 if given is None:
                     break
-                out[pool.submit(work, self._sealed(given.task))] = given
+                out[pool.submit(self._packed(given.task))] = given
             if not out:
                 return
             done = wait(out, QUIET_SECONDS, FIRST_COMPLETED).done
@@ -247,11 +239,12 @@ class Workers:
                 given = out.pop(future)
                 if _loss(pool, future) is None:
                     result = self._opened(pool, *future.result())
-                elif given.lost + 1 < pool.tries:
-                    LOGGER.warning("a worker was lost; its chunk is done again")
-                    ready.append(replace(given, lost=given.lost + 1))
-                    continue
                 else:
+                    given = replace(given, lost=given.lost + 1)
+                    if given.lost < pool.tries:
+                        LOGGER.warning("a worker was lost; its chunk is done again")
+                        ready.append(given)
+                        continue
                     result = _given_up(given)
                 done_with, next_ones = self._after(given, result)
                 yield from done_with
@@ -281,16 +274,22 @@ class Workers:
         if named and pool.has_own_machines:
             LOGGER.warning("%s: each worker has to see the same there", named)
 
-    def _sealed(self, task: Chunk | Step) -> Sealed:
+    def _packed(self, task: Chunk | Step) -> BytesIO:
+        """What a worker needs, of which logs and dashboards of a cluster show nothing.
+
+        There may be passwords in it. It holds nothing that a worker without Trackbridge, which
+        might end then, trips over before it does the work.
+        """
         here = (self._reader.address, self._writer.address)
         stores = self._stores.from_anywhere(*here)
-        return Sealed(__version__, pickle.dumps((stores, self._receipts, task)))
+        data = pickle.dumps((stores, self._receipts, task))
+        return BytesIO(pickle.dumps(_Call(__version__, data)))
 
-    def _opened(self, pool: Pool, host: str, kind: str, content: Sealed | str) -> object:
+    def _opened(self, pool: Pool, host: str, kind: str, content: bytes | str) -> object:
         if isinstance(content, str):
             where = f"worker on {host}: " if pool.is_cluster else ""
             raise getattr(errors, kind, BridgeError)(f"{where}{content}")
-        result: object = pickle.loads(content.data)
+        result: object = pickle.loads(content)
         if isinstance(result, Done) and host not in self._trusted:
             self._check_target(host, result)
             self._trusted.add(host)

@@ -17,12 +17,12 @@ from typing import Any
 
 import many_runs
 import pytest
+from clusters import SOURCES, command
 
 import trackbridge
 from trackbridge.adapter import Query
 from trackbridge.registry import open_reader
 
-ROOT = Path(__file__).parents[2]
 TARGETS = {
     "archive": "archive:{}/archive",
     "wandb-files": "wandb-files:{}/wandb",
@@ -31,17 +31,6 @@ TARGETS = {
     "tensorboard": "tensorboard:{}/logs",
 }
 RUNS = 30
-IN_SMALL_CHUNKS = """
-import signal
-from trackbridge import cli, plan
-signal.signal(signal.SIGINT, signal.default_int_handler)
-plan.CHUNK_RUNS = 7
-cli.main(prog_name="trackbridge")
-"""
-"""The command line, with more to be killed between one chunk and the next.
-
-What a shell starts in the background does not hear Ctrl-C, nor do its children: these do.
-"""
 BEGUN = """
 import io, os, pathlib, sys
 from trackbridge.adapter import FileRef, Query
@@ -83,18 +72,6 @@ def place(
         return TARGETS[kind].format(folder)
 
     return make
-
-
-def command(*arguments: str) -> subprocess.Popen[str]:
-    paths = os.pathsep.join([str(ROOT / "bridge"), str(ROOT / "adapters")])
-    return subprocess.Popen(
-        [sys.executable, "-c", IN_SMALL_CHUNKS, *arguments],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -190,10 +167,9 @@ def test_what_a_killed_writer_left_of_a_run_is_gone_once_the_run_is_there(
 ) -> None:
     clean, target = place(kind, "clean"), place(kind, "target")
     trackbridge.migrate(str(source), clean)
-    paths = os.pathsep.join([str(ROOT / "bridge"), str(ROOT / "adapters")])
     subprocess.run(
         [sys.executable, "-c", BEGUN, str(source), target],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": SOURCES},
         check=True,
     )
     assert names(tmp_path / "target"), "nothing is left that could be swept"
