@@ -128,9 +128,7 @@ class Processes(Pool):
                 except BrokenProcessPool:
                     place.shutdown(wait=False)  # its process ended, at work or since
                     break
-                return self._given(place, packed)
         return self._given(self._start(), packed)
-        from concurrent.futures.process import BrokenProcessPool
 
     def is_loss(self, error: BaseException) -> bool:
         from concurrent.futures.process import BrokenProcessPool
