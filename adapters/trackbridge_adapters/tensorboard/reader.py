@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -33,6 +33,8 @@ from trackbridge_adapters.tensorboard.folders import KIND, LogFolder, Run
 from trackbridge_adapters.tensorboard.framing import Damage
 from trackbridge_adapters.tensorboard.scan import Scan, when
 
+GATHERED = 5000
+"""Rows of small tables that are gathered over runs before they are given."""
 KEPT = 1000
 """Runs whose facts are remembered: tables and files of one run are asked for in turn."""
 BYTES_PER_POINT = 70
@@ -96,13 +98,17 @@ class LogFolders:
         self, refs: Sequence[RunRef], tables: Collection[str] | None = None
     ) -> Iterator[Batch]:
         wanted = set(TABLES) - SHARED if tables is None else set(tables)
+        rows: dict[str, list[Row]] = defaultdict(list)
         for ref in refs:
             run = self._run(ref)
             if wanted.intersection(POINTS):
                 yield from self._points(run, wanted, None)
-            for table, rows in _tables(run, self._known(run) if wanted else Facts()).items():
+            for table, found in _tables(run, self._known(run) if wanted else Facts()).items():
                 if table in wanted:
-                    yield from batches(table, ({**row, **ref._asdict()} for row in rows))
+                    rows[table] += ({**row, **ref._asdict()} for row in found)
+            if sum(map(len, rows.values())) >= GATHERED:
+                yield from _emptied(rows)
+        yield from _emptied(rows)
 
     def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
         for ref in refs:
@@ -195,6 +201,11 @@ class LogFolders:
         if ref not in runs:
             raise NotFoundError(f"{self.address}: no run {ref.run_id!r} in project {ref.project!r}")
         return runs[ref]
+
+
+def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:
+    for table in list(rows):
+        yield from batches(table, rows.pop(table))
 
 
 def _info(run: Run) -> RunInfo:

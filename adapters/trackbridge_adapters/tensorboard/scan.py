@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, Part, Row, RunRef
 from trackbridge.columns import batches, sliced
-from trackbridge.schema import CODE, TABLES, TIME
+from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.tensorboard import beside, wire
 from trackbridge_adapters.tensorboard.facts import Facts, content_of
 from trackbridge_adapters.tensorboard.framing import (
@@ -272,7 +272,7 @@ class Scan:
             pa.DictionaryArray.from_arrays(
                 pa.array(indices.reshape(-1).astype(np.int32)),
                 pa.array([tags[code] for code in used.tolist()], pa.string()),
-            ).cast(CODE),
+            ),
             pa.array(steps),
             pa.array(us, mask=~known).cast(TIME),
             pa.nulls(count, pa.int64()),
@@ -355,4 +355,4 @@ def _writer(content: bytes) -> str:
 
 def _constant(text: str, count: int) -> pa.Array:
     indices = pa.array(np.zeros(count, np.int32))
-    return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string())).cast(CODE)
+    return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
