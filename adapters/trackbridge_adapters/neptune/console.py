@@ -14,17 +14,20 @@ from trackbridge.columns import sliced
 from trackbridge.schema import TABLES
 from trackbridge_adapters.neptune.facts import TEXTS, is_console
 from trackbridge_adapters.neptune.parts import Part, millionths, of_runs, of_types, where
+from trackbridge_adapters.neptune.points import times
 
 _COLUMNS = ["attribute_path", "step", "timestamp", "string_value"]
 
 
-def logs(ref: RunRef, parts: Iterable[Part]) -> tuple[list[Batch], list[dict[str, Any]]]:
+def logs(
+    ref: RunRef, parts: Iterable[Part], damage: list[str]
+) -> tuple[list[Batch], list[dict[str, Any]]]:
     """Console output of a run, and what of it the table `logs` does not say.
 
     Lines of two streams are told by their times, where each stream is one series; else series
     follow one after the other. The console output of one run is in memory at once.
     """
-    series = sorted(_series(ref, parts).items())
+    series = sorted(_series(ref, parts, damage).items())
     streams = [path.rpartition("/")[2] for path, _ in series]
     notes, tables = [], []
     for (path, rows), stream in zip(series, streams):
@@ -35,27 +38,27 @@ def logs(ref: RunRef, parts: Iterable[Part]) -> tuple[list[Batch], list[dict[str
             # neptune-scale takes them away, and empty lines too (logging/logging_utils.py, 0.30)
             text, note["line_ends"] = pc.binary_join_element_wise(text, "\n", ""), "added"
         notes.append(note)
-        tables.append(_table(ref, stream, rows.column("timestamp"), text))
+        tables.append(_table(ref, stream, times(rows.column("timestamp"), damage), text))
     if not tables:
         return [], []
     table = pa.concat_tables(tables).combine_chunks()
     if len(set(streams)) == len(streams):
-        times = table.column("time").cast(pa.int64()).fill_null(np.iinfo(np.int64).min)
-        order = pa.array(np.argsort(times.to_numpy(), kind="stable"))
+        printed = table.column("time").cast(pa.int64()).fill_null(np.iinfo(np.int64).min)
+        order = pa.array(np.argsort(printed.to_numpy(), kind="stable"))
         table = table.take(order)
     table = table.set_column(3, "line", pa.array(np.arange(len(table))))
     made = table.cast(TABLES["logs"]).combine_chunks()
     return [b for data in made.to_batches() for b in sliced("logs", data)], notes
 
 
-def _series(ref: RunRef, parts: Iterable[Part]) -> dict[str, pa.RecordBatch]:
+def _series(ref: RunRef, parts: Iterable[Part], damage: list[str]) -> dict[str, pa.RecordBatch]:
     """Rows of each series of console output."""
     found: dict[str, list[pa.RecordBatch]] = {}
     for part in parts:
         for group in part.groups:
             if ref not in group.runs or not group.may_have({TEXTS}):
                 continue
-            for data in part.batches(group, [*group.telling({TEXTS}), *_COLUMNS], []):
+            for data in part.batches(group, [*group.telling({TEXTS}), *_COLUMNS], damage):
                 rows = of_types(of_runs(data, group, {ref}), group, {TEXTS})
                 paths = rows.column("attribute_path")
                 for path in filter(is_console, filter(None, paths.dictionary.to_pylist())):
@@ -79,7 +82,7 @@ def _table(ref: RunRef, stream: str, time: pa.Array, text: pa.Array) -> pa.Table
         "run_id": pa.array([ref.run_id] * count),
         "stream": pa.array([stream] * count),
         "line": pa.nulls(count, pa.int64()),
-        "time": time.cast(pa.timestamp("us", "UTC")),
+        "time": time,
         "text": text,
     }
     return pa.table(columns)

@@ -107,7 +107,7 @@ def _metrics(ref: RunRef, rows: pa.RecordBatch, scale: Scale, damage: list[str])
         _constant(ref.run_id, count),
         rows.column("attribute_path"),
         _steps(rows, scale),
-        _times(rows.column("timestamp"), damage),
+        times(rows.column("timestamp"), damage),
         pa.nulls(count, pa.int64()),
         pc.fill_null(rows.column("float_value"), float("nan")),
         pa.array(system),
@@ -127,7 +127,7 @@ def _steps(rows: pa.RecordBatch, scale: Scale) -> pa.Array:
     return steps
 
 
-def _times(column: pa.Array, damage: list[str]) -> pa.Array:
+def times(column: pa.Array, damage: list[str]) -> pa.Array:
     """Times in microseconds; those that no calendar has are none."""
     least, most = pc.min_max(column.cast(pa.int64())).as_py().values()
     if least is not None and (least < TIMES[0] or most > TIMES[1]):
@@ -180,7 +180,7 @@ def _series(ref: RunRef, rows: pa.RecordBatch, scale: Scale, damage: list[str]) 
         pa.array([ref.run_id] * count, pa.string()),
         rows.column("attribute_path").cast(pa.string()),
         _steps(rows, scale),
-        _times(rows.column("timestamp"), damage),
+        times(rows.column("timestamp"), damage),
         pa.nulls(count, pa.int64()),
         pa.array(kinds, pa.string()),
         pa.array(values, pa.string()),

@@ -65,7 +65,9 @@ class Reading:
     def _logs(self, found: dict[RunRef, Facts]) -> Iterator[Batch]:
         for ref, known in found.items():
             if known.console:
-                made, self._notes[ref] = console.logs(ref, self._store.parts_of([ref]))
+                made, self._notes[ref] = console.logs(
+                    ref, self._store.parts_of([ref]), self._damage[ref]
+                )
                 yield from made
 
     def _rows(self, table: str, ref: RunRef, known: Facts) -> Sequence[Row]:

@@ -175,13 +175,20 @@ def test_rows_without_labels_or_paths_hide_no_others(tmp_path: Path) -> None:
     assert any("1 rows name no project or no run" in line for line in lines)
 
 
-def test_times_that_no_calendar_has_are_left_out_and_named(tmp_path: Path) -> None:
-    path = write(tmp_path, *REF, [IDS, LOSS[:1]])
+@pytest.mark.parametrize("far", [10**15, -(10**15), 2**63 - 1], ids=["late", "early", "latest"])
+def test_times_that_no_calendar_has_are_left_out_and_named(tmp_path: Path, far: int) -> None:
+    line = point("monitoring/1/stdout", "string_series", 0, "printed", NOON)
+    moment = single("when", "datetime", NOON)
+    path = write(tmp_path, *REF, [IDS, [LOSS[0], line, moment]])
     table = pq.read_table(path)
-    late = pa.array([None, None, 10**15], pa.int64()).cast(pa.timestamp("ms", "UTC"))
-    pq.write_table(table.set_column(5, "timestamp", late), path)
+    late = pa.array([None, None, far, far, None], pa.int64()).cast(pa.timestamp("ms", "UTC"))
+    table = table.set_column(5, "timestamp", late)
+    late = pa.array([None, None, None, None, far], pa.int64()).cast(pa.timestamp("ms", "UTC"))
+    pq.write_table(table.set_column(10, "datetime_value", late), path)
     found = reading.tables(tmp_path)
     assert [row["time"] for row in found["metrics"]] == [None]
+    assert [(row["time"], row["text"]) for row in found["logs"]] == [(None, "printed\n")]
+    assert reading.params(found)["when"] == f"{far} ms"
     assert "times before the year 1 or after 9999 are left out" in reading.damage(found)
 
 
