@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trackbridge.retry import LOGGER
 
@@ -58,6 +57,8 @@ class Bars:
         self._messages = ExitStack()
 
     def __enter__(self) -> Bars:
+        from tqdm.contrib.logging import logging_redirect_tqdm  # warns in notebooks
+
         self._messages.enter_context(logging_redirect_tqdm([LOGGER]))
         return self
 
