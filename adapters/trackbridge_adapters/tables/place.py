@@ -19,6 +19,8 @@ from trackbridge_adapters.tables.layout import COMMIT, LOCK, WRITING, is_commit
 SUFFIXES = {"csv": ("csv", "tsv"), "jsonl": ("jsonl", "ndjson")}
 """Of files in a folder; a file that is named alone may be called as it likes."""
 PACKED = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
+UNPACKED = 1 << 16
+"""Bytes that are unpacked at a time: where a file breaks off, no more than these are lost."""
 _REMOTE = re.compile(r"[a-zA-Z][\w+.-]+://")
 _WILD = re.compile(r"[*?\[]")
 
@@ -64,7 +66,7 @@ def _copied(path: Path, packed: str | None) -> Opened:
     with path.open("rb") as raw:
         source = pa.CompressedInputStream(raw, packed) if packed else raw
         try:
-            while block := source.read(1 << 20):
+            while block := source.read(UNPACKED):
                 whole.write(block)
         except OSError as error:
             if not packed:

@@ -29,20 +29,25 @@ def columns_of(
 
 
 def _column(name: str, given: Sequence[str], cells: Sequence[str]) -> Column:
+    """What most of the cells are: the others are named, or a series of their own."""
     counts = [str(number) for number in range(len(cells))] == list(cells)
     if not cells:
         return Column(name, "empty")
-    if all(map(_WHOLE.fullmatch, cells)):
-        return Column(name, "int", counts, unit_of(float(cells[0])))
-    if _are_whole(cells):
-        return Column(name, "whole", False, unit_of(float(cells[0])))
-    if all(map(_NUMBER.fullmatch, cells)):
-        return Column(name, "float", False, unit_of(float(cells[0])))
+    numeric = [cell for cell in cells if _NUMBER.fullmatch(cell)]
+    if _are_most(numeric, cells):
+        unit = unit_of(float(numeric[0]))
+        if _are_most([cell for cell in cells if _WHOLE.fullmatch(cell)], cells):
+            return Column(name, "int", counts, unit)
+        return Column(name, "whole" if _are_whole(numeric) else "float", False, unit)
     if {cell.lower() for cell in cells} <= {"true", "false"}:
         return Column(name, "bool")
-    if all(map(_MOMENT.fullmatch, cells)):
+    if _are_most([cell for cell in cells if _MOMENT.fullmatch(cell)], cells):
         return Column(name, "time", False, "iso")
     return Column(name, "text")
+
+
+def _are_most(some: Sequence[str], cells: Sequence[str]) -> bool:
+    return 2 * len(some) > len(cells)
 
 
 def _are_whole(cells: Sequence[str]) -> bool:

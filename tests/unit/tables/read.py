@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from trackbridge.adapter import Assuming, Query
@@ -27,3 +28,9 @@ def assumed(address: str, **options: str) -> dict[str, str]:
     reader = open_reader(address, options)
     assert isinstance(reader, Assuming)
     return {said.what.removeprefix("column "): said.meaning for said in reader.assumptions()}
+
+
+def damage(address: str, **options: str) -> list[str]:
+    """What is unreadable, of all runs."""
+    extras = [json.loads(row["extra"] or "{}") for row in rows(address, "runs", **options)]
+    return [line for extra in extras for line in extra.get("damage", [])]

@@ -1,0 +1,303 @@
+"""Files are read whatever their signs, and what is damaged in them is named with its line."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.tables.read import assumed, damage, points, rows, series
+
+from trackbridge.adapter import Part, Query, Selecting
+from trackbridge.errors import BridgeError, ConfigError
+from trackbridge.registry import open_reader
+from trackbridge.testing.base import tries
+from trackbridge_adapters.tables import blocks
+
+PLAIN = "run,step,loss\nä,0,0.5\nä,1,-1e-3\nb,0,2\n"
+VALUES = [("ä", 0, 0.5), ("ä", 1, -0.001), ("b", 0, 2.0)]
+
+
+def found(address: str) -> list[tuple[str, int, float]]:
+    return [(p["run_id"], p["step"], p["value"]) for p in points(address)]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (PLAIN.encode(), {}),
+        (PLAIN.encode("utf-8-sig"), {}),
+        (PLAIN.encode("utf-16"), {}),
+        (PLAIN.encode("latin-1"), {"encoding": "cp1252, since it is no UTF-8"}),
+        (PLAIN.replace(",", ";").encode(), {"separator": "semicolons"}),
+        (PLAIN.replace(",", "\t").encode(), {"separator": "tabs"}),
+        (PLAIN.replace(",", "|").encode(), {"separator": "bars"}),
+        (
+            PLAIN.replace(",", ";").replace(".", ",").encode(),
+            {"separator": "semicolons", "decimal sign": "comma"},
+        ),
+        (PLAIN.replace("\n", "\r\n").encode(), {}),
+        (PLAIN.replace("\n", "\r").encode(), {}),
+        (PLAIN.replace("\n", "\n\n").encode(), {}),
+        (PLAIN.rstrip("\n").encode(), {}),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, bytes) else "",
+)
+def test_a_file_is_read_whatever_its_signs(
+    tmp_path: Path, data: bytes, said: dict[str, str]
+) -> None:
+    (tmp_path / "t.csv").write_bytes(data)
+    address = f"csv:{tmp_path}/t.csv"
+    assert found(address) == VALUES
+    assert assumed(address).items() >= said.items()
+    assert not damage(address)
+
+
+def test_packed_files_and_folders_and_wildcards(tmp_path: Path) -> None:
+    data = PLAIN.encode()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "b.csv.bz2").write_bytes(bz2.compress(data))
+    with pa.CompressedOutputStream(str(tmp_path / "deep" / "c.csv.zst"), "zstd") as out:
+        out.write(data)
+    (tmp_path / "readme.txt").write_text("no table")
+    assert found(f"csv:{tmp_path}/a.csv.gz") == VALUES
+    assert found(f"csv:{tmp_path}") == VALUES * 3, "runs of one id are one run"
+    assert found(f"csv:{tmp_path}/*.csv.*") == VALUES * 2
+
+
+def test_a_folder_of_files_without_runs_has_a_run_for_each(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("epoch,loss\n0,1\n1,0.5\n")
+    refs = {(p["project"], p["run_id"]) for p in points(f"csv:{tmp_path}")}
+    assert refs == {(tmp_path.name, "a"), (tmp_path.name, "b")}
+
+
+def test_a_file_anywhere_that_fsspec_reaches(tmp_path: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe(f"/tables-{tmp_path.name}/t.csv", PLAIN.encode())
+    assert found(f"csv:memory://tables-{tmp_path.name}/t.csv") == VALUES
+    assert found(f"csv:memory://tables-{tmp_path.name}") == VALUES
+
+
+def test_what_is_damaged_is_named_with_its_line_and_the_rest_is_read(tmp_path: Path) -> None:
+    lines = ["run,step,time,loss", "a,0,2024-05-01,1", "a,1,2024-05-02,2,3", "a,two,2024-05-03,4"]
+    lines += ['"a",3,"never",5', "", "a,4,2024-13-45,6", "a,5", "a,6.5,,7"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    address = f"csv:{tmp_path}/t.csv"
+    where = f"{tmp_path}/t.csv line"
+    assert sorted(damage(address)) == sorted(
+        [
+            f"{where} 3: 5 cells where the header has 4",
+            f"{where} 8: 2 cells where the header has 4",
+            f"{where} 4: step 'two' is no step; the row is kept without one",
+            f"{where} 9: step '6.5' is no step; the row is kept without one",
+            f"{where} 5: time 'never' is no time; the row is kept without one",
+            f"{where} 7: time '2024-13-45' is no time; the row is kept without one",
+        ]
+    )
+    steps = [(p["step"], p["time"] is not None, p["value"]) for p in points(address)]
+    assert steps == [
+        (0, True, 1),
+        (None, True, 4),
+        (3, False, 5),
+        (4, False, 6),
+        (None, False, 7),
+    ]
+
+
+def test_bytes_that_are_no_text_are_named_and_replaced(tmp_path: Path) -> None:
+    good = "".join(f"a,{step},0.5,fine\n" for step in range(30_000))
+    (tmp_path / "t.csv").write_bytes(f"run,step,loss,note\n{good}".encode() + b"a,1,2,\xff\n")
+    (said,) = damage(f"csv:{tmp_path}/t.csv")
+    assert said.startswith(f"{tmp_path}/t.csv line 30002: no UTF-8")
+    assert len(points(f"csv:{tmp_path}/t.csv")) == 30_001
+
+
+def test_lines_that_are_no_objects_are_named(tmp_path: Path) -> None:
+    text = '{"step": 0, "x": 1}\n{"step": 1, \n[1]\n\n{"step": 2, "x": NaN}\n' + "[" * 5000
+    (tmp_path / "t.jsonl").write_text(text)
+    address = f"jsonl:{tmp_path}/t.jsonl"
+    assert [line.partition("t.jsonl ")[2][:16] for line in damage(address)] == [
+        "line 2: no JSON ",
+        "line 3: no JSON ",
+        "line 6: no JSON ",
+    ]
+    assert [p["step"] for p in points(address)] == [0, 2]
+
+
+def test_a_packed_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
+    rows_ = "".join(f"a,{step},{step / 3}\n" for step in range(50_000))
+    data = gzip.compress(f"run,step,loss\n{rows_}".encode())
+    (tmp_path / "t.csv.gz").write_bytes(data[: len(data) // 2])
+    address = f"csv:{tmp_path}/t.csv.gz"
+    assert any("cannot be unpacked to its end" in line for line in damage(address))
+    assert 1000 < len(points(address)) < 50_000
+
+
+def test_a_file_in_a_folder_that_is_no_table_is_named_and_the_others_are_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.csv").write_text("")
+    (tmp_path / "b.csv").write_text(PLAIN)
+    assert found(f"csv:{tmp_path}") == VALUES
+    assert damage(f"csv:{tmp_path}") == [f"{tmp_path}/a.csv: an empty file, no table"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.csv", "", "an empty file"),
+        ("t.csv", "a,b\n", "no rows below its header|no column holds values"),
+        ("t.csv", "1,2\n3,4\n", "no names of columns"),
+        ("t.csv", "run\na\nb\n", "no column holds values"),
+        ("t.jsonl", "", "an empty file"),
+        ("t.jsonl", "no json\n", "no JSON Lines: line 1"),
+    ],
+)
+def test_what_is_no_table_at_all_is_one_clear_line(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=said) as error:
+        points(f"{name.partition('.')[2]}:{tmp_path}/{name}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_of_a_run_that_changes_keeps_its_first_value_and_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "t.csv").write_text("step,lr,loss\n0,0.1,1\n1,0.2,1\n")
+    address = f"csv:{tmp_path}/t.csv"
+    (row,) = rows(address, "params", columns="param=lr")
+    assert row["value"] == "0.1"
+    (said,) = damage(address, columns="param=lr")
+    assert "lr changes within runs" in said
+
+
+# Everything comes back
+
+
+cells = st.one_of(
+    st.floats(allow_nan=False),
+    st.sampled_from([0.1, -0.0, 5e-324, 1e308, float("inf"), float("-inf")]),
+    st.none(),
+)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=8)
+
+
+@tries
+@given(
+    runs=st.dictionaries(
+        names.filter(lambda n: n.strip() != ""), st.lists(cells, min_size=1, max_size=6), min_size=1
+    ),
+    small=st.booleans(),
+)
+@pytest.mark.parametrize("scheme", ["csv", "jsonl"])
+def test_every_number_that_a_writer_of_others_puts_down_is_read(
+    tmp_path: Path, scheme: str, runs: dict[str, list[float | None]], small: bool
+) -> None:
+    records = [
+        {"run": run, "step": step, "loss": value}
+        for run, values in runs.items()
+        for step, value in enumerate(values)
+    ]
+    if not any(record["loss"] is not None for record in records):
+        return
+    path = tmp_path / f"t.{scheme}"
+    if scheme == "csv":
+        pd.DataFrame(records).to_csv(path, index=False)
+    else:
+        path.write_text("".join(f"{json.dumps(r)}\n" for r in records), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_BYTES", 16 if small else 1 << 20)
+        read = {
+            (p["run_id"], p["step"]): p["value"]
+            for p in points(f"{scheme}:{path}", columns="run=run,metric=loss")
+        }
+    expected = {(r["run"], r["step"]): r["loss"] for r in records if r["loss"] is not None}
+    assert read == expected
+    assert {k: np.signbit(v) for k, v in read.items()} == {
+        k: np.signbit(v) for k, v in expected.items()
+    }
+
+
+@tries
+@given(data=st.binary(max_size=200), cut=st.integers(0, 200))
+@pytest.mark.parametrize("scheme", ["csv", "jsonl"])
+def test_no_bytes_whatever_are_a_traceback(
+    tmp_path: Path, scheme: str, data: bytes, cut: int
+) -> None:
+    head = {
+        "csv": b'run,key,step,time,value\na,x,0,2024-01-01,1.5\nb,y,1,,"q"\n',
+        "jsonl": b'{"run": "a", "step": 0, "x": {"y": 1.5}}\n{"run": "b", "step": 1, "z": "t"}\n',
+    }[scheme]
+    for content in (data, head[:cut] + data, head + data + head):
+        path = tmp_path / f"t.{scheme}"
+        path.write_bytes(content)
+        try:
+            reader = open_reader(f"{scheme}:{path}")
+            refs = [info.ref for info in reader.list_runs(Query())]
+            batches = list(reader.read_runs(refs))
+        except BridgeError as error:
+            assert "\n" not in str(error)
+            continue
+        assert sum(batch.data.num_rows for batch in batches if batch.table == "runs") == len(refs)
+
+
+@pytest.mark.parametrize("small", [64, 1 << 20])
+def test_parts_of_points_are_found_without_reading_what_lies_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    lines = "".join(f"{step},{step},{step * 2}\n" for step in range(200))
+    (tmp_path / "t.csv").write_text(f"step,a,b\n{lines}")
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", small)
+    reader = open_reader(f"csv:{tmp_path}/t.csv")
+    (info,) = reader.list_runs(Query())
+    assert info.points == 400
+    assert not info.estimated
+    assert isinstance(reader, Selecting)
+    part = Part(frozenset({"b"}), 10, 19)
+    values = [
+        row["value"]
+        for batch in reader.read_points([info.ref], part)
+        for row in batch.data.to_pylist()
+    ]
+    assert values == [step * 2 for step in range(10, 20)]
+
+
+def test_only_runs_whose_rows_changed_have_another_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    lines = [f"{run},{step},0.5\n" for run in "abcdef" for step in range(20)]
+    path = tmp_path / "t.csv"
+
+    def prints() -> dict[str, str]:
+        infos = open_reader(f"csv:{path}").list_runs(Query())
+        return {info.ref.run_id: info.fingerprint for info in infos}
+
+    path.write_text("run,step,loss\n" + "".join(lines))
+    before = prints()
+    path.write_text("run,step,loss\n" + "".join(lines) + "f,20,0.25\n")
+    after = prints()
+    assert {run for run in before if before[run] != after[run]} == {"f"}
+
+
+def test_series_of_texts_that_change_are_no_params(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("step,phase,model\n0,warm,cnn\n1,hot,cnn\n")
+    address = f"csv:{tmp_path}/t.csv"
+    assert [(s["key"], s["value"]) for s in series(address)] == [
+        ("phase", '"warm"'),
+        ("phase", '"hot"'),
+    ]
+    assert [r["key"] for r in rows(address, "params")] == ["model"]
