@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 BLOCK_BYTES = 8 << 20
 LONGEST = 64 << 20
 """A row that is longer than this is cut, which its parser will call damage."""
@@ -39,9 +41,14 @@ def cut(
             continue
         end = end or data.rfind(b"\n") + 1 or len(data)
         block = data[:end]
-        if block.strip():
+        if not block.isspace():
             yield Block(start, end, line), block
-        start, line, left = start + end, line + block.count(b"\n"), data[end:]
+        start, line, left = start + end, line + _count(block, b"\n"), data[end:]
+
+
+def _count(data: bytes, sign: bytes) -> int:
+    """How often a sign is there; faster than `bytes.count` where it is frequent."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == sign[0]))
 
 
 def _end(data: bytes, *, quoted: bool) -> int:
@@ -49,7 +56,7 @@ def _end(data: bytes, *, quoted: bool) -> int:
     end = data.rfind(b"\n") + 1
     if not quoted:
         return end
-    quotes = data.count(b'"', 0, end)
+    quotes = _count(data[:end], b'"')
     while end and quotes % 2:
         before = data.rfind(b"\n", 0, end - 1) + 1
         quotes -= data.count(b'"', before, end)

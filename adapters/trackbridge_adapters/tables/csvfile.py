@@ -82,12 +82,14 @@ class CsvFile:
     def parse(self, block: Block, data: bytes, layout: Layout) -> Parsed:
         """The columns that are not left out."""
         problems: list[Problem] = []
-        data = self._decoded(block, data, problems)
+        if self._encoding != "utf-8":
+            data = self._decoded(block, data, problems)
         types = {column.name: _type(column, layout) for column in self.columns}
         names = [name for name in self.names if layout.uses[name].role != "skip"]
         try:
             found = self._parsed(block, data, names, types, problems)
         except pa.ArrowInvalid:
+            data = self._decoded(block, data, problems)
             found = self._parsed(block, data, names, {}, problems)
         else:
             found |= self._exactly(block, data, names, found)

@@ -36,6 +36,8 @@ from trackbridge_adapters.tables.values import Cells, numbers
 OPENERS: dict[str, type[CsvFile] | type[JsonlFile]] = {"csv": CsvFile, "jsonl": JsonlFile}
 OF_RUNS = (TEXTS, "param", "tag", "extra", *FIELDS)
 """Roles of columns that say one thing of each run."""
+KEPT_BYTES = 64 << 20
+"""Rows of this size are kept from the first pass, so that small tables are read once."""
 MOST_DAMAGE = 20
 """Lines of a file that are named for a run; further ones are counted."""
 
@@ -70,6 +72,8 @@ class Span(NamedTuple):
     block: Block
     runs: npt.NDArray[np.int64]
     steps: tuple[int, int] | None
+    rows: Parsed | None
+    """The rows themselves, of the first blocks: see `KEPT_BYTES`."""
 
     def may_have(self, part: Part | None) -> bool:
         """Whether points of the part can be in it."""
@@ -104,6 +108,7 @@ class Index:
         self.numbers: dict[RunRef, int] = {}
         self.files: list[FileFacts] = []
         self._open, self._said = OPENERS[scheme], said
+        self._room = KEPT_BYTES
         unread: list[ConfigError] = []
         for table in files:
             try:
@@ -114,6 +119,11 @@ class Index:
             raise unread[0]
         for reason in unread:
             self.runs[0].note(str(reason))
+
+    def kept(self, parsed: Parsed) -> Parsed | None:
+        """Rows that are kept in memory, as long as there is room for them."""
+        self._room -= parsed.size
+        return parsed if self._room >= 0 else None
 
     def number(self, ref: RunRef) -> int:
         if ref not in self.numbers:
@@ -163,7 +173,7 @@ class _Pass:
             found = self._note_rows(parsed)
             steps = self._note_problems(block, data, parsed, found)
             runs = np.array(sorted(set(found.tolist())), np.int64)
-            facts.spans.append(Span(block, runs, _range(steps)))
+            facts.spans.append(Span(block, runs, _range(steps), self._index.kept(parsed)))
             for number in facts.spans[-1].runs.tolist():
                 self._index.runs[number].digest.update(digest)
         if file.harm:

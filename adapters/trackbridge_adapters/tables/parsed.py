@@ -35,6 +35,11 @@ class Parsed:
     """The format tells texts from numbers: a text that looks like one is none."""
     problems: list[Problem] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(int(column.nbytes) for column in self.columns.values())
+
     def words(self, name: str) -> Words:
         """What the texts of a column are."""
         return "json" if name in self.tokens else "texts" if self.typed else "cells"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from typing import Any, BinaryIO, NoReturn
@@ -122,14 +123,22 @@ class TablesReader:
         """Points and final values of the runs of these numbers."""
         for facts, spans in spans_of(self._index, wanted, part):
             layout = facts.layout if part is None else facts.layout.of_metrics(part.keys)
-            file = OPENERS[self._scheme](facts.table)
-            try:
-                for span in spans:
-                    data = file.read(span.block)
-                    parsed = file.parse(span.block, data, layout)
-                    yield from self._of_block(facts, layout, span, parsed, wanted)
-            finally:
-                file.close()
+            rows = self._rows_of(facts, layout, spans)
+            for span, parsed in zip(spans, rows):
+                yield from self._of_block(facts, layout, span, parsed, wanted)
+
+    def _rows_of(self, facts: FileFacts, layout: Layout, spans: list[Span]) -> Iterator[Parsed]:
+        """The rows of blocks of a file, which is opened where they are not at hand."""
+        with ExitStack() as stack:
+            file = None
+            for span in spans:
+                if span.rows is not None:
+                    yield span.rows
+                    continue
+                if file is None:
+                    file = OPENERS[self._scheme](facts.table)
+                    stack.callback(file.close)
+                yield file.parse(span.block, file.read(span.block), layout)
 
     def _of_block(
         self,
