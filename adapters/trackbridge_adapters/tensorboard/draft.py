@@ -19,6 +19,8 @@ from trackbridge.errors import IntegrityError
 from trackbridge_adapters.tensorboard import carried, encode, encode_series
 from trackbridge_adapters.tensorboard.carried import Origin
 from trackbridge_adapters.tensorboard.encode_points import Points, encoded
+from trackbridge_adapters.tensorboard.folders import KIND
+from trackbridge_adapters.tensorboard.restored import Said
 from trackbridge_adapters.tensorboard.scan import Scan
 
 SMALL = ("runs", "params", "series")
@@ -82,10 +84,15 @@ class Draft:
     def _rest(self) -> Iterator[bytes]:
         """Records of all but points."""
         row, params = self.row, self.rows["params"]
-        if params or row.get("status") or row.get("started"):
+        said = Said(row if self.key.kind == KIND else {})
+        content = said.experiment()
+        if content is not None:
+            yield encode.experiment(content)
+        born_here = self.key.kind == KIND and not said.has_session
+        if params or row.get("status") or (row.get("started") and not born_here):
             hidden = any(step not in STEPS for step in self._last)
             yield encode.session(row, params, hidden=hidden)
-        shown = encode_series.Series(self.home, self._tags, self.rows["series"])
+        shown = encode_series.Series(self.home, self._tags, self.rows["series"], said)
         yield from shown.records()
 
     def _add(self, data: pa.RecordBatch) -> None:

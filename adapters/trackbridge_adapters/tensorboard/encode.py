@@ -34,7 +34,7 @@ WAV = b"\x08\x00\x10\x0b"
 """`AudioPluginData` that says so."""
 TEXT_SHOWN = 20_000
 """Characters of a text that stands for what TensorBoard has no form for."""
-_FLOAT, _DOUBLE, _STRING = 1, 2, 7
+_FLOAT, _DOUBLE, STRING = 1, 2, 7
 """Of `DataType` (types.proto)."""
 
 
@@ -105,6 +105,11 @@ def told(value: bool | float | str) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def experiment(content: bytes) -> bytes:
+    """The event that tells the plugin of an experiment."""
+    return event(0.0, 0, EXPERIMENT, Shown("hparams", tensor(_FLOAT, (0,)), content))
+
+
 def session(row: Row, params: Iterable[Row], *, hidden: bool) -> bytes:
     """The events of a run's session; none where it says nothing of one.
 
@@ -133,7 +138,7 @@ def session(row: Row, params: Iterable[Row], *, hidden: bool) -> bytes:
             time,
             0,
             tag,
-            Shown("hparams", _tensor(_FLOAT, (0,)), data.SerializeToString()),
+            Shown("hparams", tensor(_FLOAT, (0,)), data.SerializeToString()),
             about=about,
         )
         for about in [SummaryMetadata(data_class=_BLOBS) if hidden else None]
@@ -218,16 +223,16 @@ def _histogram(value: Any) -> Shown | None:
         return None
     rows = np.stack([edges[:-1], rights, heights], axis=1)
     return Shown(
-        "histograms", _tensor(_DOUBLE, rows.shape, tensor_content=rows.astype("<f8").tobytes())
+        "histograms", tensor(_DOUBLE, rows.shape, tensor_content=rows.astype("<f8").tobytes())
     )
 
 
 def _strings(parts: Sequence[str | bytes], shape: Sequence[int]) -> Any:
     texts = [part.encode() if isinstance(part, str) else part for part in parts]
-    return _tensor(_STRING, shape, string_val=texts)
+    return tensor(STRING, shape, string_val=texts)
 
 
-def _tensor(dtype: int, shape: Sequence[int], **values: Any) -> Any:
+def tensor(dtype: int, shape: Sequence[int], **values: Any) -> Any:
     tensor = TensorProto(dtype=dtype, **values)
     tensor.tensor_shape.SetInParent()
     for size in shape:

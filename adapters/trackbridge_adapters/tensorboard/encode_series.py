@@ -12,6 +12,7 @@ from trackbridge.adapter import Row
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.tensorboard import beside, carried, encode
 from trackbridge_adapters.tensorboard.encode import Shown
+from trackbridge_adapters.tensorboard.restored import Said
 
 LARGEST = 64 << 20
 """Bytes of pictures or sounds of one event: TensorBoard keeps them in memory."""
@@ -22,8 +23,8 @@ EMBEDDED = ("image", "audio")
 class Series:
     """The events of a run's rows of `series`; `home` has their files until they are embedded."""
 
-    def __init__(self, home: Path, metrics: Mapping[str, Any], rows: list[Row]) -> None:
-        self._home = home
+    def __init__(self, home: Path, metrics: Mapping[str, Any], rows: list[Row], said: Said) -> None:
+        self._home, self._said = home, said
         self._taken = dict.fromkeys(metrics, "scalars")
         """The plugin that shows each tag: the first event of a tag says it for all."""
         self._rows = sorted(rows, key=_place)
@@ -42,6 +43,7 @@ class Series:
                 value = encode.parsed(row["value"])
                 other = self._media(row["kind"], self._files(_several(value)))
                 other = other or encode.shown(row["kind"], value, [])
+                other = other or self._said.tensor(row["key"], value)
                 yield self._record([row], other or encode.as_text(row))
         for path in done:
             path.unlink()
@@ -72,7 +74,8 @@ class Series:
         )
         row = rows[0]
         time, step = encode.seconds(row.get("time")), row.get("step") or 0
-        return encode.event(time, step, self._tag(row["key"], shown.plugin), shown, told)
+        tag, about = self._tag(row["key"], shown.plugin), self._said.metadata(row["key"])
+        return encode.event(time, step, tag, shown, told, about)
 
     def _tag(self, key: str, plugin: str) -> str:
         """The tag that a key is shown under: one of its own for each plugin."""

@@ -11,7 +11,7 @@ try:
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-    from tensorboard.util.tensor_util import make_ndarray
+    from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 except ImportError as error:
     raise ConfigError(
         f"event files cannot be read ({error}): pip install trackbridge[tensorboard]"
@@ -28,4 +28,5 @@ __all__ = [
     "TensorProto",
     "json_format",
     "make_ndarray",
+    "make_tensor_proto",
 ]

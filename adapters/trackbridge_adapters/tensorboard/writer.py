@@ -9,8 +9,10 @@ from trackbridge.adapter import Presentation, Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
 from trackbridge.losses import Losses
 from trackbridge_adapters.tensorboard import encode
-from trackbridge_adapters.tensorboard.folders import Run
+from trackbridge_adapters.tensorboard.folders import KIND, Run
+from trackbridge_adapters.tensorboard.hparams import HParams
 from trackbridge_adapters.tensorboard.reader import LogFolders
+from trackbridge_adapters.tensorboard.restored import Said
 from trackbridge_adapters.tensorboard.sink import LogFolderSink
 
 AS_TEXT = "series shown as text"
@@ -45,7 +47,7 @@ class WritableLogFolders(LogFolders):
             for row in tables.get("files", ())
             if row.get("reference") is None
         ]
-        shown["metric_defs"] = []
+        shown["metric_defs"] = _metric_defs(key, tables["runs"][0])
         for row in tables.get("series", ()):
             if row["kind"] not in FORMS:
                 losses.add(AS_TEXT, f"{key.run_id}: {row['key']} ({row['kind']})")
@@ -63,6 +65,14 @@ class WritableLogFolders(LogFolders):
     def forget(self) -> None:
         """What was known of the folder no longer holds."""
         self._runs = None
+
+
+def _metric_defs(key: RunKey, row: Row) -> list[Row]:
+    """The metrics that the experiment of a run names which was born as event files."""
+    found, content = HParams(), Said(row).experiment() if key.kind == KIND else None
+    if content is not None:
+        found.note(content)
+    return found.metric_defs()
 
 
 def _param(row: Row) -> Row:
