@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Batch, Row
-from trackbridge.columns import batches
+from trackbridge.adapter import Batch, Part, Row
+from trackbridge.columns import batches, within
 from trackbridge_adapters.mlflow import artifacts, files_models, folders
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     EXTRA,
     KEY_TAG,
     SOURCES,
+    SYSTEM,
     derive,
     extra,
     is_own_tag,
@@ -57,6 +58,27 @@ def runs(
                 yield from batches(table, rows[table])
 
 
+def points(folders_of_runs: Sequence[RunFolder], part: Part) -> Iterator[Batch]:
+    """Some of the points of some runs, out of the files of the keys that are asked for."""
+    found = (
+        Series(run.ref, key, columns)
+        for run in folders_of_runs
+        for key, path in _metrics(run, [])
+        if part.keys is None or key.removeprefix(SYSTEM) in part.keys
+        for columns in MetricFile(path, key)
+    )
+    for data in packed_points(found):
+        rows = within(data, part)
+        if rows.num_rows:
+            yield Batch("metrics", rows)
+
+
+def _metrics(run: RunFolder, damage: list[str]) -> Iterator[tuple[str, str]]:
+    """Key and file of each metric of a run."""
+    for name, path in folders.files(f"{run.path}/metrics", "metrics", damage):
+        yield text(name, "metrics", damage) or "", path
+
+
 class Reading:
     """One run as it is read; `damage` grows with each table."""
 
@@ -66,8 +88,7 @@ class Reading:
         self.label = {"project": run.ref.project, "run_id": run.ref.run_id}
 
     def points(self) -> Iterator[Series]:
-        for name, path in folders.files(f"{self.run.path}/metrics", "metrics", self.damage):
-            key = text(name, "metrics", self.damage) or ""
+        for key, path in _metrics(self.run, self.damage):
             file = MetricFile(path, f"metrics/{key}")
             for columns in file:
                 yield Series(self.run.ref, key, columns)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, Part, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.capabilities import REST_READ
@@ -44,6 +44,11 @@ class RestReader:
         from trackbridge_adapters.mlflow import rest_read
 
         yield from rest_read.runs(self.server, self.ids, refs, tables)
+
+    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import rest_read
+
+        yield from rest_read.some_points(self.server, self.ids, refs, part)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import rest_shared

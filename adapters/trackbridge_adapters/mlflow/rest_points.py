@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -86,16 +86,20 @@ class Damage:
 
 
 def points(
-    server: Server, runs: Sequence[tuple[RunRef, Run]], damage: Damage
+    server: Server,
+    runs: Sequence[tuple[RunRef, Run]],
+    damage: Damage,
+    keys: Collection[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """All points of some runs; several metrics are asked for at a time.
+    """All points of some runs, or those of some keys; several metrics are asked for at a time.
 
     Of a metric that needs many pages, the first is read with others, the rest one by one: a page
     is found by its offset, so the pages of one metric are no work for several threads.
     """
     waiting: list[Page] = []
     count = 0
-    for page in _Reading(server).pages(_series(runs)):
+    series = [one for one in _series(runs) if keys is None or one.key.removeprefix(SYSTEM) in keys]
+    for page in _Reading(server).pages(series):
         if count + len(page.step) > BATCH_ROWS:
             yield from _batch(waiting, damage)
             waiting, count = [], 0

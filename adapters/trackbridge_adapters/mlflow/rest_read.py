@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from trackbridge.adapter import Batch, Row, RunRef
-from trackbridge.columns import batches
+from trackbridge.adapter import Batch, Part, Row, RunRef
+from trackbridge.columns import batches, within
 from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
@@ -51,11 +51,7 @@ def runs(
 ) -> Iterator[Batch]:
     """The rows of some runs, `runs` last of each group."""
     wanted = {"metrics", *SMALL} if tables is None else set(tables)
-    experiments = Experiments(server)
-    for start in range(0, len(refs), GROUP):
-        group = refs[start : start + GROUP]
-        found = ids.find([ref.run_id for ref in group], experiments)
-        there = [(ref, check(run, ref, experiments, server.name)) for ref, run in zip(group, found)]
+    for there in _groups(server, ids, refs):
         damage = Damage()
         if "metrics" in wanted:
             for data in points(server, there, damage):
@@ -69,6 +65,24 @@ def runs(
             for table in SMALL:
                 if table in wanted:
                     yield from batches(table, rows[table])
+
+
+def some_points(server: Server, ids: Ids, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    """Some of the points of some runs: only metrics of the keys that are asked for are read."""
+    for there in _groups(server, ids, refs):
+        for data in points(server, there, Damage(), part.keys):
+            rows = within(data, part)
+            if rows.num_rows:
+                yield Batch("metrics", rows)
+
+
+def _groups(server: Server, ids: Ids, refs: Sequence[RunRef]) -> Iterator[list[tuple[RunRef, Run]]]:
+    """The runs, some at a time, as the server has them."""
+    experiments = Experiments(server)
+    for start in range(0, len(refs), GROUP):
+        group = refs[start : start + GROUP]
+        found = ids.find([ref.run_id for ref in group], experiments)
+        yield [(ref, check(run, ref, experiments, server.name)) for ref, run in zip(group, found)]
 
 
 class _Reading:
