@@ -78,7 +78,12 @@ def _written(column: pa.Array) -> pa.Array:
         return column
     micros = column.cast(pa.int64())
     usual = pc.and_(pc.greater_equal(micros, _FIRST), pc.less_equal(micros, _LAST))
-    shown = pc.replace_substring(pc.if_else(usual, column, None).cast(_TEXT), " ", "T")
+    # without a zone Arrow (25) formats them twenty times as fast
+    shown = pc.if_else(usual, column, None).cast(pa.timestamp("us")).cast(_TEXT)
+    day, clock = pc.utf8_slice_codeunits(shown, 0, 10), pc.utf8_slice_codeunits(shown, 11)
+    shown = pc.binary_join_element_wise(day, "T", clock, "Z", "")
+    if pc.all(usual).as_py() is not False:
+        return shown
     return pc.if_else(usual, shown, micros.cast(_TEXT))
 
 
@@ -90,7 +95,11 @@ def lines(names: list[str], columns: list[pa.Array]) -> bytes:
         parts += [pa.scalar(f"{', ' if parts else '{'}{said}: "), _json(_written(column))]
     rows = pc.binary_join_element_wise(*parts, pa.scalar("}\n"), "")
     whole = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
-    return "".join(whole.to_pylist()).encode()
+    _, offsets, texts = whole.buffers()
+    first, last = pa.Array.from_buffers(
+        pa.int32(), len(whole) + 1, [None, offsets], offset=whole.offset
+    ).to_numpy()[[0, -1]]
+    return bytes(texts[first:last])
 
 
 def _json(column: pa.Array) -> pa.Array:

@@ -38,7 +38,7 @@ def _column(name: str, column: pa.Array) -> pa.Array:
         zone = kind.tz if pa.types.is_timestamp(kind) else None
         micros = column.cast(pa.timestamp("us", zone), safe=False)
         return micros.cast(pa.timestamp("us", "UTC"))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
+    if str(kind) in ("string", "large_string", "string_view"):
         return column.cast(pa.string())
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64())
