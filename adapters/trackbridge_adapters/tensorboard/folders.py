@@ -63,8 +63,12 @@ class Run:
     heads: dict[Path, Head] = field(default_factory=dict)
     states: dict[Path, State] = field(default_factory=dict)
     origin: carried.Origin | None = None
-    """Who the run is, if we wrote it; `put` are the files that we put beside it."""
-    put: list[carried.File] = field(default_factory=list)
+    """Who the run is, if we wrote it."""
+
+    @property
+    def put(self) -> list[carried.File]:
+        """The files that we put beside it."""
+        return list(carried.files(self.path)) if self.origin else []
 
     @property
     def name(self) -> str:
@@ -125,6 +129,7 @@ class LogFolder:
         self.has_own = False
         """Whether there are runs that we did not write."""
         self._known: dict[Path, tuple[State, Head]] = {}
+        self._origins: dict[Path, tuple[State, carried.Origin | None]] = {}
 
     def look(self) -> dict[RunRef, Run]:
         """Every run as it is now, in order."""
@@ -133,12 +138,12 @@ class LogFolder:
         for folder, events, others in _folders(str(self.path), ""):
             if events:
                 ref = RunRef(self.project, _text(folder) or ROOT)
-                origin = carried.origin(self.path / folder)
+                origin = self._origin(self.path / folder)
                 if origin is not None and origin.ref not in runs:
                     ref = origin.ref
                 run = runs[ref] = Run(ref, self.path / folder, [self.path / e for e in events])
                 if origin is not None and origin.ref == ref:
-                    run.origin, run.put = origin, list(carried.files(run.path))
+                    run.origin = origin
                     gone = carried.emptied(run.path, origin)
                     run.events = [path for path in run.events if path not in gone] or run.events
                 run.others = {p[len(folder) :].lstrip("/"): self.path / p for p in others}
@@ -147,6 +152,18 @@ class LogFolder:
         for run in runs.values():
             self._settle(run)
         return dict(sorted(runs.items()))
+
+    def _origin(self, folder: Path) -> carried.Origin | None:
+        """Who the run in a folder is, if we wrote it; read again where that has changed."""
+        about = folder / ORIGIN / carried.ABOUT
+        try:
+            state = _state(about)
+        except OSError:
+            return None
+        known = self._origins.get(about)
+        if known is None or known[0] != state:
+            known = self._origins[about] = state, carried.origin(folder)
+        return known[1]
 
     def _settle(self, run: Run) -> None:
         """Tell the files of plugins from others, and look at those that are the run's."""
@@ -160,12 +177,16 @@ class LogFolder:
         self.not_read += len(run.others) - len(found)
         run.others = dict(sorted(found.items()))
         for path in (*run.events, *found.values()):
-            status = path.stat()
-            state = status.st_ino, status.st_size, status.st_mtime_ns
+            state = _state(path)
             known = self._known.get(path)
             if known is None or known[0] != state:
-                known = self._known[path] = state, _head(path, status.st_size, path in run.events)
+                known = self._known[path] = state, _head(path, state[1], path in run.events)
             run.states[path], run.heads[path] = known
+
+
+def _state(path: Path) -> State:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _folders(root: str, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:

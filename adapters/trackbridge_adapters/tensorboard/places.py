@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from trackbridge.adapter import ORIGIN, RunKey, RunRef
@@ -22,7 +24,21 @@ from trackbridge_adapters.tensorboard.names import shortened
 
 SHOWN = 60
 """Bytes of a run's name that its folder has."""
-_MARK = "(~[0-9a-f]{8})?"
+_MARK = re.compile("~[0-9a-f]{8}$")
+
+
+class Listed:
+    """The names in a folder, by how they end and by what some systems take them for."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.ending: defaultdict[str, list[str]] = defaultdict(list)
+        self.folded: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        self.ending[_MARK.sub("", name.rpartition("@")[2])].append(name)
+        self.folded[_folded(name)].append(name)
 
 
 class Places:
@@ -30,13 +46,12 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[Path, list[str]] = {}
+        self._listed: dict[Path, Listed] = {}
 
     def of(self, key: RunKey, ref: RunRef) -> list[Path]:
         """Where a run is that was written before; more than one place where it was copied."""
         above, last = self._split(key)
-        fits = re.compile(f"(.*@)?{re.escape(last)}{_MARK}", re.DOTALL)
-        folders = [above / name for name in self._names(above) if fits.fullmatch(name)]
+        folders = (above / name for name in self._names(above).ending.get(last, ()))
         return [folder for folder in folders if _is(folder, ref)]
 
     def free(self, key: RunKey, ref: RunRef, shown: str | None) -> Path:
@@ -44,11 +59,10 @@ class Places:
         above, last = self._split(key)
         if key.kind != KIND and shown and shown != key.run_id:
             last = f"{shortened(shown, SHOWN)}@{last}"
-        for name in self._names(above):
-            if _folded(name) == _folded(last) and _is_anothers(above / name, ref):
-                last += "~" + hashlib.sha256("\n".join(ref).encode()).hexdigest()[:8]
-                break
-        self._names(above).append(last)
+        alike = self._names(above).folded.get(_folded(last), ())
+        if any(_is_anothers(above / name, ref) for name in alike):
+            last += "~" + hashlib.sha256("\n".join(ref).encode()).hexdigest()[:8]
+        self._names(above).add(last)
         return above / last
 
     def _split(self, key: RunKey) -> tuple[Path, str]:
@@ -58,12 +72,12 @@ class Places:
         *above, last = (shortened(part).replace("@", "%40") for part in parts)
         return self._root.joinpath(*above), last
 
-    def _names(self, folder: Path) -> list[str]:
+    def _names(self, folder: Path) -> Listed:
         if folder not in self._listed:
             try:
-                self._listed[folder] = sorted(path.name for path in folder.iterdir())
+                self._listed[folder] = Listed(sorted(path.name for path in folder.iterdir()))
             except (FileNotFoundError, NotADirectoryError):
-                self._listed[folder] = []
+                self._listed[folder] = Listed(())
         return self._listed[folder]
 
 

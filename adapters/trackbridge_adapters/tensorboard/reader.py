@@ -214,6 +214,7 @@ def _info(run: Run) -> RunInfo:
         told.note_tag("", metadata)
     points = sum(run.heads[path].size for path in run.events) // BYTES_PER_POINT
     if run.origin is not None:
+        put = run.put
         return RunInfo(
             ref=run.ref,
             key=run.key,
@@ -222,8 +223,8 @@ def _info(run: Run) -> RunInfo:
             status=run.origin.row.get("status"),
             started=run.origin.row.get("started"),
             points=points,
-            files=len(run.put),
-            size=sum(file.size for file in run.put),
+            files=len(put),
+            size=sum(file.size for file in put),
             carried=True,
             estimated=True,
         )
