@@ -36,6 +36,8 @@ TEXT_SHOWN = 20_000
 """Characters of a text that stands for what TensorBoard has no form for."""
 _FLOAT, _DOUBLE, STRING = 1, 2, 7
 """Of `DataType` (types.proto)."""
+_BLOBS = 3
+"""DATA_CLASS_BLOB_SEQUENCE (summary.proto)."""
 
 
 class Shown(NamedTuple):
@@ -107,11 +109,11 @@ def told(value: bool | float | str) -> str:
 
 def experiment(content: bytes) -> bytes:
     """The event that tells the plugin of an experiment."""
-    return event(0.0, 0, EXPERIMENT, Shown("hparams", tensor(_FLOAT, (0,)), content))
+    return event(0.0, 0, EXPERIMENT, _of_hparams(content))
 
 
 def session(row: Row, params: Iterable[Row], *, hidden: bool) -> bytes:
-    """The events of a run's session; none where it says nothing of one.
+    """The events of a run's session: what it began with, and how it ended.
 
     The plugin finds out the experiment's parameters and metrics by itself, of all runs in the log
     folder; an experiment of ours would hide those of others (backend_context.py, 2.21). `hidden`:
@@ -132,25 +134,19 @@ def session(row: Row, params: Iterable[Row], *, hidden: bool) -> bytes:
     end = HParamsPluginData()
     end.session_end_info.status = STATUS.get(row.get("status") or "", 0)
     end.session_end_info.end_time_secs = seconds(row.get("ended"))
+    about = SummaryMetadata(data_class=_BLOBS) if hidden else None
     first = seconds(row.get("started"))
+    last = seconds(row.get("ended"), first)
+    parts = ((first, SESSION_START, begin), (last, SESSION_END, end))
     return b"".join(
-        event(
-            time,
-            0,
-            tag,
-            Shown("hparams", tensor(_FLOAT, (0,)), data.SerializeToString()),
-            about=about,
-        )
-        for about in [SummaryMetadata(data_class=_BLOBS) if hidden else None]
-        for time, tag, data in (
-            (first, SESSION_START, begin),
-            (seconds(row.get("ended"), first), SESSION_END, end),
-        )
+        event(time, 0, tag, _of_hparams(data.SerializeToString()), about=about)
+        for time, tag, data in parts
     )
 
 
-_BLOBS = 3
-"""DATA_CLASS_BLOB_SEQUENCE."""
+def _of_hparams(content: bytes) -> Shown:
+    """Metadata alone, with the tensor that the plugin itself writes beside them."""
+    return Shown("hparams", tensor(_FLOAT, (0,)), content)
 
 
 # Series

@@ -40,7 +40,9 @@ class WritableLogFolders(LogFolders):
         for row in tables.get("params", ()):
             if row["key"] in params:  # `a.b`, and `b` in `a`
                 losses.add("params not shown", f"{key.run_id}: {row['key']}")
-            params.setdefault(row["key"], _param(row))
+            native = params.setdefault(row["key"], _param(row))
+            if native["type"] == "string" != (row.get("type") or "string"):
+                losses.add("params shown as text", f"{key.run_id}: {row['key']} ({row['type']})")
         shown["params"] = list(params.values())
         shown["files"] = [
             {**row, "media_type": None}
