@@ -113,6 +113,7 @@ class Meant:
         self.infos = infos
         self.deleted = deleted
         """Runs that are left out since they are marked as deleted."""
+        self._last: tuple[tuple[RunInfo, ...], Overlay] | None = None
         often = Counter(info.key.born for info in infos)
         self.labels = {info.ref: _label(info, often) for info in infos}
         self.here = {label: ref for ref, label in self.labels.items()}
@@ -189,7 +190,8 @@ class Meant:
     ) -> Iterator[tuple[Overlay, Mapping[RunRef, RunRef]]]:
         """Runs in chunks, and how runs of each are called that are not called by birth.
 
-        Runs that have no sidecar are all in one, so that the store is asked for them once.
+        Runs that have no sidecar are all in one, so that the store is asked for them once. The
+        last chunk's sidecars are kept: where it is the only one, they are loaded once.
         """
         bare = holds_everything(self.reader.capabilities)
         plain = [info for info in infos if bare or not info.carried]
@@ -199,7 +201,9 @@ class Meant:
         for runs in parts:
             labels = {info.key.born: self.labels[info.ref] for info in runs}
             renamed = {born: label for born, label in labels.items() if born != label}
-            yield Overlay(self.reader, runs), renamed
+            if self._last is None or self._last[0] != runs:
+                self._last = runs, Overlay(self.reader, runs)
+            yield self._last[1], renamed
 
 
 def _label(info: RunInfo, often: Mapping[RunRef, int]) -> RunRef:

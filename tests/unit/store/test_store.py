@@ -17,6 +17,7 @@ import trackbridge
 from trackbridge.adapter import Part, Query, RunKey
 from trackbridge.meant import Selection
 from trackbridge.schema import TABLES
+from trackbridge.sidecar import Sidecar
 from trackbridge.store import Store
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import store
@@ -365,3 +366,41 @@ def test_what_a_notebook_shows_of_a_store_is_what_is_in_it(made: Callable[..., S
     assert repr(shown) == f"Store({shown.address!r}: 2 runs in vision (2))"
     assert repr(shown.select("a")).endswith("1 run in vision (1))")
     assert "no run 'nobody'" in repr(shown.select("nobody"))
+
+
+# What is broken
+
+
+BROKEN = sorted(path for path in (FIXTURES / "damaged").glob("*/*") if path.suffix != ".json")
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.parent.name)
+def test_of_a_damaged_store_there_are_frames_or_one_clear_line(path: Path) -> None:
+    try:
+        shown = trackbridge.open(str(path)).select(include_deleted=True)
+        for view in VIEWS.values():
+            repr(view(shown))
+    except trackbridge.BridgeError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+        assert path.parent.name.startswith("db-")
+
+
+def test_sidecars_of_a_few_runs_are_loaded_once_for_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.create("sidecars", memory.EVERYTHING)
+    summary = [{"key": "best", "value": "1", "type": "integer"}]
+    store(memory.MemoryStore("sidecars"), [run(name, summary=summary) for name in "abc"])
+    assert trackbridge.migrate("memory:sidecars", str(tmp_path / "mlflow.db")).verified
+    memory.STORES.pop("sidecars")
+    loaded: list[str] = []
+    loads = Sidecar.loads
+
+    def counted(data: bytes, where: str) -> Sidecar:
+        loaded.append(where)
+        return loads(data, where)
+
+    monkeypatch.setattr(Sidecar, "loads", counted)
+    frame = trackbridge.open(str(tmp_path / "mlflow.db")).summary()
+    assert frame["name"].tolist() == ["named a", "named b", "named c"]
+    assert len(loaded) == 3
