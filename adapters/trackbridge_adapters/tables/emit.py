@@ -147,6 +147,7 @@ def _csv(data: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _jsonl(data: bytes, schema: pa.Schema) -> pa.Table:
+    data.decode()  # Arrow (25) takes texts as they are
     plain = pa.schema(
         [f.with_type(_TEXT if pa.types.is_dictionary(f.type) else _plain(f)) for f in schema]
     )

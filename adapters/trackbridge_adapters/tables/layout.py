@@ -98,7 +98,10 @@ class Commit:
 
 
 def _parts(found: Mapping[str, Any]) -> dict[str, Part]:
-    return {name: Part(int(o), int(size), str(digest)) for name, (o, size, digest) in found.items()}
+    parts = {n: Part(int(o), int(size), str(digest)) for n, (o, size, digest) in found.items()}
+    if any(part.offset < 0 or part.size < 0 for part in parts.values()):
+        raise ValueError("a part that is nowhere")
+    return parts
 
 
 def is_commit(data: bytes, scheme: str) -> bool:

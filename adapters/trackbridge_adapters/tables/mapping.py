@@ -197,9 +197,24 @@ def layout(columns: Sequence[Column], declared: Sequence[Declaration], where: st
     for column in columns:
         if column.name not in uses:
             uses[column.name] = guess(column, names, long="value" in taken)
+    if any(use.run for use in uses.values()):
+        _leave_out_beside_lines(uses, where)
     made = Layout({column.name: uses[column.name] for column in columns})
     _check(made, columns, where)
     return made
+
+
+def _leave_out_beside_lines(uses: dict[str, Use], where: str) -> None:
+    """In a table whose columns are each of a run of their own, other values are of none."""
+    for name, use in uses.items():
+        if use.run or use.role in ("project", "step", "time", "skip"):
+            continue
+        if use.declared:
+            raise ConfigError(
+                f"{where}: {name!r} cannot be the {use.role} (--columns): others are each of a run "
+                "of its own; declare these too"
+            )
+        uses[name] = Use("skip", why="of no run, beside columns that are each of one")
 
 
 def extended(made: Layout, more: Sequence[Column], declared: Sequence[Declaration]) -> Layout:

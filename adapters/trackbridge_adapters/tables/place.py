@@ -170,12 +170,14 @@ def find(location: str, scheme: str) -> list[TableFile]:
 
 
 def _below(root: Path, paths: Iterable[Path], scheme: str) -> list[TableFile]:
+    """The tables among some paths, but none in hidden folders: editors keep copies there."""
     files = sorted(path for path in paths if _suffix(path.name) in SUFFIXES[scheme])
-    return [
-        TableFile(str(path), _stem(path.relative_to(root).as_posix()))
-        for path in files
-        if path.is_file()
-    ]
+    found = []
+    for path in files:
+        inside = path.relative_to(root)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            found.append(TableFile(str(path), _stem(inside.as_posix())))
+    return found
 
 
 def _remote(location: str, scheme: str) -> list[TableFile]:

@@ -251,9 +251,11 @@ class StoredReader:
 
     def _read_origins(self) -> Iterator[tuple[RunRef, Origin]]:
         for number, chunk in enumerate(self.commit.chunks):
-            part = chunk.parts[ORIGINS]
-            for data in self._part(ORIGINS, part):
+            part = chunk.parts.get(ORIGINS)
+            for data in self._part(ORIGINS, part) if part else ():
                 for row in data.to_pylist():
+                    if None in row.values():
+                        raise IntegrityError(f"{self.address}: {ORIGINS} is damaged; restore it")
                     key = RunKey.parse(row["key"])
                     known = (row["fingerprint"], row["points"], row["files"], row["bytes"])
                     yield RunRef(row["project"], row["run_id"]), Origin(key, *known, number)
@@ -282,7 +284,10 @@ class StoredReader:
         name = Path(stored).name
         if not name or name in (".", ".."):
             raise IntegrityError(f"{self.address}: {stored!a} is no name of a file")
-        return self.root / "files" / name
+        place = self.root / "files" / name
+        if place.is_symlink():
+            raise IntegrityError(f"{place} is a link: a folder of tables has none; remove it")
+        return place
 
 
 def _chosen(

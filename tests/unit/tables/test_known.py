@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from unit.tables.read import assumed, points, rows
 
+from trackbridge.errors import ConfigError
+
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "tables"
 LOSSES = [0.9, 0.45, 0.3]
 
@@ -101,6 +103,21 @@ def test_a_chart_of_wandbs_pages(tmp_path: Path) -> None:
     said = assumed(address)
     assert said["calm-sun-1 - loss"] == "metric loss of run calm-sun-1"
     assert said["red-moon-2 - loss__MIN"].startswith("left out (the range of points")
+
+
+def test_a_chart_of_wandbs_pages_over_another_axis(tmp_path: Path) -> None:
+    (tmp_path / "chart.csv").write_text(
+        '"Relative Time (Process)","sun - loss","sun - loss__MIN","sun - loss__MAX"\n'
+        '"0.5","1","1","1"\n"1.5","0.5","0.5","0.5"\n'
+    )
+    address = f"csv:{tmp_path}/chart.csv"
+    assert [(p["run_id"], p["step"], p["value"]) for p in points(address)] == [
+        ("sun", None, 1),
+        ("sun", None, 0.5),
+    ]
+    assert assumed(address)["Relative Time (Process)"].startswith("left out (of no run")
+    with pytest.raises(ConfigError, match="cannot be the metric"):
+        points(address, columns="metric=Relative*")
 
 
 def test_the_table_of_runs_of_wandbs_pages(tmp_path: Path) -> None:

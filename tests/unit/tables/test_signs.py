@@ -68,6 +68,8 @@ def test_packed_files_and_folders_and_wildcards(tmp_path: Path) -> None:
     with pa.CompressedOutputStream(str(tmp_path / "deep" / "c.csv.zst"), "zstd") as out:
         out.write(data)
     (tmp_path / "readme.txt").write_text("no table")
+    (tmp_path / ".checkpoints").mkdir()
+    (tmp_path / ".checkpoints" / "a.csv").write_bytes(data)
     assert found(f"csv:{tmp_path}/a.csv.gz") == VALUES
     assert found(f"csv:{tmp_path}") == VALUES * 3, "runs of one id are one run"
     assert found(f"csv:{tmp_path}/*.csv.*") == VALUES * 2

@@ -6,19 +6,22 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trackbridge.adapter import FileRef, Query
 from trackbridge.cli import main
 from trackbridge.engine import migrate
-from trackbridge.errors import ConfigError, IntegrityError
+from trackbridge.errors import BridgeError, ConfigError, IntegrityError
 from trackbridge.testing import MadeRun, samples
-from trackbridge.testing.base import listed, rows_of, snapshot
+from trackbridge.testing.base import listed, rows_of, snapshot, tries
 from trackbridge.testing.made import deliver, store
 from trackbridge_adapters.tables import CSV, JSONL
 from trackbridge_adapters.tables.writer import StoredWriter
@@ -195,6 +198,41 @@ def test_bytes_that_are_not_those_that_were_written_are_named(
     reader = writer(tmp_path, adapter)
     with pytest.raises(IntegrityError, match="is damaged: not the bytes that were written"):
         list(reader.read_runs([info.ref for info in listed(reader)], ["params"]))
+
+
+@tries
+@given(where=st.integers(0, 10**6), byte=st.integers(0, 255), drop=st.booleans())
+@FORMATS
+def test_a_folder_with_any_byte_damaged_is_read_or_refused_in_one_line(
+    tmp_path: Path, adapter: object, where: int, byte: int, drop: bool
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    target = writer(folder, adapter)
+    store(target, [samples.everything(), samples.simple("b")])
+    every = sorted(path for path in target.root.iterdir() if path.is_file() and path.stat().st_size)
+    path = every[where % len(every)]
+    data = bytearray(path.read_bytes())
+    place = where % len(data)
+    data[place : place + 1] = b"" if drop else bytes([byte])
+    path.write_bytes(bytes(data))
+    try:
+        reader = adapter.reader(str(target.root), {})  # type: ignore[attr-defined]
+        refs = [info.ref for info in listed(reader)]
+        list(reader.read_runs(refs))
+    except BridgeError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_link_among_the_files_is_not_followed(tmp_path: Path) -> None:
+    target, run = writer(tmp_path), samples.simple("a")
+    store(target, [run])
+    (stored,) = (target.root / "files").iterdir()
+    (tmp_path / "secret").write_bytes(stored.read_bytes())
+    stored.unlink()
+    stored.symlink_to(tmp_path / "secret")
+    (row,) = rows_of(target.read_runs([target.target(run.key)], ["files"]))["files"]
+    with pytest.raises(IntegrityError, match="is a link"):
+        target.open_file(FileRef(target.target(run.key), row["owner"], row["path"]))
 
 
 def test_others_files_are_left_alone(tmp_path: Path) -> None:
