@@ -93,12 +93,17 @@ def _names(runs: Names) -> frozenset[Name]:
             raise ConfigError("runs=: a frame of runs has `project` and `run_id`, in its index too")
         pairs = zip(*(runs.get_level_values(name).astype(str) for name in LABELS))
         return frozenset((project, run) for project, run in pairs)
-    if isinstance(runs, str) or (isinstance(runs, tuple) and isinstance(runs, RunRef)):
-        return frozenset([runs])
+    if isinstance(runs, str) or _is_pair(runs):
+        return frozenset([runs])  # type: ignore[list-item]
     names = [name if isinstance(name, str) else tuple(name) for name in runs or ()]
     if not all(isinstance(name, str) or len(name) == 2 for name in names):
         raise ConfigError(f"runs={runs!r}: name runs by id, by project/id, or give a frame of runs")
     return frozenset(names)
+
+
+def _is_pair(name: object) -> bool:
+    """Project and run id, as rows of frames of runs are called."""
+    return isinstance(name, tuple) and [type(part) for part in name] == [str, str]
 
 
 class Meant:
@@ -108,13 +113,20 @@ class Meant:
     gives its own ids, their ids are whole keys.
     """
 
-    def __init__(self, reader: Reader, infos: Sequence[RunInfo], deleted: int = 0) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        infos: Sequence[RunInfo],
+        listed: Iterable[RunInfo] = (),
+        deleted: int = 0,
+    ) -> None:
+        """`listed` are these runs and others, from whose labels theirs have to differ."""
         self.reader = reader
         self.infos = infos
         self.deleted = deleted
         """Runs that are left out since they are marked as deleted."""
         self._last: tuple[tuple[RunInfo, ...], Overlay] | None = None
-        often = Counter(info.key.born for info in infos)
+        often = Counter(info.key.born for info in listed)
         self.labels = {info.ref: _label(info, often) for info in infos}
         self.here = {label: ref for ref, label in self.labels.items()}
         """Where each run lies in this store."""
@@ -134,7 +146,7 @@ class Meant:
         infos = found.runs
         for names in selection.names:
             infos = _named(reader, infos, names, strict=not where)
-        return cls(reader, infos, len(found.deleted))
+        return cls(reader, infos, found.listed, len(found.deleted))
 
     @property
     def refs(self) -> list[RunRef]:
@@ -208,7 +220,7 @@ class Meant:
 
 def _label(info: RunInfo, often: Mapping[RunRef, int]) -> RunRef:
     born = info.key.born
-    return born if often[born] == 1 else RunRef(born.project, str(info.key))
+    return born if often[born] < 2 else RunRef(born.project, str(info.key))
 
 
 def _place(overlay: Overlay, row: Row) -> FileRef:

@@ -203,7 +203,8 @@ def test_runs_that_were_born_with_one_id_in_two_stores_stay_two() -> None:
     ids = [run_id for _, run_id in shown.runs().index]
     assert ids == ["some-kind/x/vision/a", "some-kind/y/vision/a"]
     assert shown.metrics(wide=True)["loss"].tolist() == [1.0, 2.0]
-    assert shown.metrics(runs=ids[1])["value"].tolist() == [2.0]
+    alone = shown.metrics(runs=ids[1])
+    assert (alone["run_id"].tolist(), alone["value"].tolist()) == (ids[1:], [2.0])
     assert shown.metrics(runs=shown.runs())["value"].tolist() == [1.0, 2.0]
     memory.STORES.pop("twice")
 
@@ -230,6 +231,7 @@ def test_runs_are_named_by_id_by_project_and_id_or_by_a_frame(made: Callable[...
     assert ids("a") == ["a"]
     assert ids(["vision/a", "c"]) == ["a", "c"]
     assert ids([("vision", "b")]) == ["b"]
+    assert ids(store.runs().index[1]) == ["b"]
     assert ids(store.runs().iloc[1:]) == ["b", "c"]
     assert ids(store.runs().iloc[1:].index) == ["b", "c"]
     assert ids(store.runs().reset_index()) == ["a", "b", "c"]
