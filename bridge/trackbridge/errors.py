@@ -9,7 +9,7 @@ from pathlib import Path
 
 _PASSWORD = re.compile(r"(://[^\s:/?#@]*):(?!\d*(?:[/\s]|$))\S*@")
 """In a URL; digits alone are a port. All up to the last `@`, for signs that should be escaped."""
-_OPTION = re.compile(r"([?&][^=&\s]*(?:pass|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+_OPTION = re.compile(r"([?&;][^=&;\s]*(?:pass|secret|token)[^=&;\s]*=)[^&;:\s]+", re.IGNORECASE)
 
 
 LONGEST = 300.0

@@ -1,0 +1,95 @@
+"""Receipts lie wherever fsspec reaches, and are kept by whoever has proven something."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import fsspec
+import pytest
+import s3_server
+from s3fs import S3FileSystem
+
+from trackbridge.errors import ConfigError, TransientError
+from trackbridge.receipts import Receipt, Receipts
+
+PLACES = ["{}/state", "file://{}/state", "memory://state-of-tests", "s3://records/state"]
+PROOF = [Receipt("x//p/run1", "here", "there", {"runs": "00"})]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_server.server(tmp_path_factory.mktemp("s3")) as address:
+        yield address
+
+
+@pytest.fixture(params=PLACES)
+def place(
+    request: pytest.FixtureRequest, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The address of the state."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    S3FileSystem.clear_instance_cache()
+    bucket = boto3.resource("s3").create_bucket(Bucket="records")
+    place = request.param.format(tmp_path)
+    monkeypatch.setenv("TRACKBRIDGE_STATE", place)
+    yield place
+    bucket.objects.all().delete()
+    system, path = fsspec.core.url_to_fs(place)
+    if system.exists(path):
+        system.rm(path, recursive=True)
+    S3FileSystem.clear_instance_cache()
+
+
+def test_what_is_added_is_there_for_everybody(place: str) -> None:
+    ours = Receipts("memory:a", "memory:b")
+    theirs = pickle.loads(pickle.dumps(ours))
+    assert ours.latest() == theirs.latest() == {}
+    ours.add("one", PROOF)
+    assert list(theirs.latest()) == ["x//p/run1"]
+    theirs.add("two", [Receipt("x//p/run2", "here", "there", {})])
+    assert list(ours.latest()) == ["x//p/run1", "x//p/run2"]
+    system, path = fsspec.core.url_to_fs(place, use_listings_cache=False)
+    assert sorted(found.rpartition("/")[2] for found in system.find(path)) == [
+        "one.json",
+        "two.json",
+    ]
+
+
+def test_a_worker_keeps_receipts_where_the_caller_sees_them(place: str) -> None:
+    ours = Receipts("memory:a", "memory:b")
+    theirs = pickle.loads(pickle.dumps(ours))
+    ours.share()
+    assert theirs.add_for_others("one", PROOF)
+    assert ours.has("one")
+    assert list(ours.latest()) == ["x//p/run1"]
+
+
+def test_a_worker_that_sees_no_folder_of_the_job_leaves_them_to_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKBRIDGE_STATE", str(tmp_path / "state"))
+    theirs = Receipts("memory:a", "memory:b")
+    assert not theirs.add_for_others("one", PROOF)
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_object_store_that_does_not_answer_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trackbridge.retry.ATTEMPTS", 1)
+    monkeypatch.setenv("TRACKBRIDGE_STATE", "s3://records/state")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises((TransientError, ConfigError), match="s3://records/state") as caught:
+        Receipts("memory:a", "memory:b").latest()
+    assert "\n" not in str(caught.value)
+    S3FileSystem.clear_instance_cache()
