@@ -14,6 +14,8 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -23,10 +25,14 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any
 
+import psutil
+
 from trackbridge.errors import ConfigError, TransientError, without_secrets
 
 CONNECT_SECONDS = 10
 """How long a cluster may take to answer, and to have its first worker."""
+PARENT_SECONDS = 1
+"""How often processes look whether whoever started them lives."""
 QUIET_SECONDS = 60
 """After so long without any result it is looked whether workers are there."""
 AHEAD = 2
@@ -136,7 +142,7 @@ class Processes(Pool):
         return isinstance(error, BrokenProcessPool)
 
     def _given(self, place: Any, packed: BytesIO) -> Future[Any]:
-        future: Future[Any] = place.submit(_unpacked(), packed)
+        future: Future[Any] = place.submit(_do, packed)
         self._places.append((place, future))
         return future
 
@@ -144,16 +150,37 @@ class Processes(Pool):
         from joblib.externals.loky import ProcessPoolExecutor
 
         threads = str(max(1, (os.cpu_count() or 1) // self.room()))
-        return ProcessPoolExecutor(1, initializer=_leave_ctrl_c, env={"OMP_NUM_THREADS": threads})
+        return ProcessPoolExecutor(
+            1,
+            initializer=_begin_for,
+            initargs=(os.getpid(),),
+            env={"OMP_NUM_THREADS": threads},
+        )
 
     def _end(self) -> None:
         for place, last in self._places:
             place.shutdown(wait=True, kill_workers=not last.done())
 
 
-def _leave_ctrl_c() -> None:
-    """Who gave the work hears it too, and ends this process."""
+_at_work = threading.Lock()
+
+
+def _do(packed: BytesIO) -> Any:
+    with _at_work:
+        return pickle.loads(packed.getvalue())
+
+
+def _begin_for(caller: int) -> None:
+    """Leave Ctrl-C to whoever gives the work, who hears it too, and end when he has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_after, args=(caller,), daemon=True).start()
+
+
+def _end_after(caller: int) -> None:
+    while os.getppid() == caller and psutil.pid_exists(caller):
+        time.sleep(PARENT_SECONDS)
+    with _at_work:  # what is begun is done, and its receipts are kept
+        os._exit(0)
 
 
 class Dask(Pool):

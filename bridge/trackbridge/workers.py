@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -17,6 +18,7 @@ from trackbridge.adapter import Query, Reader, Writer
 from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.filing import FileChoice
 from trackbridge.isolation import Outcome, apart
+from trackbridge.kept_open import kept_open
 from trackbridge.plan import Chunk, proven
 from trackbridge.pools import QUIET_SECONDS, Pool, pool_of
 from trackbridge.progress import Progress
@@ -89,31 +91,32 @@ def work(version: str, data: bytes) -> Answer:
     if version != __version__:
         return host, "ConfigError", f"has Trackbridge {__version__}; install {version} there"
     try:
-        stores, receipts, given = pickle.loads(data)
+        job, stores, receipts, given = pickle.loads(data)
     except (ImportError, AttributeError) as error:
         return host, "ConfigError", f"lacks what this machine has ({error}); install the same there"
     try:
-        done = (
-            _moved(stores, receipts, given)
-            if isinstance(given, Chunk)
-            else taken(given, stores.reader(), stores.writer(), stores.files)
-        )
+        with kept_open(job, stores.reader, stores.writer) as (reader, writer):
+            done = (
+                _moved(reader, writer, stores.files, receipts, given)
+                if isinstance(given, Chunk)
+                else taken(given, reader, writer, stores.files)
+            )
     except BridgeError as error:
         return host, type(error).__name__, str(error)
     return host, "", pickle.dumps(done)
 
 
-def _moved(stores: Stores, receipts: Receipts, chunk: Chunk) -> Done:
-    reader, writer = stores.reader(), stores.writer()
-
+def _moved(
+    reader: Reader, writer: Writer, files: FileChoice, receipts: Receipts, chunk: Chunk
+) -> Done:
     def step(part: Chunk) -> Moved:
-        return move(reader, writer, part.runs, files=stores.files)
+        return move(reader, writer, part.runs, files=files)
 
     outcomes, kept = [], True
     for outcome in apart(chunk, step):
         outcomes.append(outcome)
         if outcome.result is not None:
-            kept &= _keep(receipts, outcome.chunk, outcome.result, stores.files)
+            kept &= _keep(receipts, outcome.chunk, outcome.result, files)
     return Done(chunk, outcomes, kept)
 
 
@@ -171,6 +174,7 @@ class Workers:
     ) -> None:
         self._stores, self._reader, self._writer = stores, reader, writer
         self._receipts, self._progress = receipts, progress
+        self._job = uuid.uuid4().hex
         self._trusted = {socket.gethostname()}
         """Machines whose files are ours, as far as the target tells."""
 
@@ -282,7 +286,7 @@ class Workers:
         """
         here = (self._reader.address, self._writer.address)
         stores = self._stores.from_anywhere(*here)
-        data = pickle.dumps((stores, self._receipts, task))
+        data = pickle.dumps((self._job, stores, self._receipts, task))
         return BytesIO(pickle.dumps(_Call(__version__, data)))
 
     def _opened(self, pool: Pool, host: str, kind: str, content: bytes | str) -> object:

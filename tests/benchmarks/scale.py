@@ -1,6 +1,6 @@
 """Measures what docs/scale-out.md reckons with: points a second, bytes a point, requests a chunk.
 
-    python tests/benchmarks/scale.py [--points 1000000]
+python tests/benchmarks/scale.py [--points 1000000]
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ def requests(work: Path) -> None:
             found.append(_kinds(log.read_text()[before:]))
     for kind in ("PUT", "LIST", "GET", "HEAD", "DELETE"):
         by_chunk = (found[0][kind] - found[1][kind]) / 6
-        print(f"{kind:6} {found[0][kind]:5} for 12 chunks, {found[1][kind]:5} for 6: "
-              f"{by_chunk:.1f} a chunk, {(found[1][kind] - 6 * by_chunk) / 60:.1f} a run")
+        print(
+            f"{kind:6} {found[0][kind]:5} for 12 chunks, {found[1][kind]:5} for 6: "
+            f"{by_chunk:.1f} a chunk, {(found[1][kind] - 6 * by_chunk) / 60:.1f} a run"
+        )
 
 
 def _kinds(log: str) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -104,7 +105,7 @@ def test_a_chunk_that_ends_every_process_fails_alone(source: Path, tmp_path: Pat
     target, run = f"archive:{tmp_path}/out", f"{20:032x}"
     report = trackbridge.migrate(str(source), target, workers=2, through=deadly(run))
     assert len(report.failures) == 7
-    assert f"1/{run}" in {failure.run for failure in report.failures} or run in str(report.failures)
+    assert f"many/{run}" in {failure.run for failure in report.failures}
     assert all("its worker was lost, 3 times" in failure.error for failure in report.failures)
     assert report.copied == RUNS - 7
     assert trackbridge.migrate(str(source), target).verified
@@ -123,11 +124,11 @@ def test_a_caller_that_is_killed_leaves_receipts_of_all_that_its_workers_have_co
     process.communicate()
     psutil.wait_procs(workers, 30)  # they do what they have begun, and hear then that it is over
     assert not any(worker.is_running() for worker in workers)
-    done = len(list(commits.glob("*.json")))
-    assert done == len(list(state.rglob("*.json")))
+    done = [path for path in commits.glob("*.json") if json.loads(path.read_text())["runs"]]
+    assert len(done) == len(list(state.rglob("*.json")))
     monkeypatch.setattr(engine, "compare_apart", None)  # nothing has to be looked at again
     report = trackbridge.migrate(str(source), f"archive:{target}")
-    assert report.verified and report.skipped >= 3 * 7 - 4
+    assert report.verified and report.skipped > 0
     is_whole(source, f"archive:{target}")
 
 
