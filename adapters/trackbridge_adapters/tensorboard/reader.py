@@ -31,7 +31,8 @@ from trackbridge_adapters.tensorboard.carried import LOCK
 from trackbridge_adapters.tensorboard.facts import Content, Facts
 from trackbridge_adapters.tensorboard.folders import KIND, LogFolder, Run
 from trackbridge_adapters.tensorboard.framing import Damage
-from trackbridge_adapters.tensorboard.scan import Scan, when
+from trackbridge_adapters.tensorboard.gathered import when
+from trackbridge_adapters.tensorboard.scan import Scan
 
 GATHERED = 5000
 """Rows of small tables that are gathered over runs before they are given."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.adapter import Batch, Part, Row, RunRef
-from trackbridge.columns import batches, sliced
+from trackbridge.columns import sliced
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.tensorboard import beside, wire
 from trackbridge_adapters.tensorboard.facts import Facts, content_of
@@ -26,6 +25,7 @@ from trackbridge_adapters.tensorboard.framing import (
     is_sound,
     unsound,
 )
+from trackbridge_adapters.tensorboard.gathered import FIRST_SECOND, LAST_SECOND, Numbers, Series
 from trackbridge_adapters.tensorboard.protos import (
     DecodeError,
     LogMessage,
@@ -35,17 +35,14 @@ from trackbridge_adapters.tensorboard.protos import (
 )
 from trackbridge_adapters.tensorboard.scalars import (
     Alike,
-    Floats,
     Spot,
     scalar_at,
     scalars,
     spot_in,
 )
+from trackbridge_adapters.tensorboard.texts import Texts, texts
 from trackbridge_adapters.tensorboard.values import Number, Place, points
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-FIRST_SECOND, LAST_SECOND = -62135596800, 253402300800
-"""Years that a time has: 1 to 9999."""
 WHOLE = {
     wire.GRAPH: ("_graph_def", "graphs", ".pb"),
     wire.META_GRAPH: ("_meta_graph_def", "graphs", ".pb"),
@@ -67,6 +64,8 @@ class Value(NamedTuple):
     metadata: bytes | None
     place: Place
     spot: Spot | None
+    may_carry: bool
+    """Whether rows of ours may stand beside it."""
 
 
 class Scan:
@@ -85,7 +84,7 @@ class Scan:
         self._ref, self._files, self._sizes = ref, files, sizes
         self._wanted, self._only = wanted, part
         self._codes: dict[str, int] = {}
-        self._series: list[Row] = []
+        self._series = Series(ref)
 
     def batches(self) -> Iterator[Batch]:
         for file in self._files:
@@ -96,23 +95,26 @@ class Scan:
                     yield from self._part(file, part, damage)
 
     def _part(self, file: Path, part: Frames, damage: list[Damage]) -> Iterator[Batch]:
+        self._series = Series(self._ref)
         alikes, rest = scalars(part, damage)
+        told, rest = texts(part, rest)
         events = list(self._events(part, rest, damage))
         values = [v for event in events for v in self._values(file, part, *event, damage)]
         self._note_tags(alikes, values)
-        numbers = _Numbers()
+        numbers = Numbers()
         for alike in alikes:
             self.facts.note_time(float(np.fmax.reduce(alike.times, initial=np.nan)))
             values += self._numbers(file, part, alike, numbers, damage)
-        for value in values:
+        if told is not None:
+            values += self._texts(file, part, told, damage)
+        for value in sorted(values, key=lambda value: value.number):
             self._value(value, numbers, damage)
         for number, event, data in events:
             self._other(file, part, number, event, data)
         if "metrics" in self._wanted:
             yield from self._metrics(numbers)
         if "series" in self._wanted:
-            yield from batches("series", self._series)
-        self._series = []
+            yield from self._series.batches()
 
     def _events(
         self, part: Frames, rest: list[int], damage: list[Damage]
@@ -154,7 +156,11 @@ class Scan:
 
     def _note_tags(self, alikes: list[Alike], values: list[Value]) -> None:
         """Take down the metadata of tags, in the order of their events."""
-        told = [(v.number, v.tag, v.metadata) for v in values if v.metadata]
+        first: dict[tuple[str, bytes], int] = {}
+        for value in values:
+            if value.metadata:
+                first.setdefault((value.tag, value.metadata), value.number)
+        told = [(number, tag, metadata) for (tag, metadata), number in first.items()]
         for alike in alikes:
             for template in np.unique(alike.template).tolist():
                 for spot in alike.templates[template]:
@@ -164,20 +170,32 @@ class Scan:
             self.facts.note_tag(tag, metadata)
 
     def _numbers(
-        self, file: Path, part: Frames, alike: Alike, numbers: _Numbers, damage: list[Damage]
+        self, file: Path, part: Frames, alike: Alike, numbers: Numbers, damage: list[Damage]
     ) -> list[Value]:
         """Take the points of records; values that are shown otherwise are given back."""
         shown = np.array([self._is_scalar(spots) for spots in alike.templates], np.bool_)
-        others: list[Value] = []
         chosen = shown[alike.template] if len(alike.template) else np.zeros(0, np.bool_)
-        for row, event, data in self._events(part, alike.rows[~chosen].tolist(), damage):
-            others += self._values(file, part, row, event, data, damage)
+        others = self._single(file, part, alike.rows[~chosen], damage)
         kept = alike.take(chosen)
         for place, values in enumerate(kept.values):
             tags = [spots[place].tag if ok else None for spots, ok in zip(kept.templates, shown)]
             codes = np.array([-1 if tag is None else self._code(tag) for tag in tags], np.int64)
             numbers.add(kept.rows, codes[kept.template], kept.steps, kept.times, values)
         return others
+
+    def _texts(self, file: Path, part: Frames, found: Texts, damage: list[Damage]) -> list[Value]:
+        """Take the texts of records; those that are shown otherwise are given back."""
+        self.facts.note_time(float(np.fmax.reduce(found.times, initial=np.nan)))
+        shown = [self.facts.plugin(*kind) == "text" for kind in found.kinds]
+        chosen = np.array(shown, np.bool_)[found.kind]
+        if "series" in self._wanted:
+            self._series.add_texts(found.take(chosen))
+        return self._single(file, part, found.rows[~chosen], damage)
+
+    def _single(self, file: Path, part: Frames, rows: Ints, damage: list[Damage]) -> list[Value]:
+        """The values of records that are read by themselves after all."""
+        events = self._events(part, rows.tolist(), damage)
+        return [v for event in events for v in self._values(file, part, *event, damage)]
 
     def _is_scalar(self, spots: list[Spot]) -> bool:
         return bool(spots) and all(
@@ -188,7 +206,7 @@ class Scan:
     def _code(self, tag: str) -> int:
         return self._codes.setdefault(tag, len(self._codes))
 
-    def _value(self, value: Value, numbers: _Numbers, damage: list[Damage]) -> None:
+    def _value(self, value: Value, numbers: Numbers, damage: list[Damage]) -> None:
         event, spot = value.event, value.spot
         if spot is not None and self._is_scalar([spot]):
             number = scalar_at(value.place.data, spot)
@@ -200,13 +218,13 @@ class Scan:
         except DecodeError:
             damage.append(Damage(value.place.offset, f"a value of {value.tag!r} that is none"))
             return
-        if self._carried(message.tensor.string_val, value, damage):
+        if value.may_carry and self._carried(message.tensor.string_val, value, damage):
             return
         for point in points(message, value.place._replace(plugin=plugin), event.step, self.facts):
             if isinstance(point, Number):
                 numbers.one(value.number, self._code(value.tag), event, point.value)
             else:
-                self._add(value.tag, event, point)
+                self._add(value.tag, value.number, event, point)
 
     def _carried(self, strings: Sequence[bytes], value: Value, damage: list[Damage]) -> bool:
         """Take the rows that a value of ours stands for, if it is one."""
@@ -220,7 +238,7 @@ class Scan:
             if content is not None:
                 self.facts.files[row["path"]] = content
             if "series" in self._wanted:
-                self._series.append({**beside.columns(row), **self._ref._asdict()})
+                self._series.add_whole(value.number, beside.columns(row))
         return bool(told)
 
     def _other(self, file: Path, part: Frames, number: int, event: wire.Event, data: bytes) -> None:
@@ -236,24 +254,25 @@ class Scan:
                 continue
             elif field.number in MESSAGES:
                 key, message = MESSAGES[field.number]
-                self._add(key, event, _message(message, content))
+                self._add(key, number, event, _message(message, content))
             elif field.number in WHOLE:
                 key, folder, ending = WHOLE[field.number]
                 kept = content_of(file, base + field.start, content, None)
                 path = self.facts.keep(folder, key.lstrip("_"), event.step, ending, kept)
                 value = {"_type": f"tensorboard{key}", "path": path, "size": kept.size}
-                self._add(key, event, {"kind": "json", "value": json.dumps(value), "path": path})
+                self._add(
+                    key, number, event, {"kind": "json", "value": json.dumps(value), "path": path}
+                )
             elif field.number != wire.SUMMARY:
                 value = {"_type": "event-field", "number": field.number, "wire": field.wire}
                 value["base64"] = base64.b64encode(content).decode()
-                self._add("_event", event, {"kind": "json", "value": json.dumps(value)})
+                self._add("_event", number, event, {"kind": "json", "value": json.dumps(value)})
 
-    def _add(self, key: str, event: wire.Event, row: Row) -> None:
+    def _add(self, key: str, number: int, event: wire.Event, row: Row) -> None:
         if "series" in self._wanted:
-            known = {"key": key, "step": event.step, "time": when(event.time)}
-            self._series.append({**self._ref._asdict(), **known, **row})
+            self._series.add(key, number, event, row)
 
-    def _metrics(self, numbers: _Numbers) -> Iterator[Batch]:
+    def _metrics(self, numbers: Numbers) -> Iterator[Batch]:
         codes, steps, times, values = numbers.columns()
         if self._only is not None:
             keys = self._only.keys
@@ -282,38 +301,6 @@ class Scan:
         yield from sliced("metrics", pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"]))
 
 
-class _Numbers:
-    """Points of a part of a file, in columns; they come in any order."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Ints, Ints, Ints, Floats, Floats]] = []
-        self._single: list[tuple[int, int, int, float, float]] = []
-
-    def add(self, rows: Ints, codes: Ints, steps: Ints, times: Floats, values: Floats) -> None:
-        self._parts.append((rows, codes, steps, times, values))
-
-    def one(self, row: int, code: int, event: wire.Event, value: float) -> None:
-        self._single.append((row, code, event.step, event.time, value))
-
-    def columns(self) -> tuple[Any, ...]:
-        """Code, step, time in seconds and value, in the file's order."""
-        kinds = (np.int64, np.int64, np.int64, np.float64, np.float64)
-        single = list(zip(*self._single)) or [()] * len(kinds)
-        joined = [
-            np.concatenate([*(part[place] for part in self._parts), np.array(single[place], kind)])
-            for place, kind in enumerate(kinds)
-        ]
-        order = np.argsort(joined[0], kind="stable")
-        return tuple(column[order] for column in joined[1:])
-
-
-def when(seconds: float) -> datetime | None:
-    """A time in seconds, if it is one; the nearest microsecond."""
-    if not FIRST_SECOND <= seconds < LAST_SECOND:
-        return None
-    return EPOCH + timedelta(microseconds=round(seconds * 1e6))
-
-
 def _within(steps: Ints, part: Part) -> npt.NDArray[np.bool_]:
     found = np.ones(len(steps), np.bool_)
     if part.first is not None:
@@ -327,9 +314,10 @@ def _value_at(place: Place, number: int, event: wire.Event) -> Value:
     fields = wire.once(place.data, 0, len(place.data))
     if fields is None:
         twice = wire.fields(place.data, 0, len(place.data))
-        return Value(number, event, *wire.named(place.data, twice), place, None)
+        return Value(number, event, *wire.named(place.data, twice), place, None, True)
     spot = spot_in(place.data, fields)
-    return Value(number, event, *wire.named(place.data, fields.values()), place, spot)
+    named = wire.named(place.data, fields.values())
+    return Value(number, event, *named, place, spot, beside.ROWS in fields)
 
 
 def _message(kind: Any, content: bytes) -> Row:

@@ -24,6 +24,7 @@ PADDED = 1 << 16
 EXACT = 2**53
 STRING = 7
 """Type of a tensor (`DT_STRING`)."""
+_json = json.JSONEncoder(ensure_ascii=False).encode
 IMAGES = (
     (b"\x89PNG", ".png", "image/png"),
     (b"\xff\xd8\xff", ".jpg", "image/jpeg"),
@@ -109,8 +110,13 @@ def _array(tensor: Any, size: int) -> Any:
         return None
 
 
+def text_json(data: bytes) -> str:
+    """The value of a text."""
+    return _json(_decoded(data))
+
+
 def _row(kind: str, value: Any, path: str | None = None) -> Row:
-    return {"kind": kind, "value": json.dumps(value, ensure_ascii=False), "path": path}
+    return {"kind": kind, "value": _json(value), "path": path}
 
 
 def _scalar(value: Any) -> Row | Number:

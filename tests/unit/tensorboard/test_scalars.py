@@ -18,7 +18,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from trackbridge.adapter import RunRef
 from trackbridge.columns import batches
-from trackbridge_adapters.tensorboard import framing, scalars, scan
+from trackbridge_adapters.tensorboard import framing, gathered, scalars, scan
 from trackbridge_adapters.tensorboard.framing import frame
 
 RUN = RunRef("logs", "run")
@@ -141,7 +141,7 @@ def test_a_time_that_is_none_is_null(tmp_path: Path, time: float) -> None:
 
 def test_microseconds_come_back_as_they_were() -> None:
     times = [1_700_000_000_123_456, 1_999_999_999_999_999, 1, 0, -5_000_001]
-    assert [round(scan.when(us / 1e6).timestamp() * 1e6) for us in times] == times  # type: ignore[union-attr]
+    assert [round(gathered.when(us / 1e6).timestamp() * 1e6) for us in times] == times  # type: ignore[union-attr]
 
 
 def test_batches_are_no_longer_than_stores_take(tmp_path: Path) -> None:
