@@ -45,6 +45,25 @@ def test_two_workers_move_what_one_moves(
     assert trackbridge.migrate(source, two, workers=2).skipped == alone.total
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "package"), [("dask", "distributed"), ("ray", "ray"), ("spark", "pyspark")]
+)
+def test_a_cluster_writes_the_same_bytes(
+    engine: str, package: str, copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed: it is large")
+    source = str(copied("mlflow-3.17/mlflow.db"))
+    one, two = (f"archive:{tmp_path}/{name}" for name in ("one", "two"))
+    alone = trackbridge.migrate(source, one)
+    together = trackbridge.migrate(source, two, engine=engine, workers=2)
+    assert together.failures == []
+    assert (together.copied, together.verified) == (alone.total, True)
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+    again = trackbridge.migrate(source, two, engine=engine, workers=2)
+    assert again.skipped == alone.total
+
+
 def test_a_run_that_fails_in_a_worker_stands_in_the_report(
     copied: Callable[[str], Path], tmp_path: Path
 ) -> None:
