@@ -429,15 +429,20 @@ class Assuming(Reader, Protocol):
 
 
 @runtime_checkable
-class Splitting(Selecting, Protocol):
+class Splitting(Reader, Protocol):
     """A reader of a store in which several can read the points of one run, each other ones."""
 
-    def split(self, info: RunInfo, points: int) -> Sequence[Part]:
-        """Parts that together are all points of a run, roughly so many in each; or none.
+    def split(self, info: RunInfo, points: int) -> Sequence[str]:
+        """Pieces that have each point of a run once, roughly so many in each; or none.
 
-        Cheap, by what the store knows without going through them; the same for the same run. The
-        parts have to have as many points as `info` says, or the run is moved whole.
+        They are cut as the store reads them best, without going through them, and are the same for
+        the same run. They are texts that any process can read by, as long as the run stays as it
+        is. Unless they have together as many points as `info` says, the run is moved whole.
         """
+        ...
+
+    def read_piece(self, ref: RunRef, piece: str) -> Iterator[Batch]:
+        """The rows of `metrics` of a run that are in a piece; rules as for `read_runs`."""
         ...
 
 

@@ -1,20 +1,20 @@
-"""Moves a run that is too large for one worker: its points in parts, by whoever is free.
+"""Moves a run that is too large for one worker: its points in pieces, by whoever is free.
 
-Each part is read and written by itself (`Write`), where no reader of the target finds it. Then one
-worker writes the rest of the run and commits it with all parts (`Finish`). Then each part is read
-back and compared (`Prove`): digests add up over the parts of a run.
+Each piece is read and written by itself (`Write`), where no reader of the target finds it. Then one
+worker writes the rest of the run and commits it with all pieces (`Finish`). Then the run is read
+back in pieces (`Prove`): digests add up, however the points of a run are cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from trackbridge.adapter import Batch, Dividing, Part, Reader, RunInfo, Selecting, Splitting, Writer
+from trackbridge.adapter import STORE, Batch, Dividing, Reader, RunInfo, Splitting, Writer
 from trackbridge.columns import relabel
-from trackbridge.digest import Digests
+from trackbridge.digest import Digests, RunDigests
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
 from trackbridge.filing import FileChoice
 from trackbridge.fit import holds_everything
@@ -28,7 +28,7 @@ from trackbridge.transfer import Moved, Written, move
 
 FEWEST_POINTS = 2 * CHUNK_POINTS
 """A run of fewer points is moved whole."""
-PART_POINTS = 1_000_000
+PIECE_POINTS = 1_000_000
 """So small that workers end together, so large that opening the stores takes nothing beside it."""
 
 Found = TypeVar("Found")
@@ -36,19 +36,19 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Write:
-    """Copies the points of a part to where the commit of the run will find them."""
+    """Copies the points of a piece to where the commit of the run will find them."""
 
     info: RunInfo
-    part: Part
+    piece: str
 
     def carry_out(self, source: Reader, target: Writer, files: FileChoice) -> Written:
-        assert isinstance(source, Selecting) and isinstance(target, Dividing)
+        assert isinstance(source, Splitting) and isinstance(target, Dividing)
         digests, points = Digests(), 0
         to = target.target(self.info.key)
 
         def passing() -> Iterator[Batch]:
             nonlocal points
-            for batch in source.read_points([self.info.ref], self.part):
+            for batch in source.read_piece(self.info.ref, self.piece):
                 native = Batch(batch.table, relabel(batch.data, {self.info.ref: to}))
                 digests.add(native)
                 points += native.data.num_rows
@@ -56,35 +56,39 @@ class Write:
 
         with prefetched(passing()) as ready:
             token = target.put_points(self.info.key, ready)
-        return Written(self.part, token, points, digests[to])
+        return Written(token, points, digests[to])
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Writes all else of the run, and commits it with the parts."""
+    """Writes all else of the run, and commits it with the pieces; gives those to be read back."""
 
     info: RunInfo
     written: Sequence[Written]
 
-    def carry_out(self, source: Reader, target: Writer, files: FileChoice) -> Moved:
-        return move(source, target, [self.info], files=files, written=self.written)
+    def carry_out(
+        self, source: Reader, target: Writer, files: FileChoice
+    ) -> tuple[Moved, Sequence[str]]:
+        assert isinstance(target, Splitting)
+        moved = move(source, target, [self.info], files=files, written=self.written)
+        there = replace(self.info, ref=target.target(self.info.key))
+        return moved, target.split(there, PIECE_POINTS)
 
 
 @dataclass(frozen=True)
 class Prove:
-    """Reads a part back; gives the keys whose points are not what was written."""
+    """Reads a piece back."""
 
     info: RunInfo
-    written: Written
+    piece: str
 
-    def carry_out(self, source: Reader, target: Writer, files: FileChoice) -> list[str]:
-        assert isinstance(target, Selecting)
+    def carry_out(self, source: Reader, target: Writer, files: FileChoice) -> RunDigests:
+        assert isinstance(target, Splitting)
         to, found = target.target(self.info.key), Digests()
-        with prefetched(target.read_points([to], self.written.part)) as batches_read:
+        with prefetched(target.read_piece(to, self.piece)) as batches_read:
             for batch in batches_read:
                 found.add(batch)
-        unlike = compare_digests(self.written.digests, found[to])
-        return [key or table for table, key in unlike]
+        return found[to]
 
 
 Step = Write | Finish | Prove
@@ -102,8 +106,8 @@ Way = Generator[Sequence[Step], Sequence[object], Outcome[Moved] | None]
 of each that failed. In the end it says what became of the run; None: it has to be moved whole."""
 
 
-def parts_of(source: Reader, target: Writer, chunk: Chunk) -> Sequence[Part]:
-    """The parts that a chunk's only run is to be moved in; fewer than two: the chunk goes whole.
+def pieces_of(source: Reader, target: Writer, chunk: Chunk) -> Sequence[str]:
+    """The pieces that a chunk's only run is moved in; fewer than two: the chunk goes whole.
 
     It depends on the run and the two stores alone, so that the target is the same whatever the
     number of workers. A run with a sidecar is whole only together.
@@ -115,11 +119,12 @@ def parts_of(source: Reader, target: Writer, chunk: Chunk) -> Sequence[Part]:
         or info.points < FEWEST_POINTS
         or not isinstance(source, Splitting)
         or not isinstance(target, Dividing)
+        or not isinstance(target, Splitting)
         or not holds_everything(target.capabilities)
         or Overlay(source, [info]).has_sidecar(info.key.born)
     ):
         return ()
-    return source.split(info, PART_POINTS)
+    return source.split(info, PIECE_POINTS)
 
 
 def taken(step: Step, source: Reader, target: Writer, files: FileChoice) -> object:
@@ -133,13 +138,13 @@ def taken(step: Step, source: Reader, target: Writer, files: FileChoice) -> obje
 
 
 class Split:
-    """A run on its way in parts: the steps that are to be taken now, and what came of them."""
+    """A run on its way in pieces: the steps that are to be taken now, and what came of them."""
 
-    def __init__(self, chunk: Chunk, parts: Sequence[Part]) -> None:
+    def __init__(self, chunk: Chunk, pieces: Sequence[str]) -> None:
         self.chunk = chunk
         self.outcome: Outcome[Moved] | None = None
         """What became of the run in the end; None: it has to be moved whole."""
-        self._way = in_parts(chunk, parts)
+        self._way = in_pieces(chunk, pieces)
         self._begin(next(self._way))
 
     def _begin(self, steps: Sequence[Step]) -> None:
@@ -158,25 +163,32 @@ class Split:
         return True
 
 
-def in_parts(chunk: Chunk, parts: Sequence[Part]) -> Way:
-    """The way of a run in parts."""
+def in_pieces(chunk: Chunk, pieces: Sequence[str]) -> Way:
+    """The way of a run in pieces."""
     (info,) = chunk.runs
     try:
-        written = _sound(Written, (yield [Write(info, part) for part in parts]))
+        written = _sound(Written, (yield [Write(info, piece) for piece in pieces]))
         if sum(each.points for each in written) != info.points:
             return None  # it has changed since it was listed, or its store cannot split it
-        (moved,) = _sound(Moved, (yield [Finish(info, written)]))
+        ((moved, there),) = _sound(tuple, (yield [Finish(info, written)]))
         if not moved.failures:
-            unlike = _sound(list, (yield [Prove(info, each) for each in written]))
-            keys = sorted({key for found in unlike for key in found})
-            if keys:
-                named = ", ".join(map(repr, keys[:3]))
+            found = _sound(dict, (yield [Prove(info, piece) for piece in there]))
+            unlike = compare_digests(_sum(each.digests for each in written), _sum(found))
+            if unlike:
+                named = ", ".join(repr(key) for _, key in unlike[:3])
                 raise IntegrityError(
                     f"read back from the target, it is not what was written: metrics {named}"
                 )
     except IntegrityError as error:
         return Outcome(chunk, None, str(error))
     return Outcome(chunk, moved)
+
+
+def _sum(digests: Iterable[RunDigests]) -> RunDigests:
+    total = Digests()
+    for each in digests:
+        total.include(STORE, each)
+    return total[STORE]
 
 
 def _sound(kind: type[Found], results: Sequence[object]) -> list[Found]:

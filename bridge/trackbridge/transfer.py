@@ -15,7 +15,6 @@ from trackbridge.adapter import (
     Adopting,
     Batch,
     FileRef,
-    Part,
     Query,
     Reader,
     Row,
@@ -46,7 +45,6 @@ TOGETHER = 8
 class Written(NamedTuple):
     """Points of a run that are in the target already, though no reader finds them there yet."""
 
-    part: Part
     token: str
     points: int
     digests: RunDigests

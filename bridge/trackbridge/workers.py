@@ -31,7 +31,7 @@ from trackbridge.registry import (
     path_of,
 )
 from trackbridge.retry import LOGGER, persist
-from trackbridge.splitting import Fault, Split, Step, parts_of, taken
+from trackbridge.splitting import Fault, Split, Step, pieces_of, taken
 from trackbridge.transfer import Moved, Written, move
 
 
@@ -187,19 +187,19 @@ class Workers:
         splits, whole = self._sorted(chunks)
         if pool is None or not chunks or (not splits and len(whole) == 1 and not pool.is_cluster):
             for split in splits:
-                yield self._in_parts(split)
+                yield self._in_pieces(split)
             yield from map(self._moved_here, whole)
             return
         with pool:
             yield from self._each(splits, whole, pool)
 
     def _sorted(self, chunks: Iterable[Chunk]) -> tuple[list[Split], list[Chunk]]:
-        """Runs that are moved in parts, and chunks that are moved whole."""
+        """Runs that are moved in pieces, and chunks that are moved whole."""
         splits, whole = [], []
         for chunk in chunks:
-            parts = persist(partial(parts_of, self._reader, self._writer, chunk))
-            if len(parts) > 1:
-                splits.append(Split(chunk, parts))
+            pieces = persist(partial(pieces_of, self._reader, self._writer, chunk))
+            if len(pieces) > 1:
+                splits.append(Split(chunk, pieces))
             else:
                 whole.append(chunk)
         return splits, whole
@@ -211,7 +211,7 @@ class Workers:
 
         return Done(chunk, apart(chunk, step))
 
-    def _in_parts(self, split: Split) -> Done:
+    def _in_pieces(self, split: Split) -> Done:
         while split.steps:
             for number, step in enumerate(split.steps):
                 result = taken(step, self._reader, self._writer, self._stores.files)

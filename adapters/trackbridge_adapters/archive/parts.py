@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 
 from trackbridge.adapter import ItemRef, RunRef
 from trackbridge.adapter import Part as SomePoints
-from trackbridge.columns import codes, compacted, within
-from trackbridge.cutting import Extent
+from trackbridge.columns import compacted, within
 from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
 from trackbridge.schema import (
@@ -164,10 +163,11 @@ def read_part(
     table: str,
     refs: Collection[RunRef] | Collection[ItemRef] | None,
     some: SomePoints = EVERY_POINT,
+    groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of these runs or items, or all rows, with exactly the table's schema.
 
-    Of `metrics` just `some`.
+    Of `metrics` just `some`; with `groups` those of these row groups.
     """
     schema = SCHEMAS[table]
     chosen = None if refs is None else _Choice(table, refs)
@@ -175,16 +175,17 @@ def read_part(
     with pq.ParquetFile(path, read_dictionary=coded) as file:
         if not file.schema_arrow.equals(schema):
             raise IntegrityError(f"the columns are not those of the table {table}")
-        groups = [
+        there = range(file.num_row_groups)
+        wanted = [
             g
-            for g in range(file.num_row_groups)
+            for g in (there if groups is None else there[groups.start : groups.stop])
             if (chosen is None or chosen.may_be_in(file.metadata.row_group(g)))
             and _may_have(file.metadata.row_group(g), some)
         ]
-        size = sum(file.metadata.row_group(g).total_byte_size for g in groups)
-        rows = sum(file.metadata.row_group(g).num_rows for g in groups)
+        size = sum(file.metadata.row_group(g).total_byte_size for g in wanted)
+        rows = sum(file.metadata.row_group(g).num_rows for g in wanted)
         batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(size, 1)))
-        for batch in file.iter_batches(batch_rows, row_groups=groups):
+        for batch in file.iter_batches(batch_rows, row_groups=wanted):
             data = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
             if chosen is not None:
                 data = data.filter(chosen.mask(data))
@@ -192,25 +193,6 @@ def read_part(
                 data = within(data, some)
             if data.num_rows:
                 yield data
-
-
-def extents(path: Path, refs: Collection[RunRef] | None) -> dict[str, Extent]:
-    """How many points each key has of these runs, or of all, and between which steps they are.
-
-    Steps are those of all keys together, as the file's statistics have them.
-    """
-    chosen = None if refs is None else _Choice("metrics", refs)
-    counts: Counter[str] = Counter()
-    with pq.ParquetFile(path, read_dictionary=["project", "run_id", "key"]) as file:
-        edges = [_edges(file.metadata.row_group(g), "step") for g in range(file.num_row_groups)]
-        for data in file.iter_batches(BATCH_ROWS, columns=["project", "run_id", "key"]):
-            rows = data if chosen is None else data.filter(chosen.mask(data))
-            keys = rows.column("key")
-            found = np.bincount(codes(keys), minlength=len(keys.dictionary)).tolist()
-            counts.update(dict(zip(keys.dictionary.to_pylist(), found)))
-    first = min((edge[0] for edge in edges if edge), default=0)
-    last = max((edge[1] for edge in edges if edge), default=0)
-    return {key: Extent(count, first, last) for key, count in counts.items() if count}
 
 
 class _Choice:

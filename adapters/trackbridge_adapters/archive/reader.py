@@ -25,12 +25,11 @@ from trackbridge.adapter import (
 )
 from trackbridge.adapter import Part as SomePoints
 from trackbridge.audit import bag
-from trackbridge.cutting import Extent, cut
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEM_TABLES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
-from trackbridge_adapters.archive.parts import CONTENTS, EVERY_POINT, extents, read_part, sha256
+from trackbridge_adapters.archive.parts import CONTENTS, EVERY_POINT, GROUP_ROWS, read_part, sha256
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -96,14 +95,24 @@ class ArchiveReader:
                 for data in self.rows(chunk, "metrics", inside, part):
                     yield Batch("metrics", data)
 
-    def split(self, info: RunInfo, points: int) -> Sequence[SomePoints]:
-        keys: dict[str, Extent] = {}
-        for chunk, inside in self._where([info.ref]):
-            for path, part in chunk.files_of("metrics"):
-                with self._opened(chunk, path, part) as local:
-                    for key, extent in extents(local, inside).items():
-                        keys[key] = keys[key].with_more(extent) if key in keys else extent
-        return cut(keys, points)
+    def split(self, info: RunInfo, points: int) -> Sequence[str]:
+        """Row groups of the files of metrics: file, first and last one."""
+        self.index.refresh()
+        files = self._home(info.ref).files_of("metrics")
+        width = max(1, points // GROUP_ROWS)
+        return [
+            f"{number}-{first}-{first + width}"
+            for number, (_, part) in enumerate(files)
+            for first in range(0, -(-part.rows // GROUP_ROWS), width)
+        ]
+
+    def read_piece(self, ref: RunRef, piece: str) -> Iterator[Batch]:
+        number, first, end = map(int, piece.split("-"))
+        for chunk, inside in self._where([ref]):
+            path, part = [*chunk.files_of("metrics")][number]
+            with self._opened(chunk, path, part) as local:
+                for data in read_part(local, "metrics", inside, groups=range(first, end)):
+                    yield Batch("metrics", data)
 
     def _where(self, refs: Sequence[RunRef]) -> list[tuple[Chunk, set[RunRef] | None]]:
         """The chunks that runs live in, each with those that are meant, or None for all of it."""

@@ -163,6 +163,9 @@ class MysqlConnection:
                 for texts in result.scalars().partitions(BATCH_ROWS):
                     yield _taken_apart(texts)
 
+    def blocks(self) -> tuple[int, int]:
+        return 0, 0
+
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         with self._errors():
             self._connection.exec_driver_sql(*_bound(query, values)).close()

@@ -118,6 +118,15 @@ class PostgresConnection:
                 for start in range(0, batch.num_rows, BATCH_ROWS):
                     yield _taken_apart(batch.slice(start, BATCH_ROWS))
 
+    def blocks(self) -> tuple[int, int]:
+        ((version, blocks, rows),) = self.fetch(
+            "SELECT current_setting('server_version_num')::int, pg_relation_size(oid) /"
+            " current_setting('block_size')::int, reltuples::int8 FROM pg_class"
+            " WHERE oid = 'metrics'::regclass",
+            (),
+        )
+        return (blocks, rows) if version >= 140000 else (0, 0)  # the first with Tid Range Scan
+
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         with self._errors(), self._connection.cursor() as cursor:
             cursor.execute(rendered(query, values, literal))

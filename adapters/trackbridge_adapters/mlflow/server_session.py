@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Part, Row
+from trackbridge.adapter import Part, Row, RunInfo
 from trackbridge.errors import DuplicatePointsError, IntegrityError, TransientError
+from trackbridge_adapters.mlflow import sql_split
 from trackbridge_adapters.mlflow.session import (
     EVERY_POINT,
     IN,
@@ -30,6 +31,9 @@ PUT_ROWS = 500
 
 APART = "\x1f"
 """Stands between values of a point that a server joins to one text (ASCII's unit separator)."""
+
+BLOCK_SHARE = 0.1
+"""Share of all points from which on those of a run are read by blocks of the table."""
 
 NEAR = 100
 """Rows of a kind that others make in a moment, at most."""
@@ -78,6 +82,10 @@ class Connection(Protocol):
         `columns` are expressions for those in `POINT`; `rest` is the end of the query. No run's id
         has `APART` in it.
         """
+        ...
+
+    def blocks(self) -> tuple[int, int]:
+        """Blocks and about how many rows `metrics` has; no blocks if they cannot be asked for."""
         ...
 
     def execute(self, query: str, values: Sequence[Any]) -> None: ...
@@ -130,15 +138,41 @@ class ServerSession(Session):
         odd = next((run for run in runs if APART in run), None)
         if odd is not None:
             raise IntegrityError(f"{self.name}: run {odd!r}: an id with {APART!r} cannot be read")
+        every = None if self.has_every(runs) else runs
+        yield from self._points(*_where(every, part, self.columns("metrics")))
+
+    def _points(self, rest: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
         there = self.columns("metrics")
         names = {column: f'"{column}"' for column in there}
         names = {**self._connection.defaults, **names}
         if there["value"] == "float":  # MySQL gives just six digits of its FLOAT, as 0.x made it
             names["value"] = '"value" + 0e0'
         chosen = [names[column] for column in POINT]
-        rest, values = _where(None if self.has_every(runs) else runs, part, there)
         for data in self._connection.points(chosen, rest, values):
             yield data if fit_in_time(data) else _within_time(data)
+
+    def pieces(self, info: RunInfo, points: int) -> Sequence[str]:
+        """Ranges of the table's blocks where the server finds these, else lists of names.
+
+        Going through all blocks once is too much for a run that has few of them.
+        """
+        blocks, rows = self._connection.blocks()
+        if info.points < BLOCK_SHARE * rows or not blocks:
+            return sql_split.by_key(self, info, points)
+        count = min(max(1, round(info.points / points)), blocks)
+        edges = [blocks * number // count for number in range(count)]
+        return [f"{begin}-{end}" for begin, end in zip(edges, [*edges[1:], ""])]
+
+    def piece(self, run: str, piece: str) -> Iterator[pa.RecordBatch]:
+        if piece.startswith("["):
+            listed = [json.dumps([run]), json.dumps(sql_split.keys_of(piece))]
+            rest = f'WHERE run_uuid {IN} AND "key" {IN}'
+        else:
+            begin, end = piece.split("-")
+            rest = f"WHERE run_uuid {IN} AND ctid >= '({int(begin)},0)'"
+            rest += f" AND ctid < '({int(end)},0)'" if end else ""
+            listed = [json.dumps([run])]
+        yield from self._points(rest, listed)
 
     def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
         found = self.fetch(

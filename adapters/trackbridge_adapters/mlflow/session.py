@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trackbridge.adapter import Part
+from trackbridge.adapter import Part, RunInfo
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge_adapters.mlflow.entities import SYSTEM
 
@@ -77,6 +77,14 @@ class Session:
         All that are in the part are among them, and there may be others. What is no number where
         there has to be one is null.
         """
+        raise NotImplementedError
+
+    def pieces(self, info: RunInfo, points: int) -> Sequence[str]:
+        """See `Splitting.split`."""
+        raise NotImplementedError
+
+    def piece(self, run: str, piece: str) -> Iterator[pa.RecordBatch]:
+        """The points in a piece of a run; as `points` gives them."""
         raise NotImplementedError
 
     def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:

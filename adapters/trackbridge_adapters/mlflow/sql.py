@@ -50,11 +50,15 @@ class SqlReader:
         with self.database.session() as session:
             yield from sql_read.points(session, refs, part)
 
-    def split(self, info: RunInfo, points: int) -> Sequence[Part]:
-        from trackbridge_adapters.mlflow import sql_split
+    def split(self, info: RunInfo, points: int) -> Sequence[str]:
+        with self.database.session() as session:
+            return session.pieces(info, points)
+
+    def read_piece(self, ref: RunRef, piece: str) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import sql_read
 
         with self.database.session() as session:
-            return sql_split.parts(session, info, points)
+            yield from sql_read.piece(session, ref, piece)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_shared

@@ -17,22 +17,34 @@ from trackbridge_adapters.mlflow.session import EVERY_POINT, Session
 
 
 class Points:
-    """Points, in a part, of the runs that `projects` maps to their project label, batch by batch.
+    """Points of the runs that `projects` maps to their project label, batch by batch.
+
+    All of them, or those in a part, or those in a piece of the only run.
 
     Where a batch is not as MLflow writes it, `irregular` is set, and what is no number is null;
     `Session.bad_points` names it.
     """
 
     def __init__(
-        self, session: Session, projects: Mapping[str, str], part: Part = EVERY_POINT
+        self,
+        session: Session,
+        projects: Mapping[str, str],
+        part: Part = EVERY_POINT,
+        piece: str | None = None,
     ) -> None:
         self._session = session
         self._projects = projects
-        self._part = part
+        self._part, self._piece = part, piece
         self.irregular = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for data in self._session.points(list(self._projects), self._part):
+        runs = list(self._projects)
+        batches = (
+            self._session.points(runs, self._part)
+            if self._piece is None
+            else self._session.piece(runs[0], self._piece)
+        )
+        for data in batches:
             rows = within(self._batch(data), self._part)
             if rows.num_rows:
                 yield rows

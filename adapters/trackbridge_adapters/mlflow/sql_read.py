@@ -224,6 +224,13 @@ def points(session: Session, refs: Sequence[RunRef], part: Part) -> Iterator[Bat
         yield Batch("metrics", data)
 
 
+def piece(session: Session, ref: RunRef, piece: str) -> Iterator[Batch]:
+    """The points of a run that are in a piece."""
+    _check(session, [ref])
+    for data in sql_points.Points(session, {ref.run_id: ref.project}, piece=piece):
+        yield Batch("metrics", data)
+
+
 def _check(session: Session, refs: Sequence[RunRef]) -> None:
     """`NotFoundError` for the first run that is not there."""
     labels, _ = experiments(session)

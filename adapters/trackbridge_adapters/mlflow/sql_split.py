@@ -1,33 +1,45 @@
-"""How the points of one run of a database are split."""
+"""Pieces of the points of one run, by the names of its metrics: where a store has no better ones.
+
+The index that finds names has their times before their steps, so that a range of steps takes going
+through all points of the name (measured: nine times as long as reading the range).
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 
-from trackbridge.adapter import Part, RunInfo
-from trackbridge.cutting import Extent, cut
-from trackbridge_adapters.mlflow.entities import SYSTEM, text
+from trackbridge.adapter import RunInfo
 from trackbridge_adapters.mlflow.session import Session
 
 
-def parts(session: Session, info: RunInfo, points: int) -> Sequence[Part]:
-    """Parts of a run with roughly so many points each, or more: a key is never cut.
+def by_key(session: Session, info: RunInfo, points: int) -> Sequence[str]:
+    """Lists of names that have roughly so many points together, or one that has more.
 
-    The index that finds keys has their times before their steps, so that a range of steps takes
-    going through all points of the key (measured: nine times as long as reading the range).
-    How many a key has is guessed by its last step, which `latest_metrics` has: counting them would
-    take about as long as reading them. None where that table is missing or does not say.
+    How many a name has is guessed by its last step, which `latest_metrics` has: counting them would
+    take about as long as reading them. None where that table is missing.
     """
-    columns = ("key", "step")
-    if not {"latest_metrics"} <= set(session.tables):
-        return ()
-    last: dict[str, int] = defaultdict(int)
-    for key, step in session.select("latest_metrics", columns, "WHERE run_uuid = ?", [info.ref[1]]):
-        garbled: list[str] = []
-        name = (text(key, "", garbled) or "").removeprefix(SYSTEM)
-        if garbled or not isinstance(step, int):
-            return ()
-        last[name] = max(last[name], step)
-    density = info.points / max(1, sum(step + 1 for step in last.values()))
-    return cut({key: Extent((step + 1) * density, 0, 0) for key, step in last.items()}, points)
+    latest = session.select(
+        "latest_metrics", ("key", "step"), "WHERE run_uuid = ?", [info.ref.run_id]
+    )
+    steps = {key: max(step or 0, 0) + 1 for key, step in latest}
+    density = info.points / max(1, sum(steps.values()))
+    return [json.dumps(names) for names in _together(steps, points / density)]
+
+
+def keys_of(piece: str) -> list[str]:
+    names: list[str] = json.loads(piece)
+    return names
+
+
+def _together(steps: dict[str, int], most: float) -> Iterator[list[str]]:
+    names: list[str] = []
+    held = 0
+    for name, count in sorted(steps.items(), key=lambda item: (-item[1], item[0])):
+        if names and held + count > most:
+            yield names
+            names, held = [], 0
+        names.append(name)
+        held += count
+    if names:
+        yield names

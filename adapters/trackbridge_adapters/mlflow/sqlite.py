@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.adapter import Part
+from trackbridge.adapter import Part, RunInfo
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
 from trackbridge_adapters.mlflow.session import EVERY_POINT, Rows, Session
 
@@ -43,6 +43,16 @@ class SqliteSession(Session):
         from trackbridge_adapters.mlflow import sqlite_points
 
         return sqlite_points.points(self, runs, part)
+
+    def pieces(self, info: RunInfo, points: int) -> Sequence[str]:
+        from trackbridge_adapters.mlflow import sqlite_points
+
+        return sqlite_points.pieces(self, info, points)
+
+    def piece(self, run: str, piece: str) -> Iterator[pa.RecordBatch]:
+        from trackbridge_adapters.mlflow import sqlite_points
+
+        return sqlite_points.piece(self, run, piece)
 
     def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
         from trackbridge_adapters.mlflow import sqlite_points

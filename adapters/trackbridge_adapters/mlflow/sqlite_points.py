@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Part
+from trackbridge.adapter import Part, RunInfo
 from trackbridge_adapters.mlflow.entities import text
 from trackbridge_adapters.mlflow.locked import TypeChangeError
 from trackbridge_adapters.mlflow.session import (
@@ -59,7 +60,39 @@ def points(
     session: SqliteSession, runs: Sequence[str], part: Part = EVERY_POINT
 ) -> Iterator[pa.RecordBatch]:
     """See `Session.points`."""
-    rest, values = _rest(session, runs, part)
+    yield from _read(session, *_rest(session, runs, part))
+
+
+def pieces(session: SqliteSession, info: RunInfo, points: int) -> Sequence[str]:
+    """Ranges of rows, in which points lie as they were logged.
+
+    Where they are few among those of other runs, they are looked up by run.
+    """
+    if not session.has_index(RUN_INDEX):
+        return ()
+    ((first, last),) = session.fetch(f"SELECT {_EDGES} FROM json_each(?)", [_ids(info)])
+    if first is None:
+        return ()
+    width, count = last - first + 1, max(1, round(info.points / points))
+    sign = "+" if info.points >= SCAN_SHARE * width else ""
+    edges = [first + width * number // count for number in range(count + 1)]
+    return [f"{sign}{begin}:{end - 1}" for begin, end in pairwise(edges)]
+
+
+def piece(session: SqliteSession, run: str, piece: str) -> Iterator[pa.RecordBatch]:
+    """See `Session.piece`."""
+    sign = "+" if piece.startswith("+") else ""
+    edges = [int(edge) for edge in piece.removeprefix("+").split(":")]
+    rest = f"FROM metrics WHERE rowid BETWEEN ? AND ? AND {sign}run_uuid = ? ORDER BY rowid"
+    yield from _read(session, rest, [*edges, run])
+
+
+def _ids(info: RunInfo) -> str:
+    return json.dumps([info.ref.run_id])
+
+
+def _read(session: SqliteSession, rest: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
+    """The points of a query, and what is no number as null."""
     done = 0
     try:
         for data in session.batches(f"SELECT {_plain(session)} {rest}", values):

@@ -17,7 +17,16 @@ except ImportError as error:
         f"trackbridge.testing needs {error.name}: pip install pytest hypothesis"
     ) from error
 
-_PARTS = ("reading", "selecting", "writing", "filing", "extending", "dividing", "roundtrip")
+_PARTS = (
+    "reading",
+    "selecting",
+    "splitting",
+    "writing",
+    "filing",
+    "extending",
+    "dividing",
+    "roundtrip",
+)
 for _module in _PARTS:
     pytest.register_assert_rewrite(f"trackbridge.testing.{_module}")
 

@@ -14,6 +14,7 @@ from trackbridge.testing.filing import FilingContract
 from trackbridge.testing.reading import ReadingContract
 from trackbridge.testing.roundtrip import RoundTripContract
 from trackbridge.testing.selecting import SelectingContract
+from trackbridge.testing.splitting import SplittingContract
 from trackbridge.testing.writing import WritingContract
 
 WRITING = (WritingContract, FilingContract, ExtendingContract, DividingContract, RoundTripContract)
@@ -22,6 +23,7 @@ WRITING = (WritingContract, FilingContract, ExtendingContract, DividingContract,
 class AdapterContract(
     ReadingContract,
     SelectingContract,
+    SplittingContract,
     WritingContract,
     FilingContract,
     ExtendingContract,

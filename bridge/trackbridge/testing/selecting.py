@@ -9,7 +9,7 @@ from typing import Any, final
 import pyarrow as pa
 import pytest
 
-from trackbridge.adapter import Batch, Part, Reader, RunRef, Selecting, Splitting
+from trackbridge.adapter import Batch, Part, Reader, RunRef, Selecting
 from trackbridge.errors import NotFoundError
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples
@@ -53,25 +53,6 @@ class SelectingContract(ContractBase):
             for part in (Part(), Part(frozenset({"loss"}), 0, 1)):
                 with pytest.raises(NotFoundError):
                     list(reader.read_points([there, missing], part))
-
-    @final
-    def test_the_parts_that_a_run_is_split_into_have_each_of_its_points_once(
-        self, tmp_path: Path
-    ) -> None:
-        if not self.writable:
-            return
-        place = self.location(tmp_path)
-        store(self.write(place), [samples.everything(), samples.long("a", 1000)])
-        reader = self.read(place)
-        if not isinstance(reader, Splitting):
-            return
-        for info in listed(reader):
-            every = list(reader.read_runs([info.ref], ["metrics"]))
-            for size in (1, 100, 10**9):
-                split = reader.split(info, size)
-                found = [batch for p in split for batch in reader.read_points([info.ref], p)]
-                same_rows(every, found)
-                assert reader.split(info, size) == split
 
 
 def check_parts(reader: Reader, refs: Sequence[RunRef]) -> None:

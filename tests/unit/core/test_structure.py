@@ -21,7 +21,6 @@ FOR_ADAPTERS = {
     "adapter",
     "audit",
     "columns",
-    "cutting",
     "digest",
     "disk",
     "dual",
