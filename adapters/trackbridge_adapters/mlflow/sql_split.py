@@ -23,8 +23,8 @@ def by_key(session: Session, info: RunInfo, points: int) -> Sequence[str]:
         "latest_metrics", ("key", "step"), "WHERE run_uuid = ?", [info.ref.run_id]
     )
     steps = {key: max(step or 0, 0) + 1 for key, step in latest}
-    density = info.points / max(1, sum(steps.values()))
-    return [json.dumps(names) for names in _together(steps, points / density)]
+    most = points * sum(steps.values()) / max(1, info.points)
+    return [json.dumps(names) for names in _together(steps, most)]
 
 
 def keys_of(piece: str) -> list[str]:
