@@ -44,6 +44,16 @@ KEY_SHARE = 0.1
 RUN_SHARE = 0.2
 """The same for the points of one run, of those of all: of the space that they lie in."""
 
+EVERY_KEY = """
+WITH RECURSIVE keys(key) AS (
+    SELECT min(key) FROM metrics
+    UNION ALL
+    SELECT (SELECT min(key) FROM metrics WHERE key > keys.key) FROM keys WHERE key IS NOT NULL
+)
+SELECT key FROM keys WHERE key IS NOT NULL
+"""
+"""The keys of the table, each found by the primary key from the one before."""
+
 _OF_RUN = f"FROM metrics INDEXED BY {RUN_INDEX} WHERE run_uuid = json_each.value"
 _EDGES = f"min((SELECT min(rowid) {_OF_RUN})), max((SELECT max(rowid) {_OF_RUN}))"
 """Where the first and the last point of some runs lie."""
@@ -111,21 +121,30 @@ def _read(session: SqliteSession, rest: str, values: list[Any]) -> Iterator[pa.R
 def damage(session: SqliteSession, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
     """See `Session.bad_points`."""
     ids = [json.dumps(list(runs))]
-    for column in sorted(session.columns("metrics").keys() & GOOD.keys()):
-        bad = f"{column} IS NOT NULL AND NOT ({GOOD[column]})"
+    columns = sorted(session.columns("metrics").keys() & GOOD.keys())
+    bad = {column: f"({column} IS NOT NULL AND NOT ({GOOD[column]}))" for column in columns}
+    where, _, values = _of_runs(session, runs)
+    any_bad = f"SELECT 1 FROM metrics WHERE {where} AND ({' OR '.join(bad.values())}) LIMIT 1"
+    for column in columns if session.fetch(any_bad, values) else ():
         found = session.fetch(
             f"SELECT run_uuid, count(*), CAST(min({column}) AS TEXT) FROM metrics"
-            f" WHERE run_uuid {IN} AND {bad} GROUP BY run_uuid",
+            f" WHERE run_uuid {IN} AND {bad[column]} GROUP BY run_uuid",
             ids,
         )
         for run, count, example in found:
             line = f"metrics.{column}: {count} values cannot be read, e.g. {example[:40]!r}"
             yield run, line
+    if not any(_garbled(key) for (key,) in session.fetch(EVERY_KEY)):
+        return
     keys = f"SELECT DISTINCT run_uuid, key FROM metrics WHERE run_uuid {IN}"
     for run, key in session.fetch(keys, ids):
-        garbled: list[str] = []
-        text(key, "metrics.key", garbled)
-        yield from ((run, line) for line in garbled)
+        yield from ((run, line) for line in _garbled(key))
+
+
+def _garbled(key: Any) -> list[str]:
+    found: list[str] = []
+    text(key, "metrics.key", found)
+    return found
 
 
 def _rest(session: SqliteSession, runs: Sequence[str], part: Part) -> tuple[str, list[Any]]:
@@ -141,7 +160,7 @@ def _rest(session: SqliteSession, runs: Sequence[str], part: Part) -> tuple[str,
         order = ", ".join(c for c in KEY_ORDER if c in session.columns("metrics"))
         rest = f"FROM metrics WHERE {of_keys} {of_steps} {of_runs} ORDER BY {order}"
         return rest, [*keys, *edges, *([] if every else [ids])]
-    where, order, values = ("1", "rowid", []) if every else _of_runs(session, ids)
+    where, order, values = _of_runs(session, runs)
     also = f"AND +{of_keys}" if of_keys else ""
     rest = f"FROM metrics WHERE {where} {also} {of_steps} ORDER BY {order}"
     return rest, [*values, *keys, *edges]
@@ -179,11 +198,14 @@ def _of_steps(session: SqliteSession, part: Part) -> tuple[str, list[Any]]:
     return " ".join(conditions), edges if conditions else []
 
 
-def _of_runs(session: SqliteSession, ids: str) -> tuple[str, str, list[Any]]:
+def _of_runs(session: SqliteSession, runs: Sequence[str]) -> tuple[str, str, list[Any]]:
     """A condition on the run, the order in which points are found by it, and its values.
 
     Points of runs that were written one after the other lie together, and are scanned there.
     """
+    if session.has_every(runs):
+        return "1", "rowid", []
+    ids = json.dumps(list(runs))
     if not session.has_index(RUN_INDEX):
         return f"+run_uuid {IN}", "rowid", [ids]
     ((first, last),) = session.fetch(f"SELECT {_EDGES} FROM json_each(?)", [ids])
