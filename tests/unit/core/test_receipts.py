@@ -6,14 +6,16 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import fsspec
 import pytest
-import s3_server
-from s3fs import S3FileSystem
 
 from trackbridge.errors import ConfigError, TransientError
 from trackbridge.receipts import Receipt, Receipts
+
+NEEDS = "needs a server that speaks S3's protocol: .[dev]"
+boto3 = pytest.importorskip("boto3", reason=NEEDS)
+s3fs = pytest.importorskip("s3fs", reason=NEEDS)
+pytest.importorskip("moto", reason=NEEDS)
 
 PLACES = ["{}/state", "file://{}/state", "memory://state-of-tests", "s3://records/state"]
 PROOF = [Receipt("x//p/run1", "here", "there", {"runs": "00"})]
@@ -21,6 +23,8 @@ PROOF = [Receipt("x//p/run1", "here", "there", {"runs": "00"})]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    import s3_server
+
     with s3_server.server(tmp_path_factory.mktemp("s3")) as address:
         yield address
 
@@ -34,7 +38,7 @@ def place(
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", store)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
     bucket = boto3.resource("s3").create_bucket(Bucket="records")
     place = request.param.format(tmp_path)
     monkeypatch.setenv("TRACKBRIDGE_STATE", place)
@@ -43,7 +47,7 @@ def place(
     system, path = fsspec.core.url_to_fs(place)
     if system.exists(path):
         system.rm(path, recursive=True)
-    S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_what_is_added_is_there_for_everybody(place: str) -> None:
@@ -88,8 +92,8 @@ def test_an_object_store_that_does_not_answer_is_said_in_a_line(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises((TransientError, ConfigError), match="s3://records/state") as caught:
         Receipts("memory:a", "memory:b").latest()
     assert "\n" not in str(caught.value)
-    S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
