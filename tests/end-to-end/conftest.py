@@ -7,11 +7,15 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+import s3_server
 from dual_logging import Training, training
 from mlflow_servers import direct
 from mlflow_servers import server as mlflow_server
+from s3fs import S3FileSystem
 from wandb_server import Server, started
 
 from trackbridge_adapters.mlflow import empty
@@ -85,6 +89,24 @@ def trained(tmp_path: Path, wandb: Server, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("WANDB_API_KEY", wandb.user.key)
     with training(tmp_path / "work") as found:
         yield found
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket, in which the state is kept too; before any worker starts."""
+    (tmp_path / "s3").mkdir()
+    with s3_server.server(tmp_path / "s3") as address:
+        for name, value in {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "TRACKBRIDGE_STATE": "s3://records/state",
+        }.items():
+            monkeypatch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        yield boto3.resource("s3").create_bucket(Bucket="records")
+        S3FileSystem.clear_instance_cache()
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import clusters
 import many_runs
 import pytest
-import s3_server
 from click.testing import CliRunner
 from deadly import deadly
-from s3fs import S3FileSystem
 
 import trackbridge
 from trackbridge import plan
@@ -37,24 +34,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return many_runs.store(tmp_path_factory.mktemp("source"), RUNS)
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket, in which the state is kept too; before any worker starts."""
-    (tmp_path / "s3").mkdir()
-    with s3_server.server(tmp_path / "s3") as address:
-        for name, value in {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "TRACKBRIDGE_STATE": "s3://records/state",
-        }.items():
-            monkeypatch.setenv(name, value)
-        S3FileSystem.clear_instance_cache()
-        yield boto3.resource("s3").create_bucket(Bucket="records")
-        S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -7,19 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3
 import clusters
 import many_runs
 import psutil
 import pytest
-import s3_server
 from click.testing import CliRunner
 from deadly import deadly
-from s3fs import S3FileSystem
 
 import trackbridge
 from trackbridge import engine, plan
@@ -41,23 +36,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHUNK_RUNS", 7)
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    (tmp_path / "s3").mkdir()
-    with s3_server.server(tmp_path / "s3") as address:
-        for name, value in {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "TRACKBRIDGE_STATE": "s3://records/state",
-        }.items():
-            monkeypatch.setenv(name, value)
-        S3FileSystem.clear_instance_cache()
-        yield boto3.resource("s3").create_bucket(Bucket="records")
-        S3FileSystem.clear_instance_cache()
 
 
 def is_whole(source: Path, target: str) -> None:
