@@ -1,4 +1,4 @@
-"""Files of this machine that are written, with errors of the system in the project's terms."""
+"""Files of this machine, with errors of the system in the project's terms."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def system_errors(place: Path) -> Iterator[None]:
         raise translated(Path(os.fsdecode(error.filename or place)), error) from error
 
 
+@contextmanager
+def native_errors(address: str, deed: str = "read") -> Iterator[None]:
+    """Errors of the file system, as what they mean for a store that is `deed`."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        raise ConfigError(f"{address}: cannot be {deed}: {reason}") from error
+
+
 def translated(path: Path, error: OSError) -> BridgeError:
     """The project's error for one of the system about a file to be written."""
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
@@ -47,6 +57,16 @@ def write(
     finally:
         with errors(file):
             out.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in it survive a loss of power, where the system has a way to ask."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def settle(folder: Path) -> None:

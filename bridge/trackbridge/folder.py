@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from urllib.parse import quote
 
 from trackbridge.audit.verify import is_hostile
+from trackbridge.disk import sync_folder
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
@@ -225,7 +226,7 @@ class LocalFolder:
     def settle(self, paths: Iterable[str]) -> None:
         for folder in sorted({(self._root / path).parent for path in paths}):
             with self._errors(folder.name):
-                _sync_folder(folder)
+                sync_folder(folder)
 
     def remove(self, path: str) -> None:
         with self._errors(path):
@@ -273,16 +274,6 @@ class LocalFolder:
 
     def _errors(self, path: str) -> AbstractContextManager[None]:
         return storage_errors(f"{self.address}/{path}".rstrip("/"), passing=False)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a loss of power, where the system has a way to ask."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 class RemoteFolder:

@@ -40,8 +40,9 @@ class JournalAdapter:
         return False
 
     def reader(self, location: str, options: Mapping[str, str]) -> Journals:
+        from trackbridge.disk import native_errors
         from trackbridge.errors import NotFoundError
-        from trackbridge_adapters.journal.folders import native_errors, run_folders
+        from trackbridge_adapters.journal.folders import run_folders
         from trackbridge_adapters.journal.reader import Journals
 
         path = Path(location)

@@ -16,7 +16,7 @@ from trackbridge.dual.journal import SUFFIX
 from trackbridge.dual.parts import parts, session
 from trackbridge.dual.records import VERSION, Record
 from trackbridge.dual.scanning import Window
-from trackbridge.errors import ConfigError, UnsupportedError
+from trackbridge.errors import UnsupportedError
 
 KIND = "trackbridge"
 """Of keys of runs that were born in a journal."""
@@ -203,14 +203,3 @@ class Folder:
                     latest = max(latest, record["at"] + ahead)
                     every.append((latest, record))
         return [record for _, record in sorted(every, key=lambda pair: pair[0])]
-
-
-@contextmanager
-def native_errors(address: str) -> Iterator[None]:
-    """Errors of the file system, as what they mean for a store that is read."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"{address}: cannot be read: {error.filename}: {error.strerror}"
-        ) from error

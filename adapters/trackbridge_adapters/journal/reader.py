@@ -11,11 +11,12 @@ import numpy as np
 
 from trackbridge.adapter import Batch, Capabilities, FileRef, Query, RunInfo, RunRef
 from trackbridge.columns import batches
+from trackbridge.disk import native_errors
 from trackbridge.dual import frames, scanning
 from trackbridge.errors import NotFoundError
 from trackbridge.schema import POINTS, SHARED, TABLES
 from trackbridge_adapters.journal.facts import Facts, changed_tables, labelled
-from trackbridge_adapters.journal.folders import File, Folder, native_errors, opened, run_folders
+from trackbridge_adapters.journal.folders import File, Folder, opened, run_folders
 from trackbridge_adapters.journal.points import Decoder, Ints, Rows, same
 
 AT_ONCE = 1 << 20

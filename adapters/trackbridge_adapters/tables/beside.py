@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from trackbridge.adapter import RunRef
 from trackbridge_adapters.tables.known import of_download
 from trackbridge_adapters.tables.mapping import Layout, Use
 from trackbridge_adapters.tables.melt import leaf
+from trackbridge_adapters.tables.parsed import leaves
 from trackbridge_adapters.tables.place import TableFile
 
 if TYPE_CHECKING:
@@ -65,16 +66,8 @@ def add_params(facts: FileFacts, runs: Sequence[RunFacts]) -> None:
         return
     run.digest.update(data)
     facts.notes["params"] = f"{HPARAMS} beside it"
-    for key, value in _leaves("", found if isinstance(found, dict) else {}):
+    for key, value in leaves(found if isinstance(found, dict) else {}):
         run.cells.setdefault(("param", key), leaf(_cell(value), "texts"))
-
-
-def _leaves(above: str, values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(f"{above}{name}.", value)
-        else:
-            yield f"{above}{name}", value
 
 
 def _cell(value: Any) -> Any:

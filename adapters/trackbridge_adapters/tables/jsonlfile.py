@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.json as pj
 from trackbridge.errors import ConfigError
 from trackbridge_adapters.tables.blocks import Block, cut
 from trackbridge_adapters.tables.mapping import Column, Layout
-from trackbridge_adapters.tables.parsed import Parsed, Problem
+from trackbridge_adapters.tables.parsed import Parsed, Problem, leaves
 from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.sample import unit_of, unit_of_text
 from trackbridge_adapters.tables.values import is_large
@@ -181,15 +181,7 @@ def _object(line: bytes) -> dict[str, Any] | str:
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return f"no JSON ({reason})"
-    return dict(_leaves("", found)) if isinstance(found, dict) else "no JSON object"
-
-
-def _leaves(above: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(f"{above}{name}.", value)
-        else:
-            yield f"{above}{name}", value
+    return dict(leaves(found)) if isinstance(found, dict) else "no JSON object"
 
 
 def _is_plain(values: Collection[Any]) -> bool:

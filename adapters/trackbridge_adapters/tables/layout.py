@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trackbridge.disk import system_errors
+from trackbridge.disk import sync_folder, system_errors
 from trackbridge.errors import ConfigError, IntegrityError
 
 COMMIT = "trackbridge.json"
@@ -131,16 +131,6 @@ def put(root: Path, commit: Commit) -> None:
             os.fsync(file.fileno())
         made.replace(path)
         sync_folder(root)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in it survive a loss of power, where the system has a way to ask."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def cut_back(root: Path, path: Path, size: int) -> None:

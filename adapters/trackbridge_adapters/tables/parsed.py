@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -43,3 +43,12 @@ class Parsed:
     def words(self, name: str) -> Words:
         """What the texts of a column are."""
         return "json" if name in self.tokens else "texts" if self.typed else "cells"
+
+
+def leaves(values: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested objects, under their names joined by dots; empty ones are values."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +23,8 @@ from trackbridge.adapter import (
     RunRef,
 )
 from trackbridge.columns import batches
-from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.disk import native_errors
+from trackbridge.errors import NotFoundError
 from trackbridge.schema import POINTS, SHARED, TABLES
 from trackbridge_adapters.tensorboard import carried
 from trackbridge_adapters.tensorboard.carried import LOCK
@@ -283,14 +283,3 @@ def _tables(run: Run, facts: Facts) -> dict[str, list[Row]]:
         "metric_defs": facts.hparams.metric_defs(),
         "files": [*facts.file_rows(), *others],
     }
-
-
-@contextmanager
-def native_errors(address: str) -> Iterator[None]:
-    """Errors of the file system, as what they mean for a store that is read."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"{address}: cannot be read: {error.filename}: {error.strerror}"
-        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,7 +20,8 @@ from trackbridge.adapter import (
     RunRef,
 )
 from trackbridge.columns import batches
-from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.disk import native_errors
+from trackbridge.errors import NotFoundError
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.wandb import secondary, tables
 from trackbridge_adapters.wandb.artifacts import Staging, Version, versions
@@ -175,16 +175,6 @@ class RunFolders:
             del self._contents[next(iter(self._contents))]
         self._contents[ref] = contents
         return contents
-
-
-@contextmanager
-def native_errors(address: str, deed: str) -> Iterator[None]:
-    """Errors of the file system, as what they mean for a store that is `deed`."""
-    try:
-        yield
-    except OSError as error:
-        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        raise ConfigError(f"{address}: cannot be {deed}: {reason}") from error
 
 
 def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:

@@ -20,6 +20,7 @@ from trackbridge.adapter import (
     RunRef,
 )
 from trackbridge.columns import split
+from trackbridge.disk import native_errors
 from trackbridge.errors import IntegrityError
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.wandb import translate
@@ -29,7 +30,7 @@ from trackbridge_adapters.wandb.facts import origin_key
 from trackbridge_adapters.wandb.finding import FOLDER
 from trackbridge_adapters.wandb.folders import open_folder
 from trackbridge_adapters.wandb.marks import HIDDEN
-from trackbridge_adapters.wandb.reader import RunFolders, native_errors
+from trackbridge_adapters.wandb.reader import RunFolders
 from trackbridge_adapters.wandb.unseen import unseen
 
 PROJECT = Names(length=128, alphabet=r" -\"$&-.0-9;->@-\[\]-~\u0080-\U0010ffff")
