@@ -24,7 +24,7 @@ class Lock:
             return True
         deadline = time.monotonic() + seconds
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        while not _try(file):
+        while not try_lock(file):
             if time.monotonic() >= deadline:
                 os.close(file)
                 return False
@@ -38,7 +38,8 @@ class Lock:
             self._file = None
 
 
-def _try(file: int) -> bool:
+def try_lock(file: int) -> bool:
+    """Lock an open file for this process; false where another one holds it."""
     try:
         if sys.platform == "win32":
             import msvcrt

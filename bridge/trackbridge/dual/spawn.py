@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trackbridge.dual import place
+from trackbridge.locks import try_lock
 
 try:
     import fcntl
@@ -78,18 +79,6 @@ def is_running(name: str) -> bool:
 def is_tended(told: Mapping[str, Any]) -> bool:
     """Whether a forwarder is at work with a run whose latest header this is."""
     return bool(told.get("by")) and is_running(told["by"])
-
-
-def try_lock(file: int) -> bool:
-    """Lock an open file for this process; false where another one holds it."""
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _unlock(file: int) -> None:
