@@ -433,11 +433,13 @@ class Splitting(Reader, Protocol):
     """A reader of a store in which several can read the points of one run, each other ones."""
 
     def split(self, info: RunInfo, points: int) -> Sequence[str]:
-        """Pieces that have each point of a run once, roughly so many in each; or none.
+        """Pieces that have each point of a run once, roughly `points` in each; one of a short run.
 
         They are cut as the store reads them best, without going through them, and are the same for
         the same run. They are texts that any process can read by, as long as the run stays as it
-        is. Unless they have together as many points as `info` says, the run is moved whole.
+        is. Unless they have together as many points as `info` says, the run is moved whole; so it
+        is where there are none, since the store lacks what it takes to cut it (an index). A store
+        that is `Dividing` always has pieces of a run with points, which are what proves it.
         """
         ...
 

@@ -92,6 +92,15 @@ class DecodesKeys(MemoryStore):
             yield Batch(batch.table, pa.RecordBatch.from_pydict(columns))
 
 
+class LeavesOwnersOut(MemoryStore):
+    def read_runs(self, refs: Any, tables: Any = None) -> Iterator[Batch]:
+        for batch in super().read_runs(refs, tables):
+            if batch.table == "files":
+                rows = [{**row, "owner": None} for row in batch.data.to_pylist()]
+                batch = Batch("files", pa.RecordBatch.from_pylist(rows, batch.data.schema))
+            yield batch
+
+
 class LocksOnReading(MemoryStore):
     def read_runs(self, refs: Any, tables: Any = None) -> Iterator[Batch]:
         (Path(self._name) / "lock").touch()
@@ -258,6 +267,7 @@ FAULTS = {
     FindsNothing: "a_run_that_is_not_there_is_not_found",
     ReadsOnce: "reading_again_gives_the_same_rows",
     DecodesKeys: "batches_have_the_schema_of_their_table_and_no_more_rows_than_allowed",
+    LeavesOwnersOut: "columns_that_have_a_default_are_never_null",
     LocksOnReading: "reading_leaves_the_store_byte_for_byte_as_it_was",
     OpensAnything: "no_file_outside_of_the_store_can_be_opened",
     MixesRuns: "runs_of_one_store_get_targets_of_their_own_that_never_change",

@@ -60,7 +60,7 @@ class ToyStore:
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
         for name, entry in sorted(self.index()["runs"].items()):
             ref = RunRef(*json.loads(name))
-            key = RunKey(*entry["key"]) if "key" in entry else self._native_key(ref)
+            key = RunKey(*entry["key"]) if "key" in entry else RunKey("toy", "", *ref)
             row = next(self._rows(entry, {"runs"}))[1]
             if (
                 (not query.projects or ref.project in query.projects)
@@ -123,9 +123,6 @@ class ToyStore:
             return {"runs": {}, "shared": {}, "files": {}}
         index: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return index
-
-    def _native_key(self, ref: RunRef) -> RunKey:
-        return RunKey("toy", str(self.root.resolve()), *ref)
 
     def _rows(
         self, entry: Mapping[str, Any], tables: Collection[str] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from trackbridge.adapter import ORIGIN, STORE, Capabilities, FileRef, Query, RunKey, RunRef
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError
-from trackbridge.schema import BATCH_ROWS, SHARED, TABLES
+from trackbridge.schema import BATCH_ROWS, DEFAULTS, SHARED, TABLES
 from trackbridge.testing.base import (
     OUTSIDE,
     SECRET,
@@ -92,6 +93,19 @@ class ReadingContract(ContractBase):
         for key in keys:
             assert key.kind and key.run_id
             assert RunKey.parse(str(key)) == key
+
+    @final
+    def test_keys_stay_when_the_store_is_copied_elsewhere(
+        self, seeded: Seeded, tmp_path: Path
+    ) -> None:
+        """Asked of stores that are files: a key with their path in it is another one there."""
+        if not (self.recognizable and Path(seeded.location).exists()):
+            return
+        copied = tmp_path / "elsewhere"
+        shutil.copytree(seeded.folder, copied)
+        location = str(copied / Path(seeded.location).relative_to(seeded.folder))
+        before, after = (listed(self.read(place)) for place in (seeded.location, location))
+        assert {info.key for info in after} == {info.key for info in before}
 
     @final
     def test_a_fingerprint_stays_while_the_run_does(self, seeded: Seeded) -> None:
@@ -212,6 +226,16 @@ class ReadingContract(ContractBase):
         reader = self.read(seeded.location)
         batches = reader.read_runs([info.ref for info in listed(reader)])
         assert not unheld(batches, reader.capabilities), "claim them in capabilities.holds"
+
+    @final
+    def test_columns_that_have_a_default_are_never_null(self, seeded: Seeded) -> None:
+        """What the store does not say of them is as `schema.DEFAULTS` has it."""
+        reader = self.read(seeded.location)
+        refs = [info.ref for info in listed(reader)]
+        for batch in [*reader.read_runs(refs), *reader.read_shared(Query())]:
+            for table, column in DEFAULTS:
+                if table == batch.table:
+                    assert not batch.data.column(column).null_count, f"{table}.{column}"
 
     @final
     def test_a_run_that_is_not_there_is_not_found(self, seeded: Seeded) -> None:

@@ -45,7 +45,7 @@ class SplittingContract(ContractBase):
 
 
 def check_pieces(reader: Reader) -> None:
-    """Of each run, in pieces of any size."""
+    """The pieces of each run, of any size, have all its points: one piece where that is enough."""
     __tracebackhide__ = True
     if not isinstance(reader, Splitting):
         return
