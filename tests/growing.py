@@ -7,7 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 from mlflow.tracking import MlflowClient
 
-from trackbridge.adapter import Extending, Row, RunKey
+from trackbridge.adapter import Row, RunKey
+from trackbridge.optional import Extending
 from trackbridge.registry import open_writer
 from trackbridge.testing import MadeRun
 from trackbridge.testing.extending import extend

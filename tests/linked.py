@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import trackbridge
-from trackbridge.adapter import Linking, Query, RunInfo, Twin
+from trackbridge.adapter import Query, RunInfo
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Linking, Twin
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing.made import MadeRun, store
 

@@ -18,7 +18,6 @@ from trackbridge.adapter import (
     Batch,
     Capabilities,
     FileRef,
-    Part,
     Presentation,
     Query,
     Row,
@@ -28,6 +27,7 @@ from trackbridge.adapter import (
 )
 from trackbridge.columns import split, within
 from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundError
+from trackbridge.optional import Excerpt
 from trackbridge.schema import BATCH_ROWS, CODE, DEFAULTS, NAMED_BY, SHARED, TABLES, TEXT
 
 EVERYTHING = Capabilities.everything(parallel_files=True)
@@ -97,9 +97,9 @@ class MemoryStore:
                 if tables is None or table in tables:
                     yield from (Batch(table, data) for data in rows.to_batches(BATCH_ROWS))
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         for batch in self.read_runs(refs, ["metrics"]):
-            data = within(batch.data, part)
+            data = within(batch.data, excerpt)
             if data.num_rows:
                 yield Batch("metrics", data)
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Batch, Part, Row, RunRef
+from trackbridge.adapter import Batch, Row, RunRef
+from trackbridge.optional import Excerpt
 from trackbridge.schema import BATCH_ROWS, EVERY_TABLE
 
 
@@ -125,20 +126,20 @@ def relabel(data: pa.RecordBatch, labels: Mapping[RunRef, RunRef]) -> pa.RecordB
     return pa.RecordBatch.from_arrays(arrays, schema=data.schema)
 
 
-def within(points: pa.RecordBatch, part: Part) -> pa.RecordBatch:
-    """The rows of `metrics` that are in a part."""
+def within(points: pa.RecordBatch, excerpt: Excerpt) -> pa.RecordBatch:
+    """The rows of `metrics` that are in an excerpt."""
     kept = pa.repeat(True, points.num_rows)
-    if part.keys is not None:
+    if excerpt.keys is not None:
         key = points.column("key")
-        wanted = [name in part.keys for name in key.dictionary.to_pylist()]
+        wanted = [name in excerpt.keys for name in key.dictionary.to_pylist()]
         kept = pa.array(np.array([*wanted, False], np.bool_)[codes(key)])
     step = points.column("step")
-    if part.first is not None:
-        kept = pc.and_(kept, pc.fill_null(pc.greater_equal(step, part.first), False))
-    if part.last is not None:
-        in_time = pc.fill_null(pc.less_equal(step, part.last), part.first is None)
+    if excerpt.first is not None:
+        kept = pc.and_(kept, pc.fill_null(pc.greater_equal(step, excerpt.first), False))
+    if excerpt.last is not None:
+        in_time = pc.fill_null(pc.less_equal(step, excerpt.last), excerpt.first is None)
         kept = pc.and_(kept, in_time)
-    return points if part == Part() else points.filter(kept)
+    return points if excerpt == Excerpt() else points.filter(kept)
 
 
 def batches(table: str, rows: Iterable[Row]) -> Iterator[Batch]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trackbridge.adapter import FileRef, Located, Reader, Row, RunRef
+from trackbridge.adapter import FileRef, Reader, Row, RunRef
 from trackbridge.errors import ConfigError
 from trackbridge.fit import example
 from trackbridge.losses import Losses
+from trackbridge.optional import Located
 
 if TYPE_CHECKING:
     from trackbridge.sidecar import Overlay

@@ -9,17 +9,7 @@ from functools import partial
 import pyarrow as pa
 
 from trackbridge import items, shared
-from trackbridge.adapter import (
-    Assuming,
-    Assumption,
-    Batch,
-    Metered,
-    Query,
-    Reader,
-    Row,
-    RunRef,
-    Writer,
-)
+from trackbridge.adapter import Batch, Query, Reader, Row, RunRef, Writer
 from trackbridge.choose import EVERY_RUN, chosen
 from trackbridge.damage import Damage
 from trackbridge.engine import EARLY, Failure, read_shared
@@ -28,6 +18,7 @@ from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import example
 from trackbridge.isolation import apart
 from trackbridge.losses import Loss, Losses
+from trackbridge.optional import Assuming, Assumption, Metered
 from trackbridge.placing import NO_RENAMES, Placing, check_renames
 from trackbridge.plan import Chunk, chunked
 from trackbridge.progress import SILENCE, Progress

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import platformdirs
 
-from trackbridge.adapter import Tabular
 from trackbridge.disk import system_errors
 from trackbridge.errors import ConfigError
+from trackbridge.optional import Tabular
 from trackbridge.registry import load
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import cast
 from urllib.parse import quote, unquote
 
 from trackbridge import items, shared
-from trackbridge.adapter import ItemStore, Query, Reader, RunInfo, RunKey, RunRef
+from trackbridge.adapter import Query, Reader, RunInfo, RunKey, RunRef
 from trackbridge.choose import EVERY_RUN, Chosen
+from trackbridge.optional import ItemStore
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.retry import persist
 from trackbridge.schema import NAMED_BY, SHARED

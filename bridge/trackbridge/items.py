@@ -12,21 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from typing import cast
 
-from trackbridge.adapter import (
-    ItemInfo,
-    ItemRef,
-    ItemStore,
-    Query,
-    Reader,
-    Row,
-    RunKey,
-    Sink,
-    Writer,
-)
+from trackbridge.adapter import ItemRef, Query, Reader, Row, RunKey, Sink, Writer
 from trackbridge.columns import batches
 from trackbridge.digest import ZERO, Digest, labelled
 from trackbridge.errors import BridgeError, ConfigError, NotFoundError, TransientError
 from trackbridge.losses import Loss, Losses
+from trackbridge.optional import ItemInfo, ItemStore
 from trackbridge.proof import Difference, Hashing, Tally, hashed
 from trackbridge.receipts import Receipt, Receipts
 from trackbridge.retry import persist

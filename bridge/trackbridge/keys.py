@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Part
 from trackbridge.errors import ConfigError
+from trackbridge.optional import Excerpt
 from trackbridge.schema import TEXT
 
 Keys = str | Iterable[str] | None
@@ -30,9 +30,9 @@ class Wanted:
         self._first, self._last = _ends(steps)
 
     @property
-    def part(self) -> Part:
+    def excerpt(self) -> Excerpt:
         """What a store is asked for: every key, where patterns tell which of them are meant."""
-        return Part(None if self._patterns else self._names, self._first, self._last)
+        return Excerpt(None if self._patterns else self._names, self._first, self._last)
 
     def of(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rows that are meant, of a table with keys and perhaps steps."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from trackbridge.adapter import Batch, FileRef, Part, Query, Reader, Row, RunInfo, RunRef
+from trackbridge.adapter import Batch, FileRef, Query, Reader, Row, RunInfo, RunRef
 from trackbridge.choose import EVERY_RUN, chosen, near
 from trackbridge.columns import relabel
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.fit import holds_everything
+from trackbridge.optional import Excerpt
 from trackbridge.plan import chunked
 from trackbridge.proof import FileHashes
 from trackbridge.sidecar import Overlay
@@ -174,10 +175,10 @@ class Meant:
                     parts = files.filled(batch, partial(_place, overlay)) if hashes else [batch]
                     yield from (_labelled(part, labels) for part in parts)
 
-    def read_points(self, part: Part) -> Iterator[Batch]:
-        """The rows of `metrics` in a part."""
+    def read_points(self, excerpt: Excerpt) -> Iterator[Batch]:
+        """The rows of `metrics` in an excerpt."""
         for overlay, labels in self._overlays(self.infos):
-            for batch in overlay.read_points(part):
+            for batch in overlay.read_points(excerpt):
                 yield _labelled(batch, labels)
 
     def only(self) -> RunInfo:

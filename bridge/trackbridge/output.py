@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from trackbridge.adapter import Assumption, RunInfo
+    from trackbridge.adapter import RunInfo
     from trackbridge.choose import Chosen
     from trackbridge.engine import Report
     from trackbridge.forecast import Forecast
     from trackbridge.gone import Gone
     from trackbridge.losses import Loss
+    from trackbridge.optional import Assumption
     from trackbridge.proof import Comparison, Tally
 
 Sections = dict[str, list[list[str]]]

@@ -247,7 +247,7 @@ ITEMS = {
     "scorers": Item("scorer_id", ("scorer_versions",), "scorers"),
     "stray_models": Item("model_id", (), "logged models without a run"),
 }
-"""Kinds of items; an item's rows flow together: see `adapter.ItemStore`."""
+"""Kinds of items; an item's rows flow together: see `optional.ItemStore`."""
 
 ITEM_FILES = "item_files"
 """Table of the files of items of every kind."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from trackbridge.adapter import Batch, Part, Reader, RunRef, Selecting
+from trackbridge.adapter import Batch, Reader, RunRef
 from trackbridge.columns import within
+from trackbridge.optional import Excerpt, Selecting
 
 
-def read_points(reader: Reader, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
-    """The rows of `metrics` of these runs that are in the part, as the store has them."""
+def read_points(reader: Reader, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
+    """The rows of `metrics` of these runs that are in the excerpt, as the store has them."""
     if isinstance(reader, Selecting):
-        yield from reader.read_points(refs, part)
+        yield from reader.read_points(refs, excerpt)
     else:
-        yield from selected(reader.read_runs(refs, ["metrics"]), part)
+        yield from selected(reader.read_runs(refs, ["metrics"]), excerpt)
 
 
-def selected(batches: Iterable[Batch], part: Part) -> Iterator[Batch]:
-    """The rows of batches of `metrics` that are in the part."""
+def selected(batches: Iterable[Batch], excerpt: Excerpt) -> Iterator[Batch]:
+    """The rows of batches of `metrics` that are in the excerpt."""
     for batch in batches:
-        data = within(batch.data, part)
+        data = within(batch.data, excerpt)
         if data.num_rows:
             yield Batch(batch.table, data)

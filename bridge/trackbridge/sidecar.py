@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge import selecting
-from trackbridge.adapter import SIDECAR, Batch, FileRef, Part, Reader, Row, RunInfo, RunRef
+from trackbridge.adapter import SIDECAR, Batch, FileRef, Reader, Row, RunInfo, RunRef
 from trackbridge.columns import batches, relabel, sliced, split
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit import holds_everything
+from trackbridge.optional import Excerpt
 from trackbridge.residual import PointRestoration
 from trackbridge.row_residual import LABELS, KeptRow, RowRestoration
 from trackbridge.schema import TABLES, TIME
@@ -190,18 +191,18 @@ class Overlay:
         for ref in self._sidecars:
             yield from self._rest(ref, tables)
 
-    def read_points(self, part: Part) -> Iterator[Batch]:
-        """Batches of `metrics` as `read` gives them, with the rows that are in a part.
+    def read_points(self, excerpt: Excerpt) -> Iterator[Batch]:
+        """Batches of `metrics` as `read` gives them, with the rows that are in an excerpt.
 
         Found at the source where it can, but for runs with a sidecar: keys and steps may be others
         there than the store shows.
         """
         plain = [ref for ref in self.refs if ref not in self._sidecars]
-        for batch in selecting.read_points(self.reader, plain, part) if plain else ():
+        for batch in selecting.read_points(self.reader, plain, excerpt) if plain else ():
             yield self._relabelled(batch)
         if self._sidecars:
             restored = self._read([*self._sidecars], ["metrics"])
-            yield from selecting.selected(restored, part)
+            yield from selecting.selected(restored, excerpt)
 
     def locate(self, run: RunRef, owner: str, path: str) -> FileRef:
         """Where the store has a file that `files` of the restored run names."""

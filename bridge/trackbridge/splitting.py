@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from trackbridge.adapter import STORE, Batch, Dividing, Reader, RunInfo, Splitting, Writer
+from trackbridge.adapter import STORE, Batch, Reader, RunInfo, Writer
 from trackbridge.columns import relabel
 from trackbridge.digest import Digests, RunDigests
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError
 from trackbridge.filing import FileChoice
 from trackbridge.fit import holds_everything
 from trackbridge.isolation import Outcome
+from trackbridge.optional import Dividing, Splitting
 from trackbridge.plan import CHUNK_POINTS, Chunk
 from trackbridge.prefetch import prefetched
 from trackbridge.proof import compare_digests

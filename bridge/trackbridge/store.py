@@ -283,7 +283,7 @@ def _batches(
     """The rows of a table that are meant, under the labels of their runs."""
     wanted = Wanted(keys, steps)
     if table == "metrics":
-        found = meant.read_points(wanted.part)
+        found = meant.read_points(wanted.excerpt)
     else:
         found = meant.read([table], hashes=hashes)
     for batch in found:

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from trackbridge.adapter import (
     SIDECAR,
-    Adopting,
     Batch,
     FileRef,
     Query,
@@ -30,6 +29,7 @@ from trackbridge.errors import DuplicatePointsError, IntegrityError, NotFoundErr
 from trackbridge.filing import WHOLE, FileChoice
 from trackbridge.fit import holds_everything
 from trackbridge.losses import Loss, Losses
+from trackbridge.optional import Adopting
 from trackbridge.prefetch import prefetched, together
 from trackbridge.progress import SILENCE, Progress
 from trackbridge.proof import Hashing, compare_digests, digest_chunk

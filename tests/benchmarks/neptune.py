@@ -29,7 +29,8 @@ sys.path[:0] = [
 
 from unit.neptune import exporting  # noqa: E402
 
-from trackbridge.adapter import Part, Query, RunRef  # noqa: E402
+from trackbridge.adapter import Query, RunRef  # noqa: E402
+from trackbridge.optional import Excerpt  # noqa: E402
 from trackbridge_adapters.neptune.reader import Export  # noqa: E402
 
 BIG = RunRef("team/bench", "BIG-1")
@@ -108,7 +109,7 @@ def ours(root: Path) -> int:
 
 
 def one_key(root: Path) -> int:
-    part = Part(frozenset({"train/metric_042"}), 100, 200)
+    part = Excerpt(frozenset({"train/metric_042"}), 100, 200)
     return sum(batch.data.num_rows for batch in Export(str(root)).read_points([BIG], part))
 
 

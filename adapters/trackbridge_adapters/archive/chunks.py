@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from trackbridge.adapter import ItemInfo, ItemRef, RunInfo, RunKey, RunRef
+from trackbridge.adapter import ItemRef, RunInfo, RunKey, RunRef
 from trackbridge.audit.bag import is_digest
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import Folder
+from trackbridge.optional import ItemInfo
 
 CHUNKS = "data/chunks"
 _NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")

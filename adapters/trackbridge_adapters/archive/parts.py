@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trackbridge.adapter import ItemRef, RunRef
-from trackbridge.adapter import Part as SomePoints
 from trackbridge.columns import compacted, within
 from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
+from trackbridge.optional import Excerpt
 from trackbridge.schema import (
     BATCH_ROWS,
     CODE,
@@ -49,7 +49,7 @@ SCHEMAS = {
     ),
 }
 
-EVERY_POINT = SomePoints()
+EVERY_POINT = Excerpt()
 
 GROUP_ROWS = 1 << 18
 """Rows of a row group: what a reader has to go through to find one run."""
@@ -162,12 +162,12 @@ def read_part(
     path: Path,
     table: str,
     refs: Collection[RunRef] | Collection[ItemRef] | None,
-    some: SomePoints = EVERY_POINT,
+    excerpt: Excerpt = EVERY_POINT,
     groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of these runs or items, or all rows, with exactly the table's schema.
 
-    Of `metrics` just `some`; with `groups` those of these row groups.
+    Of `metrics` just an `excerpt`; with `groups` those of these row groups.
     """
     schema = SCHEMAS[table]
     chosen = None if refs is None else _Choice(table, refs)
@@ -180,7 +180,7 @@ def read_part(
             g
             for g in (there if groups is None else there[groups.start : groups.stop])
             if (chosen is None or chosen.may_be_in(file.metadata.row_group(g)))
-            and _may_have(file.metadata.row_group(g), some)
+            and _may_have(file.metadata.row_group(g), excerpt)
         ]
         size = sum(file.metadata.row_group(g).total_byte_size for g in wanted)
         rows = sum(file.metadata.row_group(g).num_rows for g in wanted)
@@ -189,8 +189,8 @@ def read_part(
             data = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
             if chosen is not None:
                 data = data.filter(chosen.mask(data))
-            if some != EVERY_POINT:
-                data = within(data, some)
+            if excerpt != EVERY_POINT:
+                data = within(data, excerpt)
             if data.num_rows:
                 yield data
 
@@ -224,14 +224,14 @@ class _Choice:
         return mask
 
 
-def _may_have(group: pq.RowGroupMetaData, some: SomePoints) -> bool:
+def _may_have(group: pq.RowGroupMetaData, excerpt: Excerpt) -> bool:
     """Whether a row group can have such points, going by its least and greatest key and step."""
-    keys = None if some.keys is None else _edges(group, "key")
-    if keys is not None and not any(keys[0] <= key <= keys[1] for key in some.keys or ()):
+    keys = None if excerpt.keys is None else _edges(group, "key")
+    if keys is not None and not any(keys[0] <= key <= keys[1] for key in excerpt.keys or ()):
         return False
-    steps = _edges(group, "step") if some.first is not None else None
+    steps = _edges(group, "step") if excerpt.first is not None else None
     return steps is None or (
-        steps[1] >= some.first and (some.last is None or steps[0] <= some.last)
+        steps[1] >= excerpt.first and (excerpt.last is None or steps[0] <= excerpt.last)
     )
 
 

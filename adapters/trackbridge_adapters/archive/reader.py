@@ -17,16 +17,15 @@ from trackbridge.adapter import (
     Batch,
     Capabilities,
     FileRef,
-    ItemInfo,
     ItemRef,
     Query,
     RunInfo,
     RunRef,
 )
-from trackbridge.adapter import Part as SomePoints
 from trackbridge.audit import bag
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
 from trackbridge.folder import UNTOLD, Folder
+from trackbridge.optional import Excerpt, ItemInfo
 from trackbridge.schema import BATCH_ROWS, ITEM_FILES, ITEM_TABLES, ITEMS, NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.archive.chunks import Chunk, Entry, Home, Index, Part
 from trackbridge_adapters.archive.parts import CONTENTS, EVERY_POINT, GROUP_ROWS, read_part, sha256
@@ -89,10 +88,10 @@ class ArchiveReader:
                     for data in self.rows(chunk, table, inside):
                         yield Batch(table, data)
 
-    def read_points(self, refs: Sequence[RunRef], part: SomePoints) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         for chunk, inside in self._where(refs):
             if "metrics" in chunk.tables:
-                for data in self.rows(chunk, "metrics", inside, part):
+                for data in self.rows(chunk, "metrics", inside, excerpt):
                     yield Batch("metrics", data)
 
     def split(self, info: RunInfo, points: int) -> Sequence[str]:
@@ -206,12 +205,12 @@ class ArchiveReader:
         chunk: Chunk,
         table: str,
         refs: Collection[RunRef] | Collection[ItemRef] | None,
-        some: SomePoints = EVERY_POINT,
+        excerpt: Excerpt = EVERY_POINT,
     ) -> Iterator[pa.RecordBatch]:
         """Its rows of a table, of these runs or items or all; `IntegrityError` for damage."""
         for path, part in chunk.files_of(table):
             with self._opened(chunk, path, part) as local:
-                yield from read_part(local, table, refs, some)
+                yield from read_part(local, table, refs, excerpt)
 
     @contextmanager
     def _opened(self, chunk: Chunk, path: str, part: Part) -> Iterator[Path]:

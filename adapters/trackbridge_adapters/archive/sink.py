@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from trackbridge.adapter import (
-    STORE,
-    Batch,
-    FileRef,
-    ItemInfo,
-    ItemRef,
-    RunInfo,
-    RunKey,
-    RunRef,
-)
+from trackbridge.adapter import STORE, Batch, FileRef, ItemRef, RunInfo, RunKey, RunRef
 from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
+from trackbridge.optional import ItemInfo
 from trackbridge.schema import ITEM_TABLES, ITEMS, NAMED_BY, SHARED
 from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
 from trackbridge_adapters.archive.cleaning import remove, take_out

@@ -103,7 +103,7 @@ class Journals:
     def read_added(
         self, ref: RunRef, position: str, *, whole_rows: bool = False
     ) -> tuple[list[Batch], str]:
-        """See `adapter.Growing`. Of calls whose processes run at once, `row` is not given."""
+        """See `optional.Growing`. Of calls whose processes run at once, `row` is not given."""
         before = json.loads(position) if position else {}
         folder = self._folder(ref)
         growing = folder.files[-1] if whole_rows and not folder.is_mixed else None

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from trackbridge.adapter import ORIGIN, RunKey, RunRef, Twin
+from trackbridge.adapter import ORIGIN, RunKey, RunRef
 from trackbridge.errors import IntegrityError
+from trackbridge.optional import Twin
 
 KIND = "mlflow"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Part, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, ItemRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt, ItemInfo
 from trackbridge_adapters.mlflow import artifacts, folders
 from trackbridge_adapters.mlflow.capabilities import FILES
 from trackbridge_adapters.mlflow.entities import KEY_TAG, RUN_NAME, moment, run_key, status, text
@@ -60,10 +61,10 @@ class FileReader:
         runs = [self._run(ref) for ref in refs]
         yield from files_read.runs(runs, tables, self.home)
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import files_read
 
-        yield from files_read.points([self._run(ref) for ref in refs], part)
+        yield from files_read.points([self._run(ref) for ref in refs], excerpt)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import files_shared

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Batch, Part, Row
+from trackbridge.adapter import Batch, Row
 from trackbridge.columns import batches, within
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow import artifacts, files_models, folders
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
@@ -58,17 +59,17 @@ def runs(
                 yield from batches(table, rows[table])
 
 
-def points(folders_of_runs: Sequence[RunFolder], part: Part) -> Iterator[Batch]:
+def points(folders_of_runs: Sequence[RunFolder], excerpt: Excerpt) -> Iterator[Batch]:
     """Some of the points of some runs, out of the files of the keys that are asked for."""
     found = (
         Series(run.ref, key, columns)
         for run in folders_of_runs
         for key, path in _metrics(run, [])
-        if part.keys is None or key.removeprefix(SYSTEM) in part.keys
+        if excerpt.keys is None or key.removeprefix(SYSTEM) in excerpt.keys
         for columns in MetricFile(path, key)
     )
     for data in packed_points(found):
-        rows = within(data, part)
+        rows = within(data, excerpt)
         if rows.num_rows:
             yield Batch("metrics", rows)
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Batch, ItemInfo, ItemRef, Query, Row
+from trackbridge.adapter import Batch, ItemRef, Query, Row
 from trackbridge.columns import batches
+from trackbridge.optional import ItemInfo
 from trackbridge_adapters.mlflow import folders, storage, trace_fields
 from trackbridge_adapters.mlflow.entities import micros, moment, packed, text
 from trackbridge_adapters.mlflow.folders import Experiment

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, Part, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.capabilities import REST_READ
 from trackbridge_adapters.mlflow.rest_server import Server
@@ -45,10 +46,10 @@ class RestReader:
 
         yield from rest_read.runs(self.server, self.ids, refs, tables)
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import rest_read
 
-        yield from rest_read.some_points(self.server, self.ids, refs, part)
+        yield from rest_read.some_points(self.server, self.ids, refs, excerpt)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import rest_shared

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from trackbridge.adapter import RunKey, RunRef, Twin
+from trackbridge.adapter import RunKey, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Twin
 from trackbridge_adapters.mlflow.entities import KEY_TAG, TWINS_TAG, key_text, twins_text
 from trackbridge_adapters.mlflow.rest_ids import Experiments, Ids, Run
 from trackbridge_adapters.mlflow.rest_server import Server

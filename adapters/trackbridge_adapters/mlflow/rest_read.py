@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from trackbridge.adapter import Batch, Part, Row, RunRef
+from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches, within
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow import models
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
@@ -67,11 +68,13 @@ def runs(
                     yield from batches(table, rows[table])
 
 
-def some_points(server: Server, ids: Ids, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+def some_points(
+    server: Server, ids: Ids, refs: Sequence[RunRef], excerpt: Excerpt
+) -> Iterator[Batch]:
     """Some of the points of some runs: only metrics of the keys that are asked for are read."""
     for there in _groups(server, ids, refs):
-        for data in points(server, there, Damage(), part.keys):
-            rows = within(data, part)
+        for data in points(server, there, Damage(), excerpt.keys):
+            rows = within(data, excerpt)
             if rows.num_rows:
                 yield Batch("metrics", rows)
 

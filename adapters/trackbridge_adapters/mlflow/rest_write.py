@@ -18,9 +18,9 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
-    Twin,
 )
 from trackbridge.errors import BridgeError, TransientError
+from trackbridge.optional import Twin
 from trackbridge_adapters.mlflow import chunk, rest_present, rest_store, translate
 from trackbridge_adapters.mlflow.capabilities import REST
 from trackbridge_adapters.mlflow.entities import (

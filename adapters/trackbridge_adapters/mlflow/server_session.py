@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Part, Row, RunInfo
+from trackbridge.adapter import Row, RunInfo
 from trackbridge.errors import DuplicatePointsError, IntegrityError, TransientError
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow import sql_split
 from trackbridge_adapters.mlflow.session import (
     EVERY_POINT,
@@ -134,12 +135,14 @@ class ServerSession(Session):
     def fetch(self, query: str, values: Sequence[Any] = ()) -> Rows:
         return self._connection.fetch(query, values)
 
-    def points(self, runs: Sequence[str], part: Part = EVERY_POINT) -> Iterator[pa.RecordBatch]:
+    def points(
+        self, runs: Sequence[str], excerpt: Excerpt = EVERY_POINT
+    ) -> Iterator[pa.RecordBatch]:
         odd = next((run for run in runs if APART in run), None)
         if odd is not None:
             raise IntegrityError(f"{self.name}: run {odd!r}: an id with {APART!r} cannot be read")
         every = None if self.has_every(runs) else runs
-        yield from self._points(*_where(every, part, self.columns("metrics")))
+        yield from self._points(*_where(every, excerpt, self.columns("metrics")))
 
     def _points(self, rest: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
         there = self.columns("metrics")
@@ -267,17 +270,17 @@ def rendered(query: str, values: Sequence[Any], place: Any) -> str:
 
 
 def _where(
-    runs: Sequence[str] | None, part: Part, columns: Collection[str]
+    runs: Sequence[str] | None, excerpt: Excerpt, columns: Collection[str]
 ) -> tuple[str, list[Any]]:
     """The end of a query for points; None means every run."""
     conditions: list[str] = []
     values: list[Any] = []
-    keys = None if part.keys is None else native_keys(part.keys)
+    keys = None if excerpt.keys is None else native_keys(excerpt.keys)
     for column, listed in (("run_uuid", runs), ('"key"', keys)):
         if listed is not None:
             conditions.append(f"{column} {IN}")
             values.append(json.dumps(list(listed)))
-    for sign, edge in ((">=", part.first), ("<=", part.last)):
+    for sign, edge in ((">=", excerpt.first), ("<=", excerpt.last)):
         if edge is not None and "step" in columns:
             conditions.append(f"step {sign} ?")
             values.append(edge)

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trackbridge.adapter import Part, RunInfo
+from trackbridge.adapter import RunInfo
 from trackbridge.errors import ConfigError, NotFoundError
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow.entities import SYSTEM
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ POINT = ("key", "run_uuid", "value", "timestamp", "step", "is_nan")
 """Columns of a point, in the order in which `Session.points` gives them."""
 
 
-EVERY_POINT = Part()
+EVERY_POINT = Excerpt()
 
 LONGEST_MS = (2**63 - 1) // 1000
 """Times further away from 1970 do not fit into microseconds."""
@@ -71,7 +72,9 @@ class Session:
         """All rows of a query. Bytes that are no UTF-8 become surrogates in its texts."""
         raise NotImplementedError
 
-    def points(self, runs: Sequence[str], part: Part = EVERY_POINT) -> Iterator[pa.RecordBatch]:
+    def points(
+        self, runs: Sequence[str], excerpt: Excerpt = EVERY_POINT
+    ) -> Iterator[pa.RecordBatch]:
         """The points of some runs: batches of the run model's size with the columns `POINT`.
 
         All that are in the part are among them, and there may be others. What is no number where

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from trackbridge.adapter import STORE, FileRef, ItemInfo, ItemRef, Part, Query, RunInfo, RunRef
+from trackbridge.adapter import STORE, FileRef, ItemRef, Query, RunInfo, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt, ItemInfo
 from trackbridge_adapters.mlflow import artifacts, models, sql_list, storage, store_files
 from trackbridge_adapters.mlflow.session import Session, Store
 
@@ -44,11 +45,11 @@ class SqlReader:
         with self.database.session() as session:
             yield from sql_read.runs(session, refs, tables, self.home)
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_read
 
         with self.database.session() as session:
-            yield from sql_read.points(session, refs, part)
+            yield from sql_read.points(session, refs, excerpt)
 
     def split(self, info: RunInfo, points: int) -> Sequence[str]:
         with self.database.session() as session:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.adapter import ItemInfo, ItemRef, Query, Row
+from trackbridge.adapter import ItemRef, Query, Row
+from trackbridge.optional import ItemInfo
 from trackbridge_adapters.mlflow.entities import (
     EPOCH,
     WORKSPACE,

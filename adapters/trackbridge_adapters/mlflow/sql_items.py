@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trackbridge.adapter import FileRef, ItemInfo, ItemRef, Query, Row
+from trackbridge.adapter import FileRef, ItemRef, Query, Row
 from trackbridge.errors import IntegrityError
+from trackbridge.optional import ItemInfo
 from trackbridge_adapters.mlflow import models, sql_genai, sql_stray, sql_traces, storage
 from trackbridge_adapters.mlflow.session import Session
 from trackbridge_adapters.mlflow.sql_genai import DatasetWriter, ScorerWriter

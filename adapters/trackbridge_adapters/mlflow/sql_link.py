@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trackbridge.adapter import Row, RunKey, RunRef, Twin
+from trackbridge.adapter import Row, RunKey, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Twin
 from trackbridge_adapters.mlflow.entities import KEY_TAG, TWINS_TAG, key_text, twins_text
 from trackbridge_adapters.mlflow.session import IN, Session, Store, Transaction
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Part
 from trackbridge.columns import within
+from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.mlflow.entities import SYSTEM, text
 from trackbridge_adapters.mlflow.session import EVERY_POINT, Session
@@ -19,7 +19,7 @@ from trackbridge_adapters.mlflow.session import EVERY_POINT, Session
 class Points:
     """Points of the runs that `projects` maps to their project label, batch by batch.
 
-    All of them, or those in a part, or those in a piece of the only run.
+    All of them, or those in an excerpt, or those in a piece of the only run.
 
     Where a batch is not as MLflow writes it, `irregular` is set, and what is no number is null;
     `Session.bad_points` names it.
@@ -29,23 +29,23 @@ class Points:
         self,
         session: Session,
         projects: Mapping[str, str],
-        part: Part = EVERY_POINT,
+        excerpt: Excerpt = EVERY_POINT,
         piece: str | None = None,
     ) -> None:
         self._session = session
         self._projects = projects
-        self._part, self._piece = part, piece
+        self._excerpt, self._piece = excerpt, piece
         self.irregular = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         runs = list(self._projects)
         batches = (
-            self._session.points(runs, self._part)
+            self._session.points(runs, self._excerpt)
             if self._piece is None
             else self._session.piece(runs[0], self._piece)
         )
         for data in batches:
-            rows = within(self._batch(data), self._part)
+            rows = within(self._batch(data), self._excerpt)
             if rows.num_rows:
                 yield rows
 

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from trackbridge.adapter import Batch, Part, Row, RunRef
+from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow import models, sql_models, sql_points, storage
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
@@ -217,10 +218,10 @@ def runs(
                     yield from batches(table, rows)
 
 
-def points(session: Session, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+def points(session: Session, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
     """Some of the points of some runs."""
     _check(session, refs)
-    for data in sql_points.Points(session, {ref.run_id: ref.project for ref in refs}, part):
+    for data in sql_points.Points(session, {ref.run_id: ref.project for ref in refs}, excerpt):
         yield Batch("metrics", data)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.adapter import ItemInfo, ItemRef, Query, Row
+from trackbridge.adapter import ItemRef, Query, Row
 from trackbridge.errors import IntegrityError
+from trackbridge.optional import ItemInfo
 from trackbridge_adapters.mlflow import sql_models
 from trackbridge_adapters.mlflow.entities import moment
 from trackbridge_adapters.mlflow.session import IN, Session

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.adapter import ItemInfo, ItemRef, Query, Row
+from trackbridge.adapter import ItemRef, Query, Row
 from trackbridge.errors import ConfigError, IntegrityError
+from trackbridge.optional import ItemInfo
 from trackbridge_adapters.mlflow import artifacts, storage, trace_fields
 from trackbridge_adapters.mlflow.entities import micros, moment, packed, text, unpacked
 from trackbridge_adapters.mlflow.session import IN, Session

@@ -18,7 +18,6 @@ from trackbridge.adapter import (
     STORE,
     Batch,
     FileRef,
-    ItemInfo,
     ItemRef,
     Presentation,
     Query,
@@ -26,9 +25,9 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
-    Twin,
 )
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import ItemInfo, Twin
 from trackbridge.schema import ITEM_TABLES
 from trackbridge_adapters.mlflow import (
     artifacts,

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.adapter import Part, RunInfo
+from trackbridge.adapter import RunInfo
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, TransientError
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow.session import EVERY_POINT, Rows, Session
 
 if TYPE_CHECKING:
@@ -39,10 +40,12 @@ class SqliteSession(Session):
             self._columns[table] = dict(rows)
         return self._columns[table]
 
-    def points(self, runs: Sequence[str], part: Part = EVERY_POINT) -> Iterator[pa.RecordBatch]:
+    def points(
+        self, runs: Sequence[str], excerpt: Excerpt = EVERY_POINT
+    ) -> Iterator[pa.RecordBatch]:
         from trackbridge_adapters.mlflow import sqlite_points
 
-        return sqlite_points.points(self, runs, part)
+        return sqlite_points.points(self, runs, excerpt)
 
     def pieces(self, info: RunInfo, points: int) -> Sequence[str]:
         from trackbridge_adapters.mlflow import sqlite_points

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Part, RunInfo
+from trackbridge.adapter import RunInfo
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.mlflow.entities import text
 from trackbridge_adapters.mlflow.locked import TypeChangeError
 from trackbridge_adapters.mlflow.session import (
@@ -67,10 +68,10 @@ run (measured)."""
 
 
 def points(
-    session: SqliteSession, runs: Sequence[str], part: Part = EVERY_POINT
+    session: SqliteSession, runs: Sequence[str], excerpt: Excerpt = EVERY_POINT
 ) -> Iterator[pa.RecordBatch]:
     """See `Session.points`."""
-    yield from _read(session, *_rest(session, runs, part))
+    yield from _read(session, *_rest(session, runs, excerpt))
 
 
 def pieces(session: SqliteSession, info: RunInfo, points: int) -> Sequence[str]:
@@ -147,10 +148,10 @@ def _garbled(key: Any) -> list[str]:
     return found
 
 
-def _rest(session: SqliteSession, runs: Sequence[str], part: Part) -> tuple[str, list[Any]]:
+def _rest(session: SqliteSession, runs: Sequence[str], excerpt: Excerpt) -> tuple[str, list[Any]]:
     """The end of a query, with an order that is the same each time: it may be resumed."""
-    of_keys, keys = _of_keys(part)
-    of_steps, edges = _of_steps(session, part)
+    of_keys, keys = _of_keys(excerpt)
+    of_steps, edges = _of_steps(session, excerpt)
     every = session.has_every(runs)
     ids = json.dumps(list(runs))
     if of_keys and (
@@ -175,9 +176,9 @@ def _is_large(session: SqliteSession, runs: Sequence[str], ids: str) -> bool:
     return begin is not None and end - begin >= RUN_SHARE * (last - first)
 
 
-def _of_keys(part: Part) -> tuple[str, list[Any]]:
+def _of_keys(excerpt: Excerpt) -> tuple[str, list[Any]]:
     """A condition on the key; empty where there is none. Some keys may be there as bytes."""
-    keys = None if part.keys is None else native_keys(part.keys)
+    keys = None if excerpt.keys is None else native_keys(excerpt.keys)
     if keys is None:
         return "", []
     listed = json.dumps(keys)
@@ -185,16 +186,16 @@ def _of_keys(part: Part) -> tuple[str, list[Any]]:
     return f"key IN (SELECT value FROM json_each(?) UNION ALL {bytes_too})", [listed, listed]
 
 
-def _of_steps(session: SqliteSession, part: Part) -> tuple[str, list[Any]]:
+def _of_steps(session: SqliteSession, excerpt: Excerpt) -> tuple[str, list[Any]]:
     """Conditions on the step, each after an AND. What is no number counts as a point without."""
     conditions: list[str] = []
     if "step" in session.columns("metrics"):
-        if part.first is not None:
+        if excerpt.first is not None:
             conditions.append("AND step >= ?")  # texts are greater than any number
-        if part.last is not None:
-            odd = f" OR NOT ({GOOD['step']})" if part.first is None else ""
+        if excerpt.last is not None:
+            odd = f" OR NOT ({GOOD['step']})" if excerpt.first is None else ""
             conditions.append(f"AND (step <= ?{odd})")
-    edges = [edge for edge in (part.first, part.last) if edge is not None]
+    edges = [edge for edge in (excerpt.first, excerpt.last) if edge is not None]
     return " ".join(conditions), edges if conditions else []
 
 

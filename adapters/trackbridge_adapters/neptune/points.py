@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trackbridge.adapter import Batch, RunRef
-from trackbridge.adapter import Part as Selection
 from trackbridge.columns import batches, split, within
+from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES
 from trackbridge_adapters.neptune.contents import Contents
 from trackbridge_adapters.neptune.facts import (
@@ -36,7 +36,7 @@ from trackbridge_adapters.neptune.parts import (
 from trackbridge_adapters.neptune.steps import MILLION, Scale
 
 PLACE = ["attribute_path", "step", "timestamp"]
-EVERYTHING = Selection()
+EVERYTHING = Excerpt()
 _MICRO = pa.timestamp("us", "UTC")
 Damage = Mapping[RunRef, list[str]]
 
@@ -45,20 +45,20 @@ def metrics(
     parts: Iterable[Part],
     scales: Mapping[RunRef, Scale],
     damage: Damage,
-    selection: Selection = EVERYTHING,
+    excerpt: Excerpt = EVERYTHING,
 ) -> Iterator[Batch]:
-    """Points of some runs, or those of them that are in a selection."""
+    """Points of some runs, or those of them that are in an excerpt."""
     for part, group in _groups(parts, scales, {METRICS}):
-        if not _may_meet(group, scales, selection):
+        if not _may_meet(group, scales, excerpt):
             continue
         found: list[str] = []
         columns = [*group.telling({METRICS}), *PLACE, "float_value"]
         for data in part.batches(group, columns, found):
             data = of_types(of_runs(data, group, scales), group, {METRICS})
-            if selection.keys is not None:
-                data = data.filter(where(data.column("attribute_path"), selection.keys))
+            if excerpt.keys is not None:
+                data = data.filter(where(data.column("attribute_path"), excerpt.keys))
             for ref, rows in _split(data, group):
-                made = within(_metrics(ref, rows, scales[ref], found), selection)
+                made = within(_metrics(ref, rows, scales[ref], found), excerpt)
                 if made.num_rows:
                     yield Batch("metrics", made)
         _tell(found, group, damage)
@@ -73,9 +73,9 @@ def _groups(
                 yield part, group
 
 
-def _may_meet(group: Group, scales: Mapping[RunRef, Scale], selection: Selection) -> bool:
-    """Whether a group can have points of a selection, by its statistics."""
-    keys, first, last = selection
+def _may_meet(group: Group, scales: Mapping[RunRef, Scale], excerpt: Excerpt) -> bool:
+    """Whether a group can have points of an excerpt, by its statistics."""
+    keys, first, last = excerpt
     if keys is not None and not group.may_have_path(keys):
         return False
     if group.steps is None or any(scales[ref].fine for ref in group.runs if ref in scales):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trackbridge.adapter import Batch, Capabilities, FileRef, Query, RunInfo, RunKey, RunRef
-from trackbridge.adapter import Part as Selection
 from trackbridge.columns import batches
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES
 from trackbridge_adapters.neptune import facts, registry, tables
 from trackbridge_adapters.neptune.facts import Facts
@@ -87,10 +87,10 @@ class Export:
         with native_errors(self.address):
             yield from Reading(store, refs).batches(wanted)
 
-    def read_points(self, refs: Sequence[RunRef], part: Selection) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         store = self._found(refs)
         with native_errors(self.address):
-            yield from Reading(store, refs).metrics(part)
+            yield from Reading(store, refs).metrics(excerpt)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         store = self._look()

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from trackbridge.adapter import Batch, Row, RunRef
-from trackbridge.adapter import Part as Selection
 from trackbridge.columns import batches
+from trackbridge.optional import Excerpt
 from trackbridge_adapters.neptune import console, facts, points, tables
 from trackbridge_adapters.neptune.facts import HISTOGRAMS, METRICS, TEXTS, Facts
 from trackbridge_adapters.neptune.steps import MILLION, Scale, scales
@@ -43,13 +43,13 @@ class Reading:
                 rows = (row for ref in self._refs for row in self._rows(table, ref, found[ref]))
                 yield from batches(table, rows)
 
-    def metrics(self, selection: Selection = points.EVERYTHING) -> Iterator[Batch]:
-        """All points, or those of a selection."""
-        if selection.keys is None:
+    def metrics(self, excerpt: Excerpt = points.EVERYTHING) -> Iterator[Batch]:
+        """All points, or those of an excerpt."""
+        if excerpt.keys is None:
             known = self._scales(METRICS)
         else:
-            known = scales(self._parts, self._refs, {METRICS}, selection.keys)
-        yield from points.metrics(self._parts, known, self._damage, selection)
+            known = scales(self._parts, self._refs, {METRICS}, excerpt.keys)
+        yield from points.metrics(self._parts, known, self._damage, excerpt)
 
     def _scales(self, *types: str) -> dict[RunRef, Scale]:
         return self._store.remembered(

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trackbridge.adapter import Part, RunRef
+from trackbridge.adapter import RunRef
 from trackbridge.columns import codes, groups
 from trackbridge.errors import ConfigError
+from trackbridge.optional import Excerpt as Part
 from trackbridge_adapters.tables import beside
 from trackbridge_adapters.tables.blocks import Block
 from trackbridge_adapters.tables.csvfile import CsvFile

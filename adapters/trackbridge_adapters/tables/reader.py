@@ -13,20 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trackbridge.adapter import (
-    Assumption,
-    Batch,
-    Capabilities,
-    FileRef,
-    Part,
-    Query,
-    Row,
-    RunInfo,
-    RunKey,
-    RunRef,
-)
+from trackbridge.adapter import Batch, Capabilities, FileRef, Query, Row, RunInfo, RunKey, RunRef
 from trackbridge.columns import batches, codes, within
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Assumption
+from trackbridge.optional import Excerpt as Part
 from trackbridge_adapters.tables.index import OPENERS, FileFacts, Index, RunFacts, Span, spans_of
 from trackbridge_adapters.tables.known import FIELDS, STATES
 from trackbridge_adapters.tables.mapping import ROLES, Layout, declarations

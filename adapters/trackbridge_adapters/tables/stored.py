@@ -17,7 +17,6 @@ from trackbridge.adapter import (
     Capabilities,
     FileRef,
     ItemRef,
-    Part,
     Query,
     RunInfo,
     RunKey,
@@ -26,6 +25,7 @@ from trackbridge.adapter import (
 from trackbridge.columns import codes, within
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import storage_errors
+from trackbridge.optional import Excerpt as Part
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.tables.blocks import cut
 from trackbridge_adapters.tables.emit import CONTENTS, ORIGINS, header, parse

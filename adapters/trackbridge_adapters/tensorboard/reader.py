@@ -16,7 +16,6 @@ from trackbridge.adapter import (
     Batch,
     Capabilities,
     FileRef,
-    Part,
     Query,
     Row,
     RunInfo,
@@ -25,6 +24,7 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches
 from trackbridge.disk import native_errors
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt as Part
 from trackbridge.schema import POINTS, SHARED, TABLES
 from trackbridge_adapters.tensorboard import carried
 from trackbridge_adapters.tensorboard.carried import LOCK

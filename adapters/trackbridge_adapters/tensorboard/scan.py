@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trackbridge.adapter import Batch, Part, Row, RunRef
+from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import sliced
+from trackbridge.optional import Excerpt as Part
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.tensorboard import beside, wire
 from trackbridge_adapters.tensorboard.facts import Facts, content_of

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from trackbridge.adapter import Extending, Linking, Query, RunInfo, RunKey, Twin, Writer
+from trackbridge.adapter import Query, RunInfo, RunKey, Writer
 from trackbridge.dual import journaled, spawn, standing, twins
 from trackbridge.dual.parts import parts
 from trackbridge.dual.pauses import Pause
@@ -25,6 +25,7 @@ from trackbridge.errors import (
     UnsupportedError,
     without_secrets,
 )
+from trackbridge.optional import Extending, Linking, Twin
 from trackbridge.registry import open_writer
 from trackbridge.schema import POINTS
 from trackbridge.sorting import starts_alike

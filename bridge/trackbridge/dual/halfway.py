@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trackbridge.adapter import Batch, Growing, RunInfo, Writer
+from trackbridge.adapter import Batch, RunInfo, Writer
 from trackbridge.columns import codes, relabel
 from trackbridge.digest import point_hashes
 from trackbridge.dual.sent import Counts, after, counted
 from trackbridge.losses import Loss
+from trackbridge.optional import Growing
 from trackbridge.schema import POINTS
 from trackbridge.translate import translation
 from trackbridge.unequal import Unequal, Unlike

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from trackbridge.adapter import Growing, Query, Reader, RunInfo
+from trackbridge.adapter import Query, Reader, RunInfo
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Growing
 from trackbridge.registry import open_reader
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trackbridge.adapter import Mirroring
 from trackbridge.dual import place, spawn
 from trackbridge.dual.followed import Followed
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import Addresses, addresses, begin, check_ranks, rank_of_process
 from trackbridge.errors import ConfigError
+from trackbridge.optional import Mirroring
 
 
 class Mirror:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trackbridge.adapter import Extending, Query, RunInfo, RunKey, RunRef, Writer
+from trackbridge.adapter import Query, RunInfo, RunKey, RunRef, Writer
 from trackbridge.choose import EVERY_RUN
 from trackbridge.comparison import ABSENT, partners_of, verify
 from trackbridge.dual import by_step, journaled, sent, spawn, standing
@@ -27,6 +27,7 @@ from trackbridge.errors import (
     without_secrets,
 )
 from trackbridge.losses import Loss
+from trackbridge.optional import Extending
 from trackbridge.proof import Comparison, Difference
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.retry import persist

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackbridge.adapter import Batch, Extending, FileRef, Growing, Row, RunInfo
+from trackbridge.adapter import Batch, FileRef, Row, RunInfo
 from trackbridge.columns import batches, relabel
 from trackbridge.dual import by_step
 from trackbridge.dual.standing import Standing
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Extending, Growing
 from trackbridge.schema import POINTS
 from trackbridge.translate import Translation
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from trackbridge.adapter import Batch, Growing, RunRef
+from trackbridge.adapter import Batch, RunRef
 from trackbridge.columns import codes
 from trackbridge.dual import scanning
 from trackbridge.dual.parts import files
+from trackbridge.optional import Growing
 from trackbridge.schema import POINTS
 
 Counts = Counter[tuple[str, str]]

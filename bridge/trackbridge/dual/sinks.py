@@ -19,8 +19,9 @@ from email.message import EmailMessage
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from trackbridge.adapter import Alerting, RunKey
+from trackbridge.adapter import RunKey
 from trackbridge.errors import without_secrets
+from trackbridge.optional import Alerting
 from trackbridge.registry import open_writer
 
 ALERTS = "TRACKBRIDGE_ALERTS"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trackbridge.adapter import Linking, RunKey, Twin, Writer
+from trackbridge.adapter import RunKey, Writer
 from trackbridge.dual import place, standing
+from trackbridge.optional import Linking, Twin
 
 
 def found(writer: Writer, key: RunKey) -> Twin:

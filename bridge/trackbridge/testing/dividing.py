@@ -9,9 +9,10 @@ from typing import final
 import pyarrow as pa
 import pytest
 
-from trackbridge.adapter import Adopting, Batch, Dividing, Sink
+from trackbridge.adapter import Batch, Sink
 from trackbridge.columns import relabel, sliced
 from trackbridge.errors import IntegrityError
+from trackbridge.optional import Adopting, Dividing
 from trackbridge.testing import samples
 from trackbridge.testing.made import MadeRun, fitted, store
 from trackbridge.testing.roundtrip import RoundTripContract

@@ -8,9 +8,10 @@ from typing import final
 
 import pytest
 
-from trackbridge.adapter import Batch, Extending, FileRef, Sink
+from trackbridge.adapter import Batch, FileRef, Sink
 from trackbridge.columns import split
 from trackbridge.errors import IntegrityError
+from trackbridge.optional import Extending
 from trackbridge.testing import samples
 from trackbridge.testing.made import MadeRun, fitted, store
 from trackbridge.testing.roundtrip import RoundTripContract

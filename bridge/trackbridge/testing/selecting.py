@@ -9,8 +9,9 @@ from typing import Any, final
 import pyarrow as pa
 import pytest
 
-from trackbridge.adapter import Batch, Part, Reader, RunRef, Selecting
+from trackbridge.adapter import Batch, Reader, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Excerpt, Selecting
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples
 from trackbridge.testing.base import ContractBase, Seeded, listed
@@ -23,16 +24,16 @@ class SelectingContract(ContractBase):
     """Tests of readers that are `Selecting`; of others they ask nothing."""
 
     @final
-    def test_points_of_a_part_are_exactly_those_among_all_that_are_in_it(
+    def test_points_of_an_excerpt_are_exactly_those_among_all_that_are_in_it(
         self, seeded: Seeded
     ) -> None:
         reader = self.read(seeded.location)
         refs = [info.ref for info in listed(reader)]
         for some in (refs, refs[:1], []):
-            check_parts(reader, some)
+            check_excerpts(reader, some)
 
     @final
-    def test_points_of_every_kind_are_found_in_their_parts(self, tmp_path: Path) -> None:
+    def test_points_of_every_kind_are_found_in_their_excerpts(self, tmp_path: Path) -> None:
         if not self.writable:
             return
         place = self.location(tmp_path)
@@ -41,7 +42,7 @@ class SelectingContract(ContractBase):
         reader = self.read(place)
         refs = [info.ref for info in listed(reader)]
         for some in (refs, refs[1:], *([ref] for ref in refs)):
-            check_parts(reader, some)
+            check_excerpts(reader, some)
 
     @final
     def test_points_of_a_run_that_is_not_there_are_not_found(self, seeded: Seeded) -> None:
@@ -50,20 +51,20 @@ class SelectingContract(ContractBase):
             return
         (there, *_) = (info.ref for info in listed(reader))
         for missing in (RunRef(NOWHERE, there.run_id), RunRef(there.project, "no such run")):
-            for part in (Part(), Part(frozenset({"loss"}), 0, 1)):
+            for excerpt in (Excerpt(), Excerpt(frozenset({"loss"}), 0, 1)):
                 with pytest.raises(NotFoundError):
-                    list(reader.read_points([there, missing], part))
+                    list(reader.read_points([there, missing], excerpt))
 
 
-def check_parts(reader: Reader, refs: Sequence[RunRef]) -> None:
-    """Parts of these runs, by key, by step and by both, have the rows that are in them."""
+def check_excerpts(reader: Reader, refs: Sequence[RunRef]) -> None:
+    """Excerpts of these runs, by key, by step and by both, have the rows that are in them."""
     __tracebackhide__ = True
     if not isinstance(reader, Selecting):
         return
     every = list(reader.read_runs(refs, ["metrics"]))
-    for part in parts(every):
-        found = list(reader.read_points(refs, part))
-        same_rows((_inside(batch, part) for batch in every), found)
+    for excerpt in excerpts(every):
+        found = list(reader.read_points(refs, excerpt))
+        same_rows((_inside(batch, excerpt) for batch in every), found)
         for batch in found:
             assert batch.table == "metrics"
             assert batch.data.schema.equals(TABLES["metrics"])
@@ -71,31 +72,33 @@ def check_parts(reader: Reader, refs: Sequence[RunRef]) -> None:
             batch.data.validate(full=True)
 
 
-def parts(batches: Sequence[Batch]) -> Iterator[Part]:
-    """Parts of some points: with and without keys and ends, some with nothing in them."""
+def excerpts(batches: Sequence[Batch]) -> Iterator[Excerpt]:
+    """Excerpts of some points: with and without keys and ends, some with nothing in them."""
     keys = sorted({key for batch in batches for key in batch.data.column("key").to_pylist()})
     steps = {step for batch in batches for step in batch.data.column("step").to_pylist()}
     low, middle, high = _edges(sorted(steps - {None}))
     ranges = [(None, None), (middle, None), (None, middle), (middle, middle), (low, high)]
-    yield from (Part(None, *ends) for ends in [*ranges, (high, low - 1), (None, low - 1)])
+    yield from (Excerpt(None, *ends) for ends in [*ranges, (high, low - 1), (None, low - 1)])
     for names in ([], ["no such key"], keys, keys[:1], keys[1::2], [*keys[-1:], "no such key"]):
         for ends in ranges[:4]:
-            yield Part(frozenset(names), *ends)
+            yield Excerpt(frozenset(names), *ends)
 
 
 def _edges(steps: Sequence[int]) -> tuple[int, int, int]:
     return (steps[0], steps[len(steps) // 2], steps[-1]) if steps else (0, 0, 0)
 
 
-def _inside(batch: Batch, part: Part) -> Batch:
-    rows = [_is_in(row, part) for row in batch.data.to_pylist()]
+def _inside(batch: Batch, excerpt: Excerpt) -> Batch:
+    rows = [_is_in(row, excerpt) for row in batch.data.to_pylist()]
     return Batch(batch.table, batch.data.filter(pa.array(rows, pa.bool_())))
 
 
-def _is_in(row: dict[str, Any], part: Part) -> bool:
+def _is_in(row: dict[str, Any], excerpt: Excerpt) -> bool:
     step = row["step"]
-    if part.keys is not None and row["key"] not in part.keys:
+    if excerpt.keys is not None and row["key"] not in excerpt.keys:
         return False
     if step is None:
-        return part.first is None
-    return (part.first is None or part.first <= step) and (part.last is None or step <= part.last)
+        return excerpt.first is None
+    return (excerpt.first is None or excerpt.first <= step) and (
+        excerpt.last is None or step <= excerpt.last
+    )

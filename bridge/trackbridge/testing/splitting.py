@@ -7,8 +7,9 @@ from typing import final
 
 import pytest
 
-from trackbridge.adapter import Reader, RunRef, Splitting
+from trackbridge.adapter import Reader, RunRef
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Splitting
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples
 from trackbridge.testing.base import ContractBase, Seeded, listed

@@ -18,13 +18,14 @@ import pytest
 from unit.archive.archives import everything, key, reader, referred, runs, tables, write, writer
 
 from trackbridge import folder
-from trackbridge.adapter import Batch, Part, Query, RunKey, RunRef
+from trackbridge.adapter import Batch, Query, RunKey, RunRef
 from trackbridge.columns import batches
 from trackbridge.errors import ConfigError, IntegrityError
+from trackbridge.optional import Excerpt
 from trackbridge.schema import BATCH_ROWS, TABLES
 from trackbridge.testing import samples
 from trackbridge.testing.made import store
-from trackbridge.testing.selecting import check_parts
+from trackbridge.testing.selecting import check_excerpts
 from trackbridge_adapters.archive import ADAPTER, parts
 
 
@@ -324,8 +325,8 @@ def test_parts_of_points_are_found_across_row_groups(
     (file, *_) = tmp_path.glob("data/metrics/*.parquet")
     assert pq.ParquetFile(file).num_row_groups > 9
     refs = [info.ref for info in reader(tmp_path).list_runs(Query())]
-    check_parts(reader(tmp_path), refs)
-    check_parts(reader(tmp_path), refs[::2])
+    check_excerpts(reader(tmp_path), refs)
+    check_excerpts(reader(tmp_path), refs[::2])
 
 
 def test_row_groups_without_the_keys_and_steps_that_are_asked_for_are_not_read(
@@ -342,6 +343,10 @@ def test_row_groups_without_the_keys_and_steps_that_are_asked_for_are_not_read(
 
     monkeypatch.setattr(parts.pq, "ParquetFile", Counted)
     refs = [info.ref for info in reader(tmp_path).list_runs(Query())]
-    asked = [Part(None, 25, 31), Part(frozenset({"zzz", "a"})), Part(frozenset({"loss"}), 95)]
+    asked = [
+        Excerpt(None, 25, 31),
+        Excerpt(frozenset({"zzz", "a"})),
+        Excerpt(frozenset({"loss"}), 95),
+    ]
     assert [len([*reader(tmp_path).read_points(refs, part)]) for part in asked] == [2, 0, 1]
     assert read == [2, 3, 9]

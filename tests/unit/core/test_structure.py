@@ -31,6 +31,7 @@ FOR_ADAPTERS = {
     "folder",
     "locks",
     "losses",
+    "optional",
     "packed",
     "prefetch",
     "schema",
@@ -129,11 +130,12 @@ def test_no_adapter_imports_another_one(path: Path) -> None:
 def test_the_seams_import_nothing_above_them() -> None:
     found = {
         name: {core_name(i) for i in imports(CORE / f"{name}.py", runtime=True)} - {None}
-        for name in ("errors", "schema", "adapter", "columns", "losses", "digest")
+        for name in ("errors", "schema", "adapter", "optional", "columns", "losses", "digest")
     }
     assert found["errors"] == found["schema"] == found["losses"] == set()
     assert found["adapter"] <= {"errors"}
-    assert found["columns"] <= {"adapter", "schema"}
+    assert found["optional"] <= {"adapter"}
+    assert found["columns"] <= {"adapter", "optional", "schema"}
     assert found["digest"] <= {"adapter", "columns", "schema"}
 
 

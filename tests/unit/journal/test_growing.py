@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackbridge.adapter import Batch, Growing, Query, RunRef
+from trackbridge.adapter import Batch, Query, RunRef
 from trackbridge.dual import place
 from trackbridge.dual.journal import Journal
 from trackbridge.dual.run import Run
 from trackbridge.dual.starting import start
+from trackbridge.optional import Growing
 from trackbridge.registry import open_reader
 from trackbridge_adapters.journal import reader as module
 

@@ -15,9 +15,10 @@ from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
 import trackbridge
-from trackbridge.adapter import Linking, Query
+from trackbridge.adapter import Query
 from trackbridge.cli import main
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Linking
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing.extending import extend
 from trackbridge_adapters.mlflow.entities import ABANDONED_TAG, TWINS_TAG

@@ -14,8 +14,8 @@ from mlflow_servers import proxied, server
 from servers import POSTGRES
 
 import trackbridge
-from trackbridge.adapter import Extending
 from trackbridge.errors import ConfigError
+from trackbridge.optional import Extending
 from trackbridge.registry import open_writer
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from servers import MYSQL, POSTGRES, Databases
 
 import trackbridge
-from trackbridge.adapter import Extending
+from trackbridge.optional import Extending
 from trackbridge.registry import open_writer
 
 

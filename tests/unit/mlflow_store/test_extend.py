@@ -11,7 +11,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import trackbridge
-from trackbridge.adapter import Extending, FileRef
+from trackbridge.adapter import FileRef
+from trackbridge.optional import Extending
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing.extending import extend
 from trackbridge.testing.samples import simple

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from trackbridge.adapter import Query, RunRef
 from trackbridge.schema import BATCH_ROWS
-from trackbridge.testing.selecting import check_parts
+from trackbridge.testing.selecting import check_excerpts
 from trackbridge_adapters.mlflow import ADAPTER
 from trackbridge_adapters.mlflow.files_points import Columns, MetricFile, Series, packed
 from trackbridge_adapters.mlflow.sql_points_write import Points
@@ -193,7 +193,7 @@ def test_parts_of_odd_rows_are_found_as_among_all_rows(
 ) -> None:
     reader = ADAPTER.reader(str(database(tmp_path_factory.mktemp("odd"), rows)), {})
     refs = sorted((info.ref for info in reader.list_runs(Query())), key=lambda ref: ref.run_id)
-    check_parts(reader, refs if other_runs else refs[:1])
+    check_excerpts(reader, refs if other_runs else refs[:1])
 
 
 def test_columns_that_an_old_revision_lacks_are_as_mlflows_migrations_fill_them(

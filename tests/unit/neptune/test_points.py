@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from unit.neptune import exporting, reading
 from unit.neptune.exporting import point, single, write
 
-from trackbridge.adapter import Part, Query, RunRef
+from trackbridge.adapter import Query, RunRef
+from trackbridge.optional import Excerpt
 from trackbridge.schema import BATCH_ROWS
 from trackbridge.testing.base import tries
 from trackbridge_adapters.neptune import console, parts
@@ -39,7 +40,7 @@ def loss(steps: list[Any], key: str = "loss") -> list[dict[str, Any]]:
     ]
 
 
-def metrics(root: Path, selection: Part = Part()) -> list[tuple[str, int | None, float]]:  # noqa: B008
+def metrics(root: Path, selection: Excerpt = Excerpt()) -> list[tuple[str, int | None, float]]:  # noqa: B008
     batches = Export(str(root)).read_points([REF], selection)
     rows = [row for batch in batches for row in batch.data.to_pylist()]
     return sorted(((row["key"], row["step"], row["value"]) for row in rows), key=repr)
@@ -94,8 +95,8 @@ def test_points_without_step_or_time_have_none(tmp_path: Path) -> None:
     write(tmp_path, *REF, [IDS, [point("x", "float_series", None, 1.0), *loss([5], "x")]])
     rows = reading.tables(tmp_path)["metrics"]
     assert [(row["step"], row["time"]) for row in rows] == [(None, None), (5, NOON)]
-    assert metrics(tmp_path, Part(last=3)) == [("x", None, 1.0)]
-    assert metrics(tmp_path, Part(first=3)) == [("x", 5, 0.0)]
+    assert metrics(tmp_path, Excerpt(last=3)) == [("x", None, 1.0)]
+    assert metrics(tmp_path, Excerpt(first=3)) == [("x", 5, 0.0)]
 
 
 @pytest.mark.parametrize("fine", [False, True], ids=["whole", "fine"])
@@ -113,7 +114,7 @@ def test_a_selection_gives_what_the_whole_has_of_it(tmp_path: Path, *, fine: boo
                 and (first is None or (p[1] or 0) >= first)
                 and (last is None or (p[1] or 0) <= last)
             ]
-            assert metrics(tmp_path, Part(keys, first, last)) == meant, (keys, first, last)
+            assert metrics(tmp_path, Excerpt(keys, first, last)) == meant, (keys, first, last)
 
 
 def test_groups_that_can_have_nothing_of_a_selection_are_not_read(
@@ -128,7 +129,7 @@ def test_groups_that_can_have_nothing_of_a_selection_are_not_read(
         return before(self, group, columns, damage)
 
     monkeypatch.setattr(parts.Part, "batches", noted)
-    assert metrics(tmp_path, Part(frozenset("b"), 5, 9)) == [("b", 7, 0.0), ("b", 8, 1.0)]
+    assert metrics(tmp_path, Excerpt(frozenset("b"), 5, 9)) == [("b", 7, 0.0), ("b", 8, 1.0)]
     assert [number for number, columns in read if "float_value" in columns] == [3]
 
 

@@ -14,8 +14,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import trackbridge
-from trackbridge.adapter import Part, Query, RunKey
+from trackbridge.adapter import Query, RunKey
 from trackbridge.meant import Selection
+from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES
 from trackbridge.sidecar import Sidecar
 from trackbridge.store import Store
@@ -323,8 +324,8 @@ def test_nothing_is_read_before_it_is_asked_for_and_no_more_than_that(tmp_path: 
             read.append((len(refs), tables))
             return super().read_runs(refs, tables)
 
-        def read_points(self, refs: Any, part: Part) -> Any:
-            read.append((len(refs), part))
+        def read_points(self, refs: Any, excerpt: Excerpt) -> Any:
+            read.append((len(refs), excerpt))
             return iter(())
 
     watched = Watched("watched")
@@ -335,7 +336,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_no_more_than_that(tmp_path: 
     assert read == []
     seen.metrics(["loss", "acc"], steps=(0, 9))
     assert [each for each in read if each != "list"] == [
-        (1, Part(frozenset({"loss", "acc"}), 0, 9))
+        (1, Excerpt(frozenset({"loss", "acc"}), 0, 9))
     ]
     read.clear()
     seen.params()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trackbridge.adapter import Assuming, Query
+from trackbridge.adapter import Query
+from trackbridge.optional import Assuming
 from trackbridge.registry import open_reader
 
 

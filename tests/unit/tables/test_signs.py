@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.tables.read import assumed, damage, points, rows, series
 
-from trackbridge.adapter import Part, Query, Selecting
+from trackbridge.adapter import Query
 from trackbridge.errors import BridgeError, ConfigError
+from trackbridge.optional import Excerpt, Selecting
 from trackbridge.registry import open_reader
 from trackbridge.testing.base import tries
 from trackbridge_adapters.tables import blocks
@@ -268,7 +269,7 @@ def test_parts_of_points_are_found_without_reading_what_lies_elsewhere(
     assert info.points == 400
     assert not info.estimated
     assert isinstance(reader, Selecting)
-    part = Part(frozenset({"b"}), 10, 19)
+    part = Excerpt(frozenset({"b"}), 10, 19)
     values = [
         row["value"]
         for batch in reader.read_points([info.ref], part)

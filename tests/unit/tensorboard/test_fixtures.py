@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 from unit.tensorboard import logs
 
-from trackbridge.adapter import FileRef, Part, Query, Reader, RunRef
+from trackbridge.adapter import FileRef, Query, Reader, RunRef
+from trackbridge.optional import Excerpt
 from trackbridge.registry import open_reader
 from trackbridge.testing.compare import same_rows
 
@@ -186,11 +187,11 @@ def test_files_have_the_sizes_and_digests_that_are_told() -> None:
 def test_points_are_found_by_key_and_step() -> None:
     reader = opened(TF)
     ref = RunRef("runs", "train")
-    part = Part(frozenset({"loss"}), 12, 14)
+    part = Excerpt(frozenset({"loss"}), 12, 14)
     batches = list(reader.read_points([ref], part))  # type: ignore[attr-defined]
     rows = [row for batch in batches for row in batch.data.to_pylist()]
     assert [(row["key"], row["step"]) for row in rows] == [("loss", n) for n in (12, 13, 14)] * 2
-    same_rows(reader.read_runs([ref], ["metrics"]), reader.read_points([ref], Part()))  # type: ignore[attr-defined]
+    same_rows(reader.read_runs([ref], ["metrics"]), reader.read_points([ref], Excerpt()))  # type: ignore[attr-defined]
 
 
 def test_an_experiment_says_what_its_metrics_are() -> None:

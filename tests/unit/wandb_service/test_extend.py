@@ -19,9 +19,10 @@ from wandb_server.client import script
 from wandb_server.state import Run
 
 import trackbridge
-from trackbridge.adapter import SIDECAR, Batch, Extending, FileRef, Query, Row, RunKey, Sink
+from trackbridge.adapter import SIDECAR, Batch, FileRef, Query, Row, RunKey, Sink
 from trackbridge.engine import Report
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError, UnsupportedError
+from trackbridge.optional import Extending
 from trackbridge.registry import open_reader, open_writer
 from trackbridge.testing import samples
 from trackbridge.testing.made import MadeRun, deliver, fitted

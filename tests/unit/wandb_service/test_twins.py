@@ -11,8 +11,8 @@ from wandb_server import Server
 from wandb_server.client import script
 
 import trackbridge
-from trackbridge.adapter import Alerting
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Alerting
 from trackbridge.registry import open_writer
 from trackbridge.testing import samples
 from trackbridge.testing.extending import extend

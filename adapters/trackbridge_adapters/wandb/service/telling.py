@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trackbridge.adapter import RunKey, Twin
+from trackbridge.adapter import RunKey
 from trackbridge.errors import NotFoundError
+from trackbridge.optional import Twin
 from trackbridge_adapters.wandb.service import changes
 from trackbridge_adapters.wandb.service.login import pages
 from trackbridge_adapters.wandb.service.node import TWINS, RunNode

@@ -24,13 +24,13 @@ from trackbridge.adapter import (
     RunInfo,
     RunKey,
     RunRef,
-    Twin,
 )
 from trackbridge.columns import split
 from trackbridge.digest import Digests
 from trackbridge.errors import IntegrityError, NotFoundError, temporary_errors
 from trackbridge.fit_text import fit_name
 from trackbridge.losses import Loss
+from trackbridge.optional import Twin
 from trackbridge_adapters.wandb.service import changes, telling
 from trackbridge_adapters.wandb.service.capabilities import WRITTEN
 from trackbridge_adapters.wandb.service.claims import Claims

@@ -16,9 +16,7 @@ from trackbridge.adapter import (
     Batch,
     Capabilities,
     FileRef,
-    ItemInfo,
     ItemRef,
-    ItemStore,
     Query,
     Reader,
     Row,
@@ -41,6 +39,7 @@ from trackbridge.audit.redaction.tables import Passage, Tables
 from trackbridge.columns import batches, relabel
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.losses import Losses
+from trackbridge.optional import ItemInfo, ItemStore
 from trackbridge.schema import ITEM_FILES, ITEMS
 from trackbridge.sidecar import Overlay
 

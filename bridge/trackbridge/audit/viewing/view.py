@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from trackbridge import __version__
-from trackbridge.adapter import ItemStore, Query
+from trackbridge.adapter import Query
 from trackbridge.audit.bag import by_digest
 from trackbridge.audit.seal import Archive, open_archive, standing
 from trackbridge.audit.verify import SEALING
@@ -22,6 +22,7 @@ from trackbridge.audit.viewing.state import checked, redactions, seals
 from trackbridge.audit.viewing.table import RunTable, plain
 from trackbridge.errors import ConfigError
 from trackbridge.folder import Folder, LocalFolder
+from trackbridge.optional import ItemStore
 from trackbridge.progress import SILENCE, Progress
 from trackbridge.schema import ITEMS, SHARED
 
