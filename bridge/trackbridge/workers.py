@@ -15,12 +15,13 @@ from typing import Any
 
 from trackbridge import __version__, errors
 from trackbridge.adapter import Query, Reader, Writer
-from trackbridge.errors import BridgeError, ConfigError, TransientError
+from trackbridge.clusters import Dask, Ray, Spark
+from trackbridge.errors import BridgeError, ConfigError, TransientError, without_secrets
 from trackbridge.filing import FileChoice
 from trackbridge.isolation import Outcome, apart
 from trackbridge.kept_open import kept_open
 from trackbridge.plan import Chunk, proven
-from trackbridge.pools import QUIET_SECONDS, Pool, pool_of
+from trackbridge.pools import QUIET_SECONDS, Pool, Processes
 from trackbridge.progress import Progress
 from trackbridge.receipts import Receipts, receipts_of
 from trackbridge.registry import (
@@ -136,6 +137,22 @@ class _Given:
     split: Split | None = None
     number: int = 0
     lost: int = 0
+
+
+POOLS: dict[str, type[Pool]] = {"processes": Processes, "dask": Dask, "ray": Ray, "spark": Spark}
+"""The engines, by the names that people give them."""
+
+
+def pool_of(engine: str, address: str | None, count: int | None) -> Pool:
+    """The pool of an engine, not connected yet."""
+    if engine not in POOLS:
+        raise ConfigError(f"no engine is called {engine!r}; there are {', '.join(POOLS)}")
+    if engine == "processes" and address is not None:
+        raise ConfigError(
+            f"{without_secrets(address)}: processes of this machine have no address; name the "
+            "engine too (--engine dask, ray or spark)"
+        )
+    return POOLS[engine](address, count)
 
 
 def pool_for(

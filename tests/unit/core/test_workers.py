@@ -11,8 +11,8 @@ from mlflow_servers import free_port
 
 import trackbridge
 from trackbridge.errors import ConfigError, TransientError
-from trackbridge.pools import POOLS, pool_of
 from trackbridge.registry import from_anywhere
+from trackbridge.workers import POOLS, pool_of
 
 
 @pytest.mark.parametrize(
