@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple, NoReturn
 
 from trackbridge.errors import ConfigError
+from trackbridge.times import EPOCH
 
 METRICS, PARAMS, TAGS, ATTRIBUTES, DATASETS = "metrics", "params", "tags", "attributes", "datasets"
 
@@ -54,7 +55,6 @@ _SIGN = re.compile(r"[=<>!]+")
 _WORD = re.compile(r"(?:(?:not\s+)?in|i?like|is\s+not\s+null|is\s+null)\b", re.IGNORECASE)
 _OPEN, _COMMA, _CLOSE = (re.compile(re.escape(mark)) for mark in "(,)")
 _AND = re.compile(r"and\b", re.IGNORECASE)
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 Value = str | float | tuple[str, ...] | None
@@ -108,7 +108,7 @@ def holds(clause: Clause, facts: Facts) -> bool:
 
 def milliseconds(time: datetime | None) -> int | None:
     """A time as expressions have it, rounded down."""
-    return None if time is None else (time - _EPOCH) // timedelta(milliseconds=1)
+    return None if time is None else (time - EPOCH) // timedelta(milliseconds=1)
 
 
 def _like(text: str, pattern: str) -> bool:
@@ -249,7 +249,7 @@ class _Scanner:
             self._at = start
             self.fail("a time is expected", "milliseconds since 1970, or like '2024-05-01T12:30'")
         time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-        return (time - _EPOCH) / timedelta(milliseconds=1)
+        return (time - EPOCH) / timedelta(milliseconds=1)
 
     def _text_of(self) -> str:
         if not self._quoted_here("'\""):

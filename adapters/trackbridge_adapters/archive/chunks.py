@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from trackbridge.adapter import ItemRef, RunInfo, RunKey, RunRef
@@ -21,12 +20,12 @@ from trackbridge.audit.bag import is_digest
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import Folder
 from trackbridge.optional import ItemInfo
+from trackbridge.times import micros, moment
 
 CHUNKS = "data/chunks"
 _NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")
 _TABLE = re.compile(r"[a-z_]+")
 _SEALED = re.compile(rb'(.*),"sha256":"([0-9a-f]{64})"}', re.DOTALL)
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Part(NamedTuple):
@@ -169,7 +168,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "ref": info.ref,
         "name": info.name,
         "status": info.status,
-        "started": _micros(info.started),
+        "started": micros(info.started),
         "deleted": entry.deleted,
         "points": info.points,
         "files": info.files,
@@ -179,7 +178,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 
 def _entry(document: dict[str, Any]) -> Entry:
-    deleted, when = document.pop("deleted"), _moment(document.pop("started"))
+    deleted, when = document.pop("deleted"), moment(document.pop("started"))
     key, ref = RunKey(*document.pop("key")), RunRef(*document.pop("ref"))
     for count in ("points", "files", "size"):
         _number(document[count])
@@ -187,20 +186,12 @@ def _entry(document: dict[str, Any]) -> Entry:
 
 
 def _plain_item(info: ItemInfo) -> dict[str, Any]:
-    return {**vars(info), "started": _micros(info.started)}
+    return {**vars(info), "started": micros(info.started)}
 
 
 def _item(document: dict[str, Any]) -> ItemInfo:
-    ref, when = ItemRef(*document.pop("ref")), _moment(document.pop("started"))
+    ref, when = ItemRef(*document.pop("ref")), moment(document.pop("started"))
     return ItemInfo(ref=ref, started=when, **document)
-
-
-def _micros(time: datetime | None) -> int | None:
-    return None if time is None else (time - EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
 
 
 class Home(NamedTuple):

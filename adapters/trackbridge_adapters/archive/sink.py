@@ -7,7 +7,6 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -17,7 +16,8 @@ from trackbridge.errors import IntegrityError
 from trackbridge.folder import storage_errors
 from trackbridge.optional import ItemInfo
 from trackbridge.schema import ITEM_TABLES, ITEMS, NAMED_BY, SHARED
-from trackbridge_adapters.archive.chunks import EPOCH, Chunk, Entry, chunk_id
+from trackbridge.times import moment
+from trackbridge_adapters.archive.chunks import Chunk, Entry, chunk_id
 from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
@@ -191,7 +191,7 @@ class ArchiveSink:
             parts,
             (),
             tuple(
-                ItemInfo(ref, state, 1, _started(started), run)
+                ItemInfo(ref, state, 1, moment(started), run)
                 for ref, (started, run) in sorted(self._item_rows.items())
             ),
         )
@@ -271,7 +271,7 @@ class ArchiveSink:
                 fingerprint,
                 row.name,
                 row.status,
-                _started(row.started),
+                moment(row.started),
                 points[row.ref],
                 len(sizes[row.ref]),
                 sum(sizes[row.ref]),
@@ -309,13 +309,3 @@ def _names(table: str, data: pa.RecordBatch) -> Iterator[Name]:
     columns = ("owner", "path") if table == CONTENTS else NAMED_BY[table]
     for name in zip(*(data.column(column).to_pylist() for column in columns)):
         yield table, *name
-
-
-def _started(micros: int | None) -> datetime | None:
-    """A time as Python knows it; None where it lies beyond the year 9999."""
-    if micros is None:
-        return None
-    try:
-        return EPOCH + timedelta(microseconds=micros)
-    except OverflowError:
-        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ from trackbridge.dual.frames import NONE, SYSTEM
 from trackbridge.dual.records import is_int
 from trackbridge.dual.scanning import Window
 from trackbridge.schema import CODE, TABLES, TIME
+from trackbridge.times import moment
 
 Ints = npt.NDArray[np.int64]
 Rows = Callable[[Ints], Ints]
 """Rows of a process -> rows of the run."""
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def same(rows: Ints) -> Ints:
@@ -166,11 +166,8 @@ class Decoder:
 
 
 def when(at: Any) -> datetime | None:
-    """A time in microseconds, if it is one."""
-    try:
-        return EPOCH + timedelta(microseconds=at) if is_int(at) else None
-    except OverflowError:  # as that of `NONE`
-        return None
+    """A time in microseconds, if it is one, which `NONE` is not."""
+    return moment(at) if is_int(at) else None
 
 
 def _known(value: int) -> int | None:

@@ -8,15 +8,15 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from trackbridge.adapter import ORIGIN, RunKey, RunRef
 from trackbridge.errors import IntegrityError
 from trackbridge.optional import Twin
+from trackbridge.times import EPOCH
 
 KIND = "mlflow"
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 KEY_TAG = f"{ORIGIN}.run_key"
 """Tag of a run that Trackbridge has brought. Any other name that begins alike is a user's own."""
 PENDING_TAG = f"{KEY_TAG}.pending"

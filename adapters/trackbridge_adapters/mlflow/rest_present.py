@@ -9,10 +9,10 @@ from datetime import timedelta
 
 from trackbridge.adapter import Presentation, Row, RunKey
 from trackbridge.fit_text import fit_value
+from trackbridge.times import EPOCH
 from trackbridge_adapters.mlflow import models, translate
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
-    EPOCH,
     KIND,
     PROGRAM,
     RUN_NAME,

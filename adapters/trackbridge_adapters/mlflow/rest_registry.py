@@ -11,8 +11,8 @@ from typing import Any
 
 from trackbridge.adapter import Row
 from trackbridge.errors import IntegrityError, NotFoundError, UnsupportedError
+from trackbridge.times import EPOCH
 from trackbridge_adapters.mlflow.entities import (
-    EPOCH,
     NOTE,
     VERSION_TAG,
     native_tags,

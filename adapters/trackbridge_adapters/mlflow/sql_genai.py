@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trackbridge.adapter import ItemRef, Query, Row
 from trackbridge.optional import ItemInfo
+from trackbridge.times import EPOCH
 from trackbridge_adapters.mlflow.entities import (
-    EPOCH,
     WORKSPACE,
     micros,
     milliseconds,

@@ -11,12 +11,12 @@ from datetime import datetime
 
 from trackbridge.adapter import Names, Presentation, Row, RunKey, RunRef
 from trackbridge.fit_text import fit_name, fit_value
+from trackbridge.times import EPOCH
 from trackbridge_adapters.mlflow import places
 from trackbridge_adapters.mlflow.capabilities import SQL
 from trackbridge_adapters.mlflow.entities import (
     CONTEXT,
     DERIVED,
-    EPOCH,
     EXTRA,
     KIND,
     SOURCES,

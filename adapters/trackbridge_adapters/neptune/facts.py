@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Row, RunRef
 from trackbridge.columns import split
+from trackbridge.times import EPOCH
 from trackbridge_adapters.neptune.layout import entity
 from trackbridge_adapters.neptune.parts import (
     Group,
@@ -47,7 +48,6 @@ TRACKED = ("monitoring/", "runtime/")
 """Where Neptune's clients log what they measure and catch (neptune 1.14, neptune-scale 0.30)."""
 _SMALL = ["project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp"]
 _SMALL += [*VALUES.values(), "file_value"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 TIMES = -62_135_596_800_000, 253_402_300_799_999
 """First and last millisecond that calendars have."""
 
@@ -189,7 +189,7 @@ def moment(milliseconds: int | None) -> datetime | None:
     """A time; None where no calendar has it."""
     if milliseconds is None or not TIMES[0] <= milliseconds <= TIMES[1]:
         return None
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def failures(report: Path | None) -> dict[RunRef, list[str]]:

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import json_format
 
 from trackbridge.adapter import ORIGIN, Row, RunKey, RunRef
+from trackbridge.times import micros
 from trackbridge_adapters.wandb import jsontext, names
 from trackbridge_adapters.wandb.facts import INTERNAL, OUR_DIGEST
 from trackbridge_adapters.wandb.jsontext import Tree
@@ -20,7 +21,6 @@ from trackbridge_adapters.wandb.records import CLASSES, Record
 from trackbridge_adapters.wandb.tables import (
     AGGREGATES,
     ARTIFACT_EXTRA,
-    EPOCH,
     GOALS,
     POLICY,
     RUN_COLUMNS,
@@ -129,16 +129,12 @@ def node_of(row: Row) -> jsontext.Node:
         return jsontext.quote(value)
 
 
-def set_time(message: Any, field: str, micros: int | None) -> None:
-    if micros is not None:
+def set_time(message: Any, field: str, since_1970: int | None) -> None:
+    if since_1970 is not None:
         time = getattr(message, field)
-        time.seconds, rest = divmod(micros, 1_000_000)
+        time.seconds, rest = divmod(since_1970, 1_000_000)
         time.nanos = rest * 1000
         time.SetInParent()
-
-
-def micros(time: datetime) -> int:
-    return (time - EPOCH) // timedelta(microseconds=1)
 
 
 def _filled(kind: str, fields: dict[str, Any]) -> Any:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from google.protobuf import json_format
 
 from trackbridge.adapter import ORIGIN, Row
+from trackbridge.times import moment
 from trackbridge_adapters.wandb import jsontext
 from trackbridge_adapters.wandb.artifacts import Version
-from trackbridge_adapters.wandb.facts import INTERNAL, LAST_SECOND, Facts
+from trackbridge_adapters.wandb.facts import INTERNAL, Facts
 from trackbridge_adapters.wandb.jsontext import Tree
 from trackbridge_adapters.wandb.records import CLASSES
 
 AGGREGATES = ("min", "max", "mean", "best", "last", "none", "copy", "first")
 GOALS = (None, "minimize", "maximize")
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 RUN_COLUMNS = {
     "display_name": "name",
@@ -140,8 +139,8 @@ def run_row(facts: Facts) -> Row:
     row: Row = {column: getattr(run, field) or None for field, column in RUN_COLUMNS.items()}
     row.update(
         status=status,
-        started=_datetime(facts.started),
-        ended=_datetime(ended),
+        started=moment(facts.started),
+        ended=moment(ended),
         user=origin.get("user") or environment.username or None,
         program=origin.get("program") or environment.program or None,
         git_remote=run.git.remote_url or environment.git.remote_url or None,
@@ -163,12 +162,6 @@ def _runtime(facts: Facts) -> int | None:
     if facts.exit.runtime or facts.origin() or not isinstance(told, str) or not told.isdigit():
         return int(facts.exit.runtime)
     return int(told)
-
-
-def _datetime(micros: int | None) -> datetime | None:
-    if micros is None or micros >= (LAST_SECOND + 1) * 1_000_000:
-        return None
-    return EPOCH + timedelta(microseconds=micros)
 
 
 def run_extra(facts: Facts) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 
 from trackbridge.adapter import Row, RunKey
 from trackbridge.testing.made import FilePlace, MadeRun
+from trackbridge.times import EPOCH
 
 EDGY = (
     "",
@@ -36,8 +37,7 @@ EDGY = (
 texts = st.one_of(st.text(max_size=12), st.sampled_from(EDGY))
 """Any text at all."""
 maybe_text = st.none() | texts
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-times = st.integers(1, 4 * 10**15).map(lambda us: _EPOCH + timedelta(microseconds=us))
+times = st.integers(1, 4 * 10**15).map(lambda us: EPOCH + timedelta(microseconds=us))
 """Moments from 1970 to 2096, to the microsecond."""
 maybe_time = st.none() | times
 numbers = st.one_of(

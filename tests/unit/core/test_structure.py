@@ -35,6 +35,7 @@ FOR_ADAPTERS = {
     "packed",
     "prefetch",
     "schema",
+    "times",
 }
 """Modules of the core that an adapter may use; the rest are steps of a job that it is part of."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trackbridge.adapter import SIDECAR, Row, RunKey, RunRef
+from trackbridge.times import EPOCH
 from trackbridge_adapters.wandb import encode, jsontext
 from trackbridge_adapters.wandb.facts import INTERNAL
 from trackbridge_adapters.wandb.jsontext import Tree
@@ -123,7 +124,7 @@ class Running:
     def started(self) -> float:
         """When it was, in seconds; 0 where nobody knows, as the client has it."""
         time = self._rows["runs"][None].get("started")
-        return 0.0 if time is None else encode.micros(time) / 1e6
+        return 0.0 if time is None else (time - EPOCH).total_seconds()
 
     def fields(self) -> dict[str, Any]:
         """Its config, ours included, and what its users see beside it."""

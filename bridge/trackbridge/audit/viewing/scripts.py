@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trackbridge.adapter import Row
-
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from trackbridge.times import EPOCH
 
 
 def script(name: str, text: str) -> str:
