@@ -45,7 +45,7 @@ def verify(
 
     Runs belong together by their key or, where no key was written, by project and id. The runs,
     projects and files are compared that `migrate` would move with the same options; what of that
-    was left at the source is in the losses.
+    was left at the source is in the losses. Deleted runs are meant too, as there.
     """
     reader = open_reader(source, source_options)
     writer, other = _open_target(target, target_options)

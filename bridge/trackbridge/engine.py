@@ -89,9 +89,12 @@ def migrate(
     """Copy runs from one store to another and prove each one by reading it back.
 
     The runs are those that the query means and that meet `where`, an expression such as
-    `metrics.loss < 0.1 and params.model = 'cnn'`. `renames` maps projects of the source to other
-    names in the target; `files` says whose bytes are moved. `through` makes of the source's reader
-    another one, from which is read instead; workers get it too, so it has to pickle.
+    `metrics.loss < 0.1 and params.model = 'cnn'`. Other than on the command line, deleted runs are
+    meant too, unless the query says `include_deleted=False` (decision 0013).
+
+    `renames` maps projects of the source to other names in the target; `files` says whose bytes are
+    moved. `through` makes of the source's reader another one, from which is read instead; workers
+    get it too, so it has to pickle.
 
     `workers` are so many processes, where the target takes several writers; of a cluster (`engine`
     dask, ray or spark, at `engine_address`) at most so many places, and all without it.
