@@ -1,4 +1,4 @@
-"""Reading tables of points, beside what Arrow alone takes to read the same file.
+"""Reading whole tables of points, beside what Arrow alone takes to read the same file.
 
 Usage: python tests/benchmarks/tables.py [--points N]
 """
@@ -10,17 +10,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.json as pj
 
-from trackbridge.adapter import Query
+from trackbridge.adapter import Query, Reader, RunRef
 from trackbridge.registry import open_reader
-from trackbridge_adapters.tables import index
 
-TIMES = 3
+TIMES = 5
 RUNS, KEYS = 30, 10
 
 
@@ -47,40 +47,42 @@ def tables(points: int) -> dict[str, pa.Table]:
     return {"long": long, "wide": wide}
 
 
-def best(*works: Callable[[], object]) -> list[tuple[float, float]]:
-    """Seconds, and seconds of processors, of the fastest of some tries of each, taken in turns."""
-    taken: list[list[tuple[float, float]]] = [[] for _ in works]
-    for _ in range(TIMES):
-        for work, results in zip(works, taken):
-            begun, busy = time.perf_counter(), time.process_time()
-            work()
-            results.append((time.perf_counter() - begun, time.process_time() - busy))
-    return [(min(wall for wall, _ in of), min(busy for _, busy in of)) for of in taken]
+def taken(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and seconds of processors."""
+    begun, busy = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begun, time.process_time() - busy
 
 
 def compare(name: str, address: str, arrow: Callable[[], object], points: int) -> None:
-    """One line: Arrow alone, the listing, the points, and how they compare."""
+    """Two lines: Arrow alone, the listing, the points of all runs, and how they compare.
 
-    def listed() -> object:
-        return list(open_reader(address).list_runs(Query()))
+    All in turns, since others may be at work on the machine: medians of some tries.
+    """
+    tries = []
+    for _ in range(TIMES):
+        reader = open_reader(address)
+        refs: list[RunRef] = []
 
-    reader = open_reader(address)
-    refs = [info.ref for info in reader.list_runs(Query())]
+        def listed(reader: Reader = reader, refs: list[RunRef] = refs) -> None:
+            refs += [info.ref for info in reader.list_runs(Query())]
 
-    def read() -> int:
-        return sum(batch.data.num_rows for batch in reader.read_runs(refs, ["metrics"]))
+        def read(reader: Reader = reader, refs: list[RunRef] = refs) -> None:
+            batches = reader.read_runs(refs, ["metrics"])
+            assert sum(batch.data.num_rows for batch in batches) == points
 
-    assert read() == points
-    for what, (alone, listing, reading) in zip(("wall", "cpu"), zip(*best(arrow, listed, read))):
+        tries.append([taken(work) for work in (arrow, listed, read)])
+    for position, what in enumerate(("wall", "cpu")):
+        alone, listing, reading = (median(t[w][position] for t in tries) for w in range(3))
+        ratio = median(t[0][position] / (t[1][position] + t[2][position]) for t in tries)
         print(
             f"{name:10} {what:4}  arrow {alone:5.2f} s  listing {listing:5.2f} s  points "
-            f"{reading:5.2f} s  {points / reading / 1e6:5.2f} M points/s  "
-            f"{alone / reading:.2f} of arrow ({alone / (listing + reading):.2f} with the listing)"
+            f"{reading:5.2f} s  {points / (listing + reading) / 1e6:5.2f} M points/s  "
+            f"{ratio:.2f} of arrow"
         )
 
 
 def main() -> None:
-    index.KEPT_BYTES = 0  # points are parsed, not remembered from the listing
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=3_000_000)
     points = parser.parse_args().points

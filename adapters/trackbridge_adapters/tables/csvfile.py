@@ -14,7 +14,7 @@ import pyarrow.csv as pv
 
 from trackbridge.errors import ConfigError
 from trackbridge_adapters.tables import place
-from trackbridge_adapters.tables.blocks import Block, cut
+from trackbridge_adapters.tables.blocks import Block, cut, threads
 from trackbridge_adapters.tables.mapping import NUMERIC, Column, Layout
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
@@ -55,6 +55,7 @@ class CsvFile:
         self._comma = self._separator != "," and _has_commas(rows[1:])
         self.columns = columns_of(self.names, rows[1:], comma=self._comma)
         self._start, self._line = self._after_header(sample, mark)
+        self.threads = threads(self._file)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -119,7 +120,7 @@ class CsvFile:
 
         table = pv.read_csv(
             pa.BufferReader(data),
-            read_options=pv.ReadOptions(column_names=self.names),
+            read_options=pv.ReadOptions(column_names=self.names, use_threads=False),
             parse_options=pv.ParseOptions(
                 delimiter=self._separator,
                 newlines_in_values=b'"' in data,

@@ -15,6 +15,7 @@ from trackbridge.adapter import RunRef
 from trackbridge.columns import codes, groups
 from trackbridge.errors import ConfigError
 from trackbridge.optional import Excerpt as Part
+from trackbridge.prefetch import together
 from trackbridge_adapters.tables import beside
 from trackbridge_adapters.tables.blocks import Block
 from trackbridge_adapters.tables.csvfile import CsvFile
@@ -29,16 +30,15 @@ from trackbridge_adapters.tables.mapping import (
     extended,
     layout,
 )
-from trackbridge_adapters.tables.melt import Names, axis, leaf
+from trackbridge_adapters.tables.melt import Axis, Names, axis, leaf
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
+from trackbridge_adapters.tables.spool import Kept, Packed, Spool, packed
 from trackbridge_adapters.tables.values import Cells, numbers
 
 OPENERS: dict[str, type[CsvFile] | type[JsonlFile]] = {"csv": CsvFile, "jsonl": JsonlFile}
 OF_RUNS = (TEXTS, "param", "tag", "extra", *FIELDS)
 """Roles of columns that say one thing of each run."""
-KEPT_BYTES = 64 << 20
-"""Rows of this size are kept from the first pass, so that small tables are read once."""
 MOST_DAMAGE = 20
 """Lines of a file that are named for a run; further ones are counted."""
 
@@ -73,8 +73,10 @@ class Span(NamedTuple):
     block: Block
     runs: npt.NDArray[np.int64]
     steps: tuple[int, int] | None
-    rows: Parsed | None
-    """The rows themselves, of the first blocks: see `KEPT_BYTES`."""
+    digest: bytes
+    """Of its bytes: others are another state of the file."""
+    kept: Kept | None
+    """Where the rows are, but in the file; None where there was no room for them."""
 
     def may_have(self, part: Part | None) -> bool:
         """Whether points of the part can be in it."""
@@ -105,11 +107,12 @@ class Index:
     def __init__(
         self, files: Sequence[TableFile], scheme: str, project: str, said: Sequence[Declaration]
     ) -> None:
+        self._states = [(table, table.state()) for table in files]
         self.runs: list[RunFacts] = []
         self.numbers: dict[RunRef, int] = {}
         self.files: list[FileFacts] = []
         self._open, self._said = OPENERS[scheme], said
-        self._room = KEPT_BYTES
+        self.spool = Spool()
         unread: list[ConfigError] = []
         for table in files:
             try:
@@ -121,10 +124,9 @@ class Index:
         for reason in unread:
             self.runs[0].note(str(reason))
 
-    def kept(self, parsed: Parsed) -> Parsed | None:
-        """Rows that are kept in memory, as long as there is room for them."""
-        self._room -= parsed.size
-        return parsed if self._room >= 0 else None
+    def is_of_now(self) -> bool:
+        """Whether no file looks like another one since."""
+        return all(table.state() == state for table, state in self._states)
 
     def number(self, ref: RunRef) -> int:
         if ref not in self.numbers:
@@ -151,6 +153,20 @@ def _unit(facts: FileFacts) -> str:
     return unit if unit not in ("", "iso") else "s"
 
 
+def digest(data: bytes) -> bytes:
+    """Another one for each state of the bytes of a block."""
+    return hashlib.sha1(data, usedforsecurity=False).digest()
+
+
+class _Taken(NamedTuple):
+    """What is made of the bytes of a block, whatever is in the others."""
+
+    rows: Parsed
+    at: Axis
+    digest: bytes
+    packed: Packed
+
+
 class _Pass:
     """One pass over a file."""
 
@@ -167,19 +183,24 @@ class _Pass:
 
     def run(self) -> None:
         file, facts = self._file, self._facts
-        for block, data in file.blocks():
-            parsed = file.parse(block, data, facts.layout)
-            self._learn_columns(parsed)
-            digest = hashlib.sha1(data, usedforsecurity=False).digest()
-            found = self._note_rows(parsed)
-            steps = self._note_problems(block, data, parsed, found)
-            runs = np.array(sorted(set(found.tolist())), np.int64)
-            facts.spans.append(Span(block, runs, _range(steps), self._index.kept(parsed)))
-            for number in facts.spans[-1].runs.tolist():
-                self._index.runs[number].digest.update(digest)
+        with together(self._taken, file.blocks(), file.threads) as blocks:
+            for (block, data), taken in blocks:
+                self._learn_columns(taken.rows)
+                found = self._note_rows(taken.rows)
+                self._note_problems(block, data, taken, found)
+                runs = np.array(sorted(set(found.tolist())), np.int64)
+                kept = self._index.spool.put(taken.packed)
+                facts.spans.append(Span(block, runs, _range(taken.at.step), taken.digest, kept))
+                for number in runs.tolist():
+                    self._index.runs[number].digest.update(taken.digest)
         if file.harm:
             self._problems.append((Problem(0, file.harm), None))
         self._settle()
+
+    def _taken(self, found: tuple[Block, bytes]) -> _Taken:
+        rows = self._file.parse(*found, self._facts.layout)
+        at = axis(rows, self._facts.layout, self._facts.unit)
+        return _Taken(rows, at, digest(found[1]), packed(rows))
 
     def _learn_columns(self, parsed: Parsed) -> None:
         """Columns of JSON Lines that come later than in the first block."""
@@ -262,19 +283,16 @@ class _Pass:
                         self._changing.add(name)
 
     def _note_problems(
-        self, block: Block, data: bytes, parsed: Parsed, order: npt.NDArray[np.int64]
-    ) -> Cells | None:
-        """What is wrong in the block, for the run that it belongs to as far as that is known.
-
-        Gives the steps of its rows.
-        """
+        self, block: Block, data: bytes, taken: _Taken, order: npt.NDArray[np.int64]
+    ) -> None:
+        """What is wrong in the block, for the run that it belongs to as far as that is known."""
+        parsed, at = taken.rows, taken.at
         run = self._facts.layout.column("run")
         for problem in parsed.problems:
             cell = self._file.cell(problem.text, run) if problem.text and run else None
             ref = RunRef(self._facts.home.project, cell or "")
             number = self._index.numbers.get(ref)
             self._problems.append((problem, number if number is not None else _first(order)))
-        at = axis(parsed, self._facts.layout, self._facts.unit)
         for role, cells in (("step", at.step), ("time", at.time)):
             if cells is None or not len(cells.bad):
                 continue
@@ -288,7 +306,6 @@ class _Pass:
             if len(cells.bad) > len(named):
                 what = f"{len(cells.bad) - len(named)} more cells of {name} are no {role}"
                 self._problems.append((Problem(block.line, what), _first(order)))
-        return at.step
 
     def _settle(self) -> None:
         """Decide what all rows tell, and say what is wrong to the runs that it is of."""

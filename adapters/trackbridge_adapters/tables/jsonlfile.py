@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from trackbridge.errors import ConfigError
-from trackbridge_adapters.tables.blocks import Block, cut
+from trackbridge_adapters.tables.blocks import Block, cut, threads
 from trackbridge_adapters.tables.mapping import Column, Layout
 from trackbridge_adapters.tables.parsed import Parsed, Problem, leaves
 from trackbridge_adapters.tables.place import TableFile
@@ -30,6 +30,7 @@ class JsonlFile:
         self.path, self.harm, self._file = table.path, opened.harm, opened.file
         self._start = len(_MARK) if self._file.read(len(_MARK)) == _MARK else 0
         self.notes: dict[str, str] = {}
+        self.threads = threads(self._file)
         first = next(self.blocks(), None)
         if first is None:
             raise ConfigError(f"{self.path}: an empty file, no table")

@@ -36,6 +36,14 @@ class TableFile:
     def packed(self) -> str | None:
         return PACKED.get(self.path.rpartition(".")[2].lower())
 
+    def state(self) -> tuple[int, int] | None:
+        """Another one for each state of the file; None where it is gone or costs a request."""
+        try:
+            found = None if _REMOTE.match(self.path) else Path(self.path).stat()
+        except OSError:  # opening it says why
+            return None
+        return (found.st_size, found.st_mtime_ns) if found else None
+
     def open(self) -> Opened:
         """Its bytes, unpacked."""
         with storage_errors(self.path, passing=False):

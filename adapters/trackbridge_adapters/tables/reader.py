@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from functools import cached_property
 from typing import Any, BinaryIO, NoReturn
@@ -15,10 +15,19 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, Capabilities, FileRef, Query, Row, RunInfo, RunKey, RunRef
 from trackbridge.columns import batches, codes, within
-from trackbridge.errors import NotFoundError
+from trackbridge.errors import NotFoundError, TransientError
 from trackbridge.optional import Assumption
 from trackbridge.optional import Excerpt as Part
-from trackbridge_adapters.tables.index import OPENERS, FileFacts, Index, RunFacts, Span, spans_of
+from trackbridge.prefetch import together
+from trackbridge_adapters.tables.index import (
+    OPENERS,
+    FileFacts,
+    Index,
+    RunFacts,
+    Span,
+    digest,
+    spans_of,
+)
 from trackbridge_adapters.tables.known import FIELDS, STATES
 from trackbridge_adapters.tables.mapping import ROLES, Layout, declarations
 from trackbridge_adapters.tables.melt import Mask, Names, axis, final_values, points
@@ -54,7 +63,13 @@ class TablesReader:
     def _index(self) -> Index:
         return Index(self._files, self._scheme, project_of(self._location), self._said)
 
+    def _forget(self) -> None:
+        """Files are looked through again, since they have changed."""
+        vars(self).pop("_index", None)
+
     def list_runs(self, query: Query) -> Iterator[RunInfo]:
+        if not self._index.is_of_now():
+            self._forget()
         for facts in self._index.runs:
             info = self._info(facts)
             if (
@@ -114,22 +129,35 @@ class TablesReader:
         """Points and final values of the runs of these numbers."""
         for facts, spans in spans_of(self._index, wanted, part):
             layout = facts.layout if part is None else facts.layout.of_metrics(part.keys)
-            rows = self._rows_of(facts, layout, spans)
-            for span, parsed in zip(spans, rows):
-                yield from self._of_block(facts, layout, span, parsed, wanted)
+            with self._rows_of(facts, layout, spans) as rows:
+                for span, parsed in rows:
+                    yield from self._of_block(facts, layout, span, parsed, wanted)
 
-    def _rows_of(self, facts: FileFacts, layout: Layout, spans: list[Span]) -> Iterator[Parsed]:
+    @contextmanager
+    def _rows_of(
+        self, facts: FileFacts, layout: Layout, spans: list[Span]
+    ) -> Iterator[Iterator[tuple[Span, Parsed]]]:
         """The rows of blocks of a file, which is opened where they are not at hand."""
-        with ExitStack() as stack:
-            file = None
-            for span in spans:
-                if span.rows is not None:
-                    yield span.rows
-                    continue
-                if file is None:
-                    file = OPENERS[self._scheme](facts.table)
-                    stack.callback(file.close)
-                yield file.parse(span.block, file.read(span.block), layout)
+        spool = self._index.spool
+        there = all(span.kept for span in spans)
+        with nullcontext() if there else closing(OPENERS[self._scheme](facts.table)) as file:
+
+            def bytes_of() -> Iterator[tuple[Span, bytes]]:
+                for span in spans:
+                    yield span, file.read(span.block) if file and not span.kept else b""
+
+            def rows_of(found: tuple[Span, bytes]) -> Parsed:
+                span, data = found
+                if span.kept:
+                    return spool.get(span.kept)
+                assert file is not None
+                if digest(data) != span.digest:
+                    self._forget()
+                    raise TransientError(f"{facts.table.path} was changed while it was read")
+                return file.parse(span.block, data, layout)
+
+            with together(rows_of, bytes_of(), file.threads if file else 1) as rows:
+                yield ((span, parsed) for (span, _), parsed in rows)
 
     def _of_block(
         self,

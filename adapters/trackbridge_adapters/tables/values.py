@@ -85,6 +85,9 @@ def is_large(column: pa.Array) -> bool:
     """Whether numbers may not be what was written, as whole ones beyond 2**53."""
     if not len(column) or column.null_count == len(column):
         return False
+    least, most = pc.min_max(column).values()
+    if most.as_py() < EXACT and least.as_py() > -EXACT:
+        return False
     values = column.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         return bool(np.any((np.abs(values) >= EXACT) & np.isfinite(values)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.tables.read import assumed, damage, points, rows, series
 
-from trackbridge.adapter import Query
-from trackbridge.errors import BridgeError, ConfigError
+from trackbridge.adapter import Query, Reader, RunRef
+from trackbridge.errors import BridgeError, ConfigError, TransientError
 from trackbridge.optional import Excerpt, Selecting
 from trackbridge.registry import open_reader
 from trackbridge.testing.base import tries
-from trackbridge_adapters.tables import blocks
+from trackbridge_adapters.tables import blocks, spool
 
 PLAIN = "run,step,loss\nä,0,0.5\nä,1,-1e-3\nb,0,2\n"
 VALUES = [("ä", 0, 0.5), ("ä", 1, -0.001), ("b", 0, 2.0)]
@@ -294,6 +296,65 @@ def test_only_runs_whose_rows_changed_have_another_fingerprint(
     path.write_text("run,step,loss\n" + "".join(lines) + "f,20,0.25\n")
     after = prints()
     assert {run for run in before if before[run] != after[run]} == {"f"}
+
+
+def test_points_are_of_the_listing_and_the_next_listing_is_of_the_file_as_it_is_then(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("run,step,loss\na,0,0.5\n")
+    reader = open_reader(f"csv:{path}")
+    (before,) = reader.list_runs(Query())
+    path.write_text("run,step,loss\na,0,0.25\na,1,0.125\n")
+    assert values(reader, before.ref) == [0.5]
+    (after,) = reader.list_runs(Query())
+    assert after.fingerprint != before.fingerprint
+    assert values(reader, after.ref) == [0.25, 0.125]
+
+
+@pytest.mark.parametrize("scheme", ["csv", "jsonl"])
+@pytest.mark.parametrize("lack", ["room", "quota", "folder"])
+def test_where_rows_cannot_be_kept_they_are_parsed_again_and_a_change_in_between_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, lack: str
+) -> None:
+    if lack == "room":
+        monkeypatch.setattr(spool.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    elif lack == "quota":
+        full = lambda **_: io.FileIO("/dev/full", "r+")  # noqa: E731
+        monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
+    else:
+        monkeypatch.setattr(spool.tempfile, "gettempdir", lambda: f"{tmp_path}/gone")
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 32)
+    path = tmp_path / f"t.{scheme}"
+
+    def write(loss: float) -> None:
+        rows = [{"run": "a", "step": step, "loss": loss} for step in range(20)]
+        if scheme == "csv":
+            pd.DataFrame(rows).to_csv(path, index=False)
+        else:
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    write(0.5)
+    reader = open_reader(f"{scheme}:{path}")
+    (info,) = reader.list_runs(Query())
+    assert values(reader, info.ref) == [0.5] * 20
+    write(0.25)
+    with pytest.raises(TransientError, match="changed while it was read"):
+        values(reader, info.ref)
+    assert values(reader, info.ref) == [0.25] * 20, "as who tries again has it"
+
+
+def test_cells_of_several_lines_are_whole_wherever_arrow_parts_the_bytes(tmp_path: Path) -> None:
+    texts = [f"{'x' * (step % 997)}\n\n{step},{step}\n" for step in range(4000)]
+    pd.DataFrame({"step": range(4000), "note": texts}).to_csv(tmp_path / "t.csv", index=False)
+    assert (tmp_path / "t.csv").stat().st_size > 3 << 19, "more than Arrow parses at a time"
+    assert [json.loads(row["value"]) for row in series(f"csv:{tmp_path}/t.csv")] == texts
+    assert not damage(f"csv:{tmp_path}/t.csv")
+
+
+def values(reader: Reader, ref: RunRef) -> list[float]:
+    found = reader.read_runs([ref], ["metrics"])
+    return [row["value"] for batch in found for row in batch.data.to_pylist()]
 
 
 def test_series_of_texts_that_change_are_no_params(tmp_path: Path) -> None:
