@@ -46,6 +46,7 @@ class Facts:
         self.shapes: dict[str, list[int]] = {}
         """Of texts that are no scalars though they have one element."""
         self.files: dict[str, Content] = {}
+        self._shaped: dict[str, tuple[int, int]] = {}
         self._media = Counter[str]()
         self._parsed: dict[bytes, Any] = {}
 
@@ -71,6 +72,12 @@ class Facts:
             reason = self.hparams.note(about.plugin_data.content)
             if reason and f"tag {tag!r}: {reason}" not in self.damage:
                 self.damage.append(f"tag {tag!r}: {reason}")
+
+    def note_shape(self, tag: str, offset: int, shape: tuple[int, ...]) -> None:
+        """Take down the shape of a text, wherever it is in the last file; the first one counts."""
+        place = len(self.event_files), offset
+        if place < self._shaped.get(tag, (len(self.event_files) + 1, 0)):
+            self._shaped[tag], self.shapes[tag] = place, list(shape)
 
     def metadata(self, content: bytes) -> Any:
         """Metadata of a summary; None where it is none."""

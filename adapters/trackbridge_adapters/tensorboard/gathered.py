@@ -7,16 +7,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.adapter import Batch, Row, RunRef
-from trackbridge.columns import sliced
-from trackbridge.schema import TABLES, TIME
+from trackbridge.schema import BATCH_ROWS, TABLES, TIME
 from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.framing import Ints
 from trackbridge_adapters.tensorboard.scalars import Floats
-from trackbridge_adapters.tensorboard.texts import Texts
-from trackbridge_adapters.tensorboard.values import text_json
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 COLUMNS = [field.name for field in TABLES["series"]][len(RunRef._fields) :]
@@ -26,17 +24,17 @@ FIRST_SECOND, LAST_SECOND = -62135596800, 253402300800
 
 
 class Numbers:
-    """Points of `metrics`; they come in any order."""
+    """Points of `metrics`; they come in any order, each with its place in the part of the file."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Ints, Ints, Ints, Floats, Floats]] = []
         self._single: list[tuple[int, int, int, float, float]] = []
 
-    def add(self, rows: Ints, codes: Ints, steps: Ints, times: Floats, values: Floats) -> None:
-        self._parts.append((rows, codes, steps, times, values))
+    def add(self, places: Ints, codes: Ints, steps: Ints, times: Floats, values: Floats) -> None:
+        self._parts.append((places, codes, steps, times, values))
 
-    def one(self, row: int, code: int, event: wire.Event, value: float) -> None:
-        self._single.append((row, code, event.step, event.time, value))
+    def one(self, place: int, code: int, event: wire.Event, value: float) -> None:
+        self._single.append((place, code, event.step, event.time, value))
 
     def columns(self) -> tuple[Any, ...]:
         """Code, step, time in seconds and value, in the file's order."""
@@ -51,50 +49,66 @@ class Numbers:
 
 
 class Series:
-    """Points of `series`; they come in any order, those of one record in theirs."""
+    """Points of `series`; they come in any order, each with its place in the part of the file."""
 
     def __init__(self, ref: RunRef) -> None:
         self._ref = ref
-        self._numbers: list[int] = []
+        self._places: list[Ints] = []
+        self._parts: list[list[pa.Array]] = []
+        self._single: list[int] = []
         self._columns: list[list[Any]] = [[] for _ in COLUMNS]
 
-    def add(self, key: str, number: int, event: wire.Event, row: Row) -> None:
-        """A point of a record: `row` is its kind, its value and its path, if it has one."""
+    def add(self, key: str, place: int, event: wire.Event, row: Row) -> None:
+        """A point: `row` is its kind, its value and its path, if it has one."""
         about = {"key": key, "step": event.step, "time": micros(event.time)}
-        self._append(number, {**about, **row})
+        self._append(place, {**about, **row})
 
-    def add_whole(self, number: int, row: Row) -> None:
+    def add_whole(self, place: int, row: Row) -> None:
         """A point that has its own key, step and time."""
         time = row["time"]
-        self._append(number, {**row, "time": time and (time - EPOCH) // MICROSECOND})
+        self._append(place, {**row, "time": time and (time - EPOCH) // MICROSECOND})
 
-    def add_texts(self, found: Texts) -> None:
-        keys = [found.kinds[kind][0] for kind in found.kind.tolist()]
-        steps, times = found.steps.tolist(), map(micros, found.times.tolist())
-        values = map(text_json, found.texts)
-        nulls, kinds = [None] * len(keys), ["text"] * len(keys)
-        self._numbers += found.rows.tolist()
-        told = (keys, steps, times, nulls, kinds, values, nulls)
-        for column, part in zip(self._columns, told):
-            column += part
+    def add_columns(
+        self, places: Ints, keys: pa.Array, steps: Ints, times: Floats, kind: str, values: pa.Array
+    ) -> None:
+        """Points of one kind; `times` are seconds."""
+        count, (us, known) = len(places), microseconds(times)
+        rows, paths = pa.nulls(count, pa.int64()), pa.nulls(count, pa.string())
+        kinds, when = pa.repeat(pa.scalar(kind), count), pa.array(us, mask=~known)
+        self._places.append(places)
+        self._parts.append([keys, pa.array(steps), when, rows, kinds, values, paths])
 
     def batches(self) -> Iterator[Batch]:
         """All of them, in the file's order."""
-        schema, count = TABLES["series"], len(self._numbers)
-        if not count:
+        schema = TABLES["series"]
+        places = np.concatenate([*self._places, np.array(self._single, np.int64)])
+        if not len(places):
             return
-        arrays = [pa.repeat(pa.scalar(text), count) for text in self._ref]
-        for name, values in zip(COLUMNS, self._columns):
-            kind = schema.field(name).type
-            arrays.append(pa.array(values, pa.int64() if kind == TIME else kind).cast(kind))
-        data = pa.RecordBatch.from_arrays(arrays, schema=schema)
-        order = np.argsort(self._numbers, kind="stable")
-        yield from sliced("series", data.take(pa.array(order)))
+        kinds = [pa.int64() if kind == TIME else kind for kind in map(_kind, COLUMNS)]
+        single = [pa.array(values, kind) for values, kind in zip(self._columns, kinds)]
+        columns = [pa.chunked_array(parts) for parts in zip(*self._parts, single)]
+        order = pa.array(np.argsort(places, kind="stable"))
+        for start in range(0, len(places), BATCH_ROWS):
+            chosen = order.slice(start, BATCH_ROWS)
+            arrays = [pa.repeat(pa.scalar(text), len(chosen)) for text in self._ref]
+            for name, column in zip(COLUMNS, columns):
+                arrays.append(column.take(chosen).combine_chunks().cast(_kind(name)))
+            yield Batch("series", pa.RecordBatch.from_arrays(arrays, schema=schema))
 
-    def _append(self, number: int, row: Row) -> None:
-        self._numbers.append(number)
+    def _append(self, place: int, row: Row) -> None:
+        self._single.append(place)
         for column, name in zip(self._columns, COLUMNS):
             column.append(row.get(name))
+
+
+def _kind(column: str) -> pa.DataType:
+    return TABLES["series"].field(column).type
+
+
+def microseconds(seconds: Floats) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Times as the nearest microseconds, and which of them are times."""
+    known = (seconds >= FIRST_SECOND) & (seconds < LAST_SECOND)
+    return np.rint(np.where(known, seconds, 0) * 1e6).astype(np.int64), known
 
 
 def micros(seconds: float) -> int | None:

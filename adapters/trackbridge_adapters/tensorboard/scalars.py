@@ -20,7 +20,7 @@ from trackbridge_adapters.tensorboard.wire import Field, WireError
 
 FEW = 12
 """Records of one length that are not worth being looked at together."""
-TRIED = 16
+TRIED = 4
 """Records of one length, spread over all of them, that are looked at for scalars."""
 TIME_AT, STEP_AT = 1, 10
 TIME_TAG, STEP_TAG = 0x09, 0x10
@@ -83,13 +83,13 @@ def scalars(part: Frames, damage: list[Damage]) -> tuple[list[Alike], list[int]]
     found: list[Alike] = []
     rest: list[Ints] = []
     whole = np.frombuffer(part.data, np.uint8)
-    for size, numbers in _by(part.sizes):
+    for size, numbers in by(part.sizes):
         if len(numbers) < FEW or not STEP_AT < size <= LONGEST:
             rest.append(numbers)
             continue
         windows = np.lib.stride_tricks.sliding_window_view(whole, size + 4)
         rows = windows[part.starts[numbers]]
-        for width, chosen in _by(_widths(rows, size)):
+        for width, chosen in by(_widths(rows, size)):
             if width < 0:
                 rest.append(numbers[chosen])
                 continue
@@ -99,7 +99,7 @@ def scalars(part: Frames, damage: list[Damage]) -> tuple[list[Alike], list[int]]
     return found, sorted(np.concatenate(rest).tolist()) if rest else []
 
 
-def _by(keys: Ints) -> Iterator[tuple[int, Ints]]:
+def by(keys: Ints) -> Iterator[tuple[int, Ints]]:
     """Each key, and the places where it is."""
     if not len(keys):
         return

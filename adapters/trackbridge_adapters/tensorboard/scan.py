@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,8 @@ from trackbridge_adapters.tensorboard.framing import (
     is_sound,
     unsound,
 )
-from trackbridge_adapters.tensorboard.gathered import FIRST_SECOND, LAST_SECOND, Numbers, Series
+from trackbridge_adapters.tensorboard.gathered import Numbers, Series, microseconds
+from trackbridge_adapters.tensorboard.layouts import Columns, columns
 from trackbridge_adapters.tensorboard.protos import (
     DecodeError,
     LogMessage,
@@ -36,12 +39,13 @@ from trackbridge_adapters.tensorboard.protos import (
 )
 from trackbridge_adapters.tensorboard.scalars import (
     Alike,
+    Floats,
     Spot,
     scalar_at,
     scalars,
     spot_in,
 )
-from trackbridge_adapters.tensorboard.texts import Texts, texts
+from trackbridge_adapters.tensorboard.summaries import ODD, Kind, Values, summaries
 from trackbridge_adapters.tensorboard.values import Number, Place, points
 
 WHOLE = {
@@ -57,9 +61,9 @@ MESSAGES = {
 
 
 class Value(NamedTuple):
-    """A value of a summary in a record that is read by itself."""
+    """A value of a summary that is read by itself; `at` is its place in the part of the file."""
 
-    number: int
+    at: int
     event: wire.Event
     tag: str
     metadata: bytes | None
@@ -96,22 +100,25 @@ class Scan:
                     yield from self._part(file, part, damage)
 
     def _part(self, file: Path, part: Frames, damage: list[Damage]) -> Iterator[Batch]:
-        self._series = Series(self._ref)
+        self._series, numbers, begun = Series(self._ref), Numbers(), len(damage)
         alikes, rest = scalars(part, damage)
-        told, rest = texts(part, rest)
+        found, rest = summaries(part, rest, damage)
         events = list(self._events(part, rest, damage))
         values = [v for event in events for v in self._values(file, part, *event, damage)]
-        self._note_tags(alikes, values)
-        numbers = Numbers()
-        for alike in alikes:
-            self.facts.note_time(float(np.fmax.reduce(alike.times, initial=np.nan)))
-            values += self._numbers(file, part, alike, numbers, damage)
-        if told is not None:
-            values += self._texts(file, part, told, damage)
-        for value in sorted(values, key=lambda value: value.number):
+        values += self._odd(file, part, found, damage)
+        self._note_tags(part, alikes, found, values)
+        others = [self._numbers(part, alike, numbers) for alike in alikes]
+        more, rest = summaries(part, sorted(chain.from_iterable(others)), damage)
+        again = list(self._events(part, rest, damage))
+        values += [v for event in again for v in self._values(file, part, *event, damage)]
+        values += self._odd(file, part, more, damage)
+        values += self._columns(file, part, found, numbers)
+        values += self._columns(file, part, more, numbers)
+        for value in sorted(values, key=lambda value: value.at):
             self._value(value, numbers, damage)
         for number, event, data in events:
             self._other(file, part, number, event, data)
+        damage[begun:] = sorted(damage[begun:])
         if "metrics" in self._wanted:
             yield from self._metrics(numbers)
         if "series" in self._wanted:
@@ -143,60 +150,104 @@ class Scan:
         data: bytes,
         damage: list[Damage],
     ) -> Iterator[Value]:
-        base = part.base + int(part.starts[number])
+        start = int(part.starts[number])
         for field in event.fields:
             if field.number != wire.SUMMARY:
                 continue
             try:
                 for inner in wire.fields(data, field.start, field.stop):
                     if inner.number == wire.VALUE and inner.wire == wire.BYTES:
-                        place = Place(file, data[inner.start : inner.stop], base + inner.start, "")
-                        yield _value_at(place, number, event)
-            except (wire.WireError, UnicodeDecodeError) as error:
-                damage.append(Damage(base, f"a summary that is none: {error}"))
+                        at, stop = start + inner.start, start + inner.stop
+                        yield from _value_at(file, part, at, stop, event, damage)
+            except wire.WireError as error:
+                offset = part.base + start
+                damage.append(Damage(offset, f"a summary that is none: {error}"))
 
-    def _note_tags(self, alikes: list[Alike], values: list[Value]) -> None:
-        """Take down the metadata of tags, in the order of their events."""
-        first: dict[tuple[str, bytes], int] = {}
-        for value in values:
-            if value.metadata:
-                first.setdefault((value.tag, value.metadata), value.number)
-        told = [(number, tag, metadata) for (tag, metadata), number in first.items()]
+    def _odd(
+        self, file: Path, part: Frames, found: Values, damage: list[Damage]
+    ) -> Iterator[Value]:
+        """Values of many records that have to be looked at by themselves."""
+        for row in np.flatnonzero(found.kind == ODD).tolist():
+            event = wire.Event(float(found.times[row]), int(found.steps[row]), [])
+            start, stop = int(found.starts[row]), int(found.stops[row])
+            yield from _value_at(file, part, start, stop, event, damage)
+
+    def _note_tags(
+        self, part: Frames, alikes: list[Alike], found: Values, values: list[Value]
+    ) -> None:
+        """Take down the metadata of tags, in the order of the file."""
+        told = [(value.at, value.tag, value.metadata) for value in values if value.metadata]
+        kinds, first = np.unique(found.kind, return_index=True)
+        for kind, at in zip(kinds.tolist(), found.starts[first].tolist()):
+            if kind != ODD and found.kinds[kind].metadata:
+                told.append((at, found.kinds[kind].tag, found.kinds[kind].metadata))
         for alike in alikes:
             for template in np.unique(alike.template).tolist():
+                start = int(part.starts[alike.first(template)])
                 for spot in alike.templates[template]:
                     if spot.metadata:
-                        told.append((alike.first(template), spot.tag, spot.metadata))
+                        told.append((start + spot.at, spot.tag, spot.metadata))
         for _, tag, metadata in sorted(told):
             self.facts.note_tag(tag, metadata)
 
-    def _numbers(
-        self, file: Path, part: Frames, alike: Alike, numbers: Numbers, damage: list[Damage]
-    ) -> list[Value]:
-        """Take the points of records; values that are shown otherwise are given back."""
+    def _numbers(self, part: Frames, alike: Alike, numbers: Numbers) -> list[int]:
+        """Take the points of records; those of values that are shown otherwise are given back."""
+        self._note_time(alike.times)
         shown = np.array([self._is_scalar(spots) for spots in alike.templates], np.bool_)
         chosen = shown[alike.template] if len(alike.template) else np.zeros(0, np.bool_)
-        others = self._single(file, part, alike.rows[~chosen], damage)
         kept = alike.take(chosen)
+        starts = part.starts[kept.rows]
         for place, values in enumerate(kept.values):
-            tags = [spots[place].tag if ok else None for spots, ok in zip(kept.templates, shown)]
-            codes = np.array([-1 if tag is None else self._code(tag) for tag in tags], np.int64)
-            numbers.add(kept.rows, codes[kept.template], kept.steps, kept.times, values)
+            spots = [each[place] if ok else None for each, ok in zip(kept.templates, shown)]
+            codes = [ODD if spot is None else self._code(spot.tag) for spot in spots]
+            at = np.array([0 if spot is None else spot.at for spot in spots], np.int64)
+            places = starts + at[kept.template]
+            code = np.array(codes, np.int64)[kept.template]
+            numbers.add(places, code, kept.steps, kept.times, values)
+        others: list[int] = alike.rows[~chosen].tolist()
         return others
 
-    def _texts(self, file: Path, part: Frames, found: Texts, damage: list[Damage]) -> list[Value]:
-        """Take the texts of records; those that are shown otherwise are given back."""
-        self.facts.note_time(float(np.fmax.reduce(found.times, initial=np.nan)))
-        shown = [self.facts.plugin(*kind) == "text" for kind in found.kinds]
-        chosen = np.array(shown, np.bool_)[found.kind]
-        if "series" in self._wanted:
-            self._series.add_texts(found.take(chosen))
-        return self._single(file, part, found.rows[~chosen], damage)
+    def _columns(
+        self, file: Path, part: Frames, found: Values, numbers: Numbers
+    ) -> Iterator[Value]:
+        """Take the points of values; those that have to be read by themselves are given back."""
+        self._note_time(found.times)
+        left = found.kind != ODD
+        plugins = [self._plugin(kind) for kind in found.kinds]
+        for taken in columns(part.data, found, plugins):
+            left[taken.rows] = False
+            self._take(part, found, taken, numbers)
+        for row in np.flatnonzero(left).tolist():
+            kind = found.kinds[found.kind[row]]
+            start, stop = int(found.starts[row]), int(found.stops[row])
+            place = Place(file, part.data[start:stop], part.base + start, "")
+            event = wire.Event(float(found.times[row]), int(found.steps[row]), [])
+            yield Value(start, event, kind.tag, kind.metadata, place, None, False)
 
-    def _single(self, file: Path, part: Frames, rows: Ints, damage: list[Damage]) -> list[Value]:
-        """The values of records that are read by themselves after all."""
-        events = self._events(part, rows.tolist(), damage)
-        return [v for event in events for v in self._values(file, part, *event, damage)]
+    def _take(self, part: Frames, found: Values, taken: Columns, numbers: Numbers) -> None:
+        rows = taken.rows
+        kind, starts = found.kind[rows], found.starts[rows]
+        steps, times = found.steps[rows], found.times[rows]
+        used, first, indices = np.unique(kind, return_index=True, return_inverse=True)
+        tags = [found.kinds[code].tag for code in used.tolist()]
+        if not taken.kind:
+            codes = np.array([self._code(tag) for tag in tags], np.int64)
+            numbers.add(starts, codes[indices], steps, times, taken.values)
+            return
+        for tag, at in zip(tags, starts[first].tolist()) if taken.shape else ():
+            self.facts.note_shape(tag, part.base + at, taken.shape)
+        if "series" in self._wanted:
+            keys = pa.array(tags, pa.string()).take(pa.array(indices))
+            self._series.add_columns(starts, keys, steps, times, taken.kind, taken.values)
+
+    def _plugin(self, kind: Kind) -> str | None:
+        """The plugin that shows values of a kind; None where their metadata are none."""
+        if kind.metadata and self.facts.metadata(kind.metadata) is None:
+            return None
+        return self.facts.plugin(kind.tag, kind.metadata)
+
+    def _note_time(self, times: Floats) -> None:
+        self.facts.note_time(float(np.fmax.reduce(times, initial=np.nan)))
 
     def _is_scalar(self, spots: list[Spot]) -> bool:
         return bool(spots) and all(
@@ -211,7 +262,7 @@ class Scan:
         event, spot = value.event, value.spot
         if spot is not None and self._is_scalar([spot]):
             number = scalar_at(value.place.data, spot)
-            numbers.one(value.number, self._code(spot.tag), event, number)
+            numbers.one(value.at, self._code(spot.tag), event, number)
             return
         plugin = self.facts.plugin(value.tag, value.metadata)
         try:
@@ -223,9 +274,9 @@ class Scan:
             return
         for point in points(message, value.place._replace(plugin=plugin), event.step, self.facts):
             if isinstance(point, Number):
-                numbers.one(value.number, self._code(value.tag), event, point.value)
+                numbers.one(value.at, self._code(value.tag), event, point.value)
             else:
-                self._add(value.tag, value.number, event, point)
+                self._add(value.tag, value.at, event, point)
 
     def _carried(self, strings: Sequence[bytes], value: Value, damage: list[Damage]) -> bool:
         """Take the rows that a value of ours stands for, if it is one."""
@@ -239,13 +290,14 @@ class Scan:
             if content is not None:
                 self.facts.files[row["path"]] = content
             if "series" in self._wanted:
-                self._series.add_whole(value.number, beside.columns(row))
+                self._series.add_whole(value.at, beside.columns(row))
         return bool(told)
 
     def _other(self, file: Path, part: Frames, number: int, event: wire.Event, data: bytes) -> None:
         """What an event has besides a summary."""
-        base = part.base + int(part.starts[number])
+        start = int(part.starts[number])
         for field in event.fields:
+            at = start + field.start
             content = data[field.start : field.stop]
             if field.number == wire.FILE_VERSION:
                 self.facts.event_files[file.name]["version"] = content.decode("utf-8", "replace")
@@ -255,23 +307,23 @@ class Scan:
                 continue
             elif field.number in MESSAGES:
                 key, message = MESSAGES[field.number]
-                self._add(key, number, event, _message(message, content))
+                self._add(key, at, event, _message(message, content))
             elif field.number in WHOLE:
                 key, folder, ending = WHOLE[field.number]
-                kept = content_of(file, base + field.start, content, None)
+                kept = content_of(file, part.base + at, content, None)
                 path = self.facts.keep(folder, key.lstrip("_"), event.step, ending, kept)
                 value = {"_type": f"tensorboard{key}", "path": path, "size": kept.size}
                 self._add(
-                    key, number, event, {"kind": "json", "value": json.dumps(value), "path": path}
+                    key, at, event, {"kind": "json", "value": json.dumps(value), "path": path}
                 )
             elif field.number != wire.SUMMARY:
                 value = {"_type": "event-field", "number": field.number, "wire": field.wire}
                 value["base64"] = base64.b64encode(content).decode()
-                self._add("_event", number, event, {"kind": "json", "value": json.dumps(value)})
+                self._add("_event", at, event, {"kind": "json", "value": json.dumps(value)})
 
-    def _add(self, key: str, number: int, event: wire.Event, row: Row) -> None:
+    def _add(self, key: str, at: int, event: wire.Event, row: Row) -> None:
         if "series" in self._wanted:
-            self._series.add(key, number, event, row)
+            self._series.add(key, at, event, row)
 
     def _metrics(self, numbers: Numbers) -> Iterator[Batch]:
         codes, steps, times, values = numbers.columns()
@@ -285,8 +337,7 @@ class Scan:
         used, indices = np.unique(codes, return_inverse=True)
         tags = list(self._codes)
         count = len(codes)
-        known = (times >= FIRST_SECOND) & (times < LAST_SECOND)
-        us = np.rint(np.where(known, times, 0) * 1e6).astype(np.int64)
+        us, known = microseconds(times)
         columns = [
             *(_constant(text, count) for text in self._ref),
             pa.DictionaryArray.from_arrays(
@@ -311,14 +362,23 @@ def _within(steps: Ints, part: Part) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _value_at(place: Place, number: int, event: wire.Event) -> Value:
-    fields = wire.once(place.data, 0, len(place.data))
-    if fields is None:
-        twice = wire.fields(place.data, 0, len(place.data))
-        return Value(number, event, *wire.named(place.data, twice), place, None, True)
-    spot = spot_in(place.data, fields)
-    named = wire.named(place.data, fields.values())
-    return Value(number, event, *named, place, spot, beside.ROWS in fields)
+def _value_at(
+    file: Path, part: Frames, start: int, stop: int, event: wire.Event, damage: list[Damage]
+) -> Iterator[Value]:
+    """The value between two offsets of a part, if it is one."""
+    place = Place(file, part.data[start:stop], part.base + start, "")
+    data = place.data
+    try:
+        fields = wire.once(data, 0, len(data))
+        twice = wire.fields(data, 0, len(data)) if fields is None else fields.values()
+        named = wire.named(data, twice)
+    except (wire.WireError, UnicodeDecodeError) as error:
+        damage.append(Damage(place.offset, f"a value of a summary that is none: {error}"))
+        return
+    spot = None
+    with suppress(wire.WireError):
+        spot = None if fields is None else spot_in(data, fields)
+    yield Value(start, event, *named, place, spot, fields is None or beside.ROWS in fields)
 
 
 def _message(kind: Any, content: bytes) -> Row:

@@ -91,7 +91,7 @@ def _tensor(value: Any, place: Place, step: int, facts: Facts) -> Iterator[Row |
     elif place.plugin == "audio":
         found = _sounds(value.tag, array, place, step, facts)
     elif place.plugin == "text" and array.dtype.kind == "O":
-        found = _text(value.tag, array, facts)
+        found = _text(value.tag, array, place, facts)
     yield from found if found is not None else [_plain(value, array, place, step, facts)]
 
 
@@ -106,13 +106,8 @@ def _array(tensor: Any, size: int) -> Any:
             texts[:] = tensor.string_val
             return texts.reshape([dim.size for dim in tensor.tensor_shape.dim])
         return np.asarray(make_ndarray(tensor))
-    except (TypeError, ValueError, KeyError, IndexError):
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError):
         return None
-
-
-def text_json(data: bytes) -> str:
-    """The value of a text."""
-    return _json(_decoded(data))
 
 
 def _row(kind: str, value: Any, path: str | None = None) -> Row:
@@ -200,7 +195,7 @@ def _sounds(
     if array.dtype.kind != "O" or array.ndim not in (1, 2) or array.shape[1:] not in ((), (2,)):
         return None
     rows: list[Row | Number] = []
-    for sound, *labels in array.reshape(len(array), -1).tolist():
+    for sound, *labels in array.reshape(len(array), math.prod(array.shape[1:])).tolist():
         about = {"label": _decoded(labels[0])} if any(labels) else {}
         rows.append(_sound(tag, sound, about, place, step, facts))
     return rows
@@ -222,9 +217,9 @@ def _old_audio(value: Any, place: Place, step: int, facts: Facts) -> Row:
     return _sound(value.tag, audio.encoded_audio_string, about, place, step, facts)
 
 
-def _text(tag: str, array: Any, facts: Facts) -> list[Row | Number]:
+def _text(tag: str, array: Any, place: Place, facts: Facts) -> list[Row | Number]:
     if array.size == 1 and array.ndim:
-        facts.shapes.setdefault(tag, list(array.shape))
+        facts.note_shape(tag, place.offset, array.shape)
         array = array.reshape(())
     return [_row("text", _nested(array))]
 

@@ -17,7 +17,7 @@ WALL_TIME, STEP, FILE_VERSION, GRAPH, SUMMARY = 1, 2, 3, 4, 5
 LOG_MESSAGE, SESSION_LOG, RUN_METADATA, META_GRAPH, SOURCE = 6, 7, 8, 9, 10
 VALUE = 1
 """Of a `Summary`."""
-TAG, SIMPLE_VALUE, NODE_NAME, TENSOR, METADATA = 1, 2, 7, 8, 9
+TAG, SIMPLE_VALUE, IMAGE, HISTO, AUDIO, NODE_NAME, TENSOR, METADATA = 1, 2, 4, 5, 6, 7, 8, 9
 """Of a `Summary.Value`."""
 EXACT = 1000
 """Of a `Summary.Value` that we wrote: its `simple_value` in double precision (decision 0040)."""

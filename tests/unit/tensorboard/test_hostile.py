@@ -111,6 +111,23 @@ def test_a_tensor_that_is_not_what_its_plugin_says_is_kept_as_it_is(
     assert damage(rows) == []
 
 
+def test_a_tensor_of_no_sounds_is_no_point(tmp_path: Path) -> None:
+    value = Summary.Value(tag="none")
+    value.tensor.dtype = 7
+    value.tensor.tensor_shape.dim.add(size=0)
+    value.metadata.plugin_data.plugin_name = "audio"
+    assert "series" not in read(tmp_path, event(value))
+
+
+def test_a_number_that_its_type_does_not_hold_is_kept_as_it_is(tmp_path: Path) -> None:
+    value = Summary.Value(tag="odd")
+    value.tensor.dtype = 4
+    value.tensor.tensor_shape.dim.add(size=2)
+    value.tensor.int_val.extend([300, 1])
+    [row] = read(tmp_path, event(value))["series"]
+    assert json.loads(row["value"])["_type"] == "tensor-proto"
+
+
 @pytest.mark.parametrize(
     "tag", ["../../etc/passwd", "/abs", "a\\..\\b", ".hidden", "x" * 500, "\0"]
 )
