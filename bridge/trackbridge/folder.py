@@ -92,6 +92,10 @@ class Folder(Protocol):
         """Move a file out of a scratch folder to its place, atomically."""
         ...
 
+    def move(self, path: str, to: str) -> None:
+        """Give a published file another place; raises `NotFoundError`."""
+        ...
+
     def settle(self, paths: Iterable[str]) -> None:
         """Make published files survive a loss of power: before anything refers to them."""
         ...
@@ -223,6 +227,12 @@ class LocalFolder:
                 os.fsync(file.fileno())
             local.replace(place)
 
+    def move(self, path: str, to: str) -> None:
+        with self._errors(path):
+            place = self._inside(to)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._inside(path).replace(place)
+
     def settle(self, paths: Iterable[str]) -> None:
         for folder in sorted({(self._root / path).parent for path in paths}):
             with self._errors(folder.name):
@@ -349,6 +359,10 @@ class RemoteFolder:
         with self._errors(path):
             self._system.put_file(str(local), self._path(path))
         local.unlink()
+
+    def move(self, path: str, to: str) -> None:
+        with self._errors(path):
+            self._system.mv(self._path(path), self._path(to))
 
     def settle(self, paths: Iterable[str]) -> None:
         """Nothing to do: an object store answers when it has the file."""

@@ -127,6 +127,9 @@ class PackedFolder:
     def publish(self, local: Path, path: str) -> None:
         self._refuse()
 
+    def move(self, path: str, to: str) -> None:
+        self._refuse()
+
     def settle(self, paths: Iterable[str]) -> None:
         self._refuse()
 

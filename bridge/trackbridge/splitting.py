@@ -25,7 +25,7 @@ from trackbridge.prefetch import prefetched
 from trackbridge.proof import compare_digests
 from trackbridge.retry import persist
 from trackbridge.sidecar import Overlay
-from trackbridge.transfer import Moved, Written, move
+from trackbridge.transfer import MissedPointsError, Moved, Written, move
 
 FEWEST_POINTS = 2 * CHUNK_POINTS
 """A run of fewer points is moved whole."""
@@ -69,9 +69,13 @@ class Finish:
 
     def carry_out(
         self, source: Reader, target: Writer, files: FileChoice
-    ) -> tuple[Moved, Sequence[str]]:
+    ) -> tuple[Moved, Sequence[str]] | None:
+        """None: it has changed since it was listed, or its store cannot split it."""
         assert isinstance(target, Splitting)
-        moved = move(source, target, [self.info], files=files, written=self.written)
+        try:
+            moved = move(source, target, [self.info], files=files, written=self.written)
+        except MissedPointsError:
+            return None
         there = replace(self.info, ref=target.target(self.info.key))
         return moved, target.split(there, PIECE_POINTS)
 
@@ -169,9 +173,10 @@ def in_pieces(chunk: Chunk, pieces: Sequence[str]) -> Way:
     (info,) = chunk.runs
     try:
         written = _sound(Written, (yield [Write(info, piece) for piece in pieces]))
-        if sum(each.points for each in written) != info.points:
-            return None  # it has changed since it was listed, or its store cannot split it
-        ((moved, there),) = _sound(tuple, (yield [Finish(info, written)]))
+        finished = _sound(tuple, (yield [Finish(info, written)]))
+        if not finished:
+            return None
+        ((moved, there),) = finished
         if not moved.failures:
             found = _sound(dict, (yield [Prove(info, piece) for piece in there]))
             unlike = compare_digests(_sum(each.digests for each in written), _sum(found))

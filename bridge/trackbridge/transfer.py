@@ -50,6 +50,10 @@ class Written(NamedTuple):
     digests: RunDigests
 
 
+class MissedPointsError(IntegrityError):
+    """The points of a run that several have read are not those that it was listed with."""
+
+
 @dataclass
 class Moved:
     """What became of a chunk, proven run by run."""
@@ -81,9 +85,9 @@ def move(
     """Write runs and prove them; `progress` is told of points as they pass, and of stages.
 
     What was `written` already are all points of the one run: they are committed with the rest, and
-    left to the caller to prove. Chunks in which points become equal or moves ambiguous are written
-    a second time, carefully. Errors of the stores are raised, and then nothing of the chunk is
-    committed.
+    left to the caller to prove. `MissedPointsError` where the run has not as many points then as
+    it was listed with. Chunks in which points become equal or moves ambiguous are written a second
+    time, carefully. Errors of the stores are raised, and then nothing of the chunk is committed.
     """
     if written:
         return _Passage(source, target, infos, progress, files, written).run()
@@ -191,6 +195,7 @@ class _Passage:
                 sink.write(batch)
             for ref, side in self._moved.sidecars():
                 sink.put_file(FileRef(ref, "", SIDECAR), io.BytesIO(side))
+            self._check_written()
             self._progress.stage("writing")
             sink.commit()
         self._progress.stage("reading back")
@@ -204,6 +209,14 @@ class _Passage:
             assert isinstance(sink, Adopting)
             sink.adopt(written.token)
             self._result.points += written.points
+
+    def _check_written(self) -> None:
+        """With what was written already, the run has to have all points that it was listed with."""
+        if self._written and self._result.points != self._infos[0].points:
+            raise MissedPointsError(
+                f"{self._infos[0].key}: {self._infos[0].points} points were listed,"
+                f" {self._result.points} were found"
+            )
 
     def _pass(self, sink: Sink) -> list[Row]:
         """Read everything once; gives the files, which are still to be copied.

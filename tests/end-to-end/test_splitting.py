@@ -19,6 +19,7 @@ from trackbridge import plan, splitting
 from trackbridge.adapter import Query, RunInfo
 from trackbridge.registry import open_reader
 from trackbridge.testing.base import snapshot
+from trackbridge_adapters.archive import parts, reader
 from trackbridge_adapters.mlflow.sql import SqlReader
 
 KEYS = 5
@@ -137,7 +138,26 @@ def test_a_run_whose_pieces_lack_points_is_moved_whole(
     out = tmp_path / "out"
     report = trackbridge.migrate(source, f"archive:{out}", workers=workers)
     assert (report.verified, report.copied) == (True, 3)
-    assert trackbridge.verify(source, f"archive:{out}").holds
+    check_whole(source, out)
+
+
+def test_values_that_are_no_numbers_count_as_the_listing_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (parts, reader):
+        monkeypatch.setattr(module, "GROUP_ROWS", 600)
+    lines = (
+        f"r1,{step},{step / 7},{step / 9},{f'note {step}' * (step in (5, 7))}"
+        for step in range(900)
+    )
+    (tmp_path / "points.csv").write_text("\n".join(["run,step,loss,acc,note", *lines]))
+    one, two = (f"archive:{tmp_path / name}" for name in ("one", "two"))
+    trackbridge.migrate(f"csv:{tmp_path / 'points.csv'}", one)
+    assert long_run(one).points == 1802
+    assert trackbridge.migrate(one, two).verified
+    assert trackbridge.verify(one, two).holds
+    assert len(files(tmp_path / "two")) > 1
+    assert sum(pq.read_metadata(path).num_rows for path in files(tmp_path / "two")) == 1800
 
 
 def test_points_that_are_no_numbers_are_named(source: str, tmp_path: Path) -> None:

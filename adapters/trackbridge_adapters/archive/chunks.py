@@ -23,6 +23,7 @@ from trackbridge.optional import ItemInfo
 from trackbridge.times import micros, moment
 
 CHUNKS = "data/chunks"
+SHARES = "data/shares"
 _NAME = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)")
 _TABLE = re.compile(r"[a-z_]+")
 _SEALED = re.compile(rb'(.*),"sha256":"([0-9a-f]{64})"}', re.DOTALL)
@@ -140,6 +141,11 @@ def share_path(digest: str) -> str:
     """Where the points lie that one of several writers took: called by content, so that whoever
     takes the same ones again writes the same file."""
     return f"data/metrics/{digest}.parquet"
+
+
+def uncommitted(digest: str) -> str:
+    """Where they lie before a commit names them: who reads the tables by themselves sees none."""
+    return f"{SHARES}/{digest}.parquet"
 
 
 def chunk_id(names: Iterable[str]) -> str:

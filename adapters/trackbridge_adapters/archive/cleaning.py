@@ -9,7 +9,7 @@ from trackbridge.audit.bag import BYTES, Content, content_of
 from trackbridge.audit.redaction.ledger import FOLDER as LEDGERS
 from trackbridge.audit.viewing import files as pages
 from trackbridge.errors import TransientError
-from trackbridge_adapters.archive.chunks import Chunk, chunk_id
+from trackbridge_adapters.archive.chunks import SHARES, Chunk, chunk_id
 from trackbridge_adapters.archive.draft import Draft
 from trackbridge_adapters.archive.marker import MARKER
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS
@@ -78,7 +78,7 @@ def sweep(store: ArchiveWriter) -> None:
     needed = contents(store)
     bytes_folders = [f"{BYTES}/{name}" for name in store.folder.names(BYTES)]
     tables = [f"data/{table}" for table in SCHEMAS]
-    for folder in [*tables, *bytes_folders, *pages.folders(store.folder)]:
+    for folder in [*tables, SHARES, *bytes_folders, *pages.folders(store.folder)]:
         for name in store.folder.names(folder):
             if f"{folder}/{name}" not in needed and f"{folder}/{name}" not in store.sealed:
                 store.folder.remove(f"{folder}/{name}")

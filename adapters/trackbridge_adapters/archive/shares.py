@@ -1,4 +1,4 @@
-"""Points of one run that several writers take: files that no reader sees until a commit names them.
+"""Points of one run that several writers take: files in a folder of their own until a commit.
 
 A share is called by its content, so whoever writes the same points again, after a kill or at the
 same time, writes the same file.
@@ -7,13 +7,13 @@ same time, writes the same file.
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackbridge.adapter import Batch, RunRef
-from trackbridge.errors import IntegrityError, TransientError
-from trackbridge_adapters.archive.chunks import Part, share_path
+from trackbridge.errors import IntegrityError, NotFoundError, TransientError
+from trackbridge_adapters.archive.chunks import Part, chunk_id, share_path, uncommitted
 from trackbridge_adapters.archive.parts import PartWriter
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Share(NamedTuple):
 
 def put(store: ArchiveWriter, run: RunRef, batches: Iterable[Batch]) -> Share:
     """Write rows of `metrics` of a run; a share without rows has no file."""
-    with store.folder.scratch(f"share-{uuid.uuid4().hex}") as scratch:
+    with store.folder.scratch(f"share-{chunk_id(run)}") as scratch:
         staged = scratch / "metrics.parquet"
         writer = PartWriter(staged, "metrics")
         try:
@@ -49,15 +49,28 @@ def put(store: ArchiveWriter, run: RunRef, batches: Iterable[Batch]) -> Share:
         strangers = writer.counts.keys() - {run}
         if strangers:
             raise IntegrityError(f"{store.address}: {run} was given rows of {min(strangers)}")
-        path = share_path(part.sha256)
-        if part.rows:  # also where it is there: it may have come to harm
-            store.folder.publish(staged, path)
-            store.folder.settle([path])
+        if part.rows:  # also where it is among the tables already: it may have come to harm
+            store.folder.publish(staged, uncommitted(part.sha256))
     return Share(run, part)
 
 
-def check_shares(store: ArchiveWriter, shares: Iterable[Part]) -> None:
-    """`TransientError` where one has gone: another writer replaced the run meanwhile."""
+def bring(store: ArchiveWriter, shares: Sequence[Part]) -> None:
+    """Put shares among the tables, right before a commit that names them.
+
+    `TransientError` where one is at neither place: another writer replaced the run meanwhile.
+    """
+    brought = []
+    for share in shares:
+        path = share_path(share.sha256)
+        with suppress(NotFoundError):  # another writer of the same run has brought it
+            store.folder.move(uncommitted(share.sha256), path)
+            brought.append(path)
+    store.folder.settle(brought)
+    check_shares(store, shares)
+
+
+def check_shares(store: ArchiveWriter, shares: Sequence[Part]) -> None:
+    """`TransientError` where one has gone from the tables."""
     for share in shares:
         path = share_path(share.sha256)
         if store.folder.size(path) != share.size:

@@ -22,7 +22,7 @@ from trackbridge_adapters.archive.cleaning import remove, take_out
 from trackbridge_adapters.archive.draft import Draft
 from trackbridge_adapters.archive.parts import CONTENTS, SCHEMAS, blocks
 from trackbridge_adapters.archive.reader import content_path, is_whole
-from trackbridge_adapters.archive.shares import Share, check_shares
+from trackbridge_adapters.archive.shares import Share, bring, check_shares
 
 if TYPE_CHECKING:
     from trackbridge_adapters.archive.writer import ArchiveWriter
@@ -139,7 +139,7 @@ class ArchiveSink:
         parts = self._runs.finish()
         self._check_labels(parts)
         shares = tuple(share.part for share in self._shares)
-        check_shares(self._store, shares)
+        bring(self._store, shares)
         entries = tuple(self._entries(chunk_id(p.sha256 for p in [*parts.values(), *shares])))
         replaced = [index.homes[ref].chunk for ref in self._targets if ref in index.homes]
         chunk = Chunk(

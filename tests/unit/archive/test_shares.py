@@ -96,12 +96,33 @@ def test_sealed_parts_stay_when_the_run_is_replaced(place: Path, tmp_path: Path)
     assert before <= shares(place)
 
 
-def test_parts_that_nobody_took_are_swept(place: Path) -> None:
+def test_parts_that_nobody_took_are_no_tables_and_are_swept(place: Path) -> None:
     (run,) = runs("a")
     put(place, run, 0, 2)
     store(writer(place), runs("b"))
+    assert tables(place) - referred(place) == {p for p in files_of(place) if "data/shares/" in p}
     writer(place).sweep()
     assert tables(place) == referred(place)
+
+
+def test_a_part_is_brought_once_though_two_take_it(place: Path) -> None:
+    (run,) = runs("a")
+    tokens = put(place, run, 0, 2), put(place, run, 2, 5)
+    finish(place, run, *tokens)
+    finish(place, run, *tokens)
+    assert tables(place) == referred(place)
+
+
+def test_what_a_kill_left_of_a_part_goes_when_another_one_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = runs("a")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", lambda *args, **kwargs: None)
+        put(place, run, 0, 2)
+    assert list(place.glob(".incoming-share*"))
+    put(place, run, 2, 5)
+    assert not list(place.glob(".incoming-share*"))
 
 
 def test_a_damaged_part_is_named_and_makes_another_fingerprint(place: Path) -> None:
@@ -119,7 +140,7 @@ def test_a_damaged_part_is_named_and_makes_another_fingerprint(place: Path) -> N
 def test_a_part_that_was_taken_out_meanwhile_is_noticed(place: Path) -> None:
     (run,) = runs("a")
     tokens = put(place, run, 0, 2), put(place, run, 2, 5)
-    (place / min(shares(place))).unlink()
+    next((place / "data/shares").iterdir()).unlink()
     with pytest.raises(TransientError, match="taken out"):
         finish(place, run, *tokens)
     assert list(reader(place).list_runs(Query())) == []
