@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,10 @@ class Names(NamedTuple):
     def constant_run(self, run: str) -> Names:
         """The same rows, all of one run."""
         return Names(self.project, constant(run, len(self.run)))
+
+
+Choose = Callable[[Names], "Mask | None"]
+"""Which rows of a block are wanted, by the runs that they are of; None for all."""
 
 
 def constant(text: str, rows: int) -> pa.DictionaryArray:
@@ -86,10 +90,18 @@ def axis(parsed: Parsed, layout: Layout, unit: str) -> Axis:
     )
 
 
+def every(names: Names) -> None:
+    """Chooses all rows."""
+
+
 def points(
-    parsed: Parsed, layout: Layout, names: Names, at: Axis, keep: Mask | None
+    parsed: Parsed, layout: Layout, names: Names, at: Axis, choose: Choose
 ) -> Iterator[Batch]:
-    """Rows of `metrics` and `series`: of a long table its values, of a wide one each column."""
+    """Rows of `metrics` and `series`: of a long table its values, of a wide one each column.
+
+    `choose` is asked for each column that has a run of its own: that is not the run of its rows.
+    """
+    keep = choose(names)
     if layout.is_long:
         value = str(layout.column("value"))
         keys = labels(parsed, layout.column("key"), value)
@@ -97,9 +109,12 @@ def points(
     for name in layout.columns("metric"):
         if name in parsed.columns:
             use = layout.uses[name]
-            of = names.constant_run(use.run) if use.run else names
             keys = constant(use.key or name, parsed.rows)
-            yield from _values(parsed, name, keys, of, at, keep)
+            if use.run:
+                of = names.constant_run(use.run)
+                yield from _values(parsed, name, keys, of, at, choose(of))
+            else:
+                yield from _values(parsed, name, keys, names, at, keep)
 
 
 def _values(
@@ -174,12 +189,11 @@ def _cells(cells: Cells | None, rows: npt.NDArray[np.int64] | None, count: int) 
     return pa.array(values, mask=~(cells.there if rows is None else cells.there[rows]))
 
 
-def final_values(
-    parsed: Parsed, layout: Layout, names: Names, keep: Mask | None
-) -> Iterator[Batch]:
+def final_values(parsed: Parsed, layout: Layout, names: Names, choose: Choose) -> Iterator[Batch]:
     """Rows of `summary`: one for each cell, in tables that have one row for each run."""
     if not layout.columns("summary"):
         return
+    keep = choose(names)
     rows = range(parsed.rows) if keep is None else np.flatnonzero(keep).tolist()
     project, run = names.project.to_pylist(), names.run.to_pylist()
     found: list[Row] = []

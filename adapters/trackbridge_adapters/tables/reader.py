@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -30,7 +30,7 @@ from trackbridge_adapters.tables.index import (
 )
 from trackbridge_adapters.tables.known import FIELDS, STATES
 from trackbridge_adapters.tables.mapping import ROLES, Layout, declarations
-from trackbridge_adapters.tables.melt import Mask, Names, axis, final_values, points
+from trackbridge_adapters.tables.melt import Mask, Names, axis, every, final_values, points
 from trackbridge_adapters.tables.parsed import Parsed
 from trackbridge_adapters.tables.place import TableFile, project_of
 from trackbridge_adapters.tables.sample import unit_of
@@ -169,11 +169,10 @@ class TablesReader:
     ) -> Iterator[Batch]:
         names = Names.of(parsed, layout, facts.home)
         at = axis(parsed, layout, facts.unit)
-        keep = None
-        if not np.isin(span.runs, wanted).all():
-            keep = self._mask(names, wanted)
-        yield from points(parsed, layout, names, at, keep)
-        yield from final_values(parsed, layout, names, keep)
+        all_are = bool(np.isin(span.runs, wanted).all())
+        choose = every if all_are else partial(self._mask, wanted=wanted)
+        yield from points(parsed, layout, names, at, choose)
+        yield from final_values(parsed, layout, names, choose)
 
     def _mask(self, names: Names, wanted: npt.NDArray[np.int64]) -> Mask:
         """Which rows are of the runs."""

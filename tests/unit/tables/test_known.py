@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from unit.tables.read import assumed, points, rows
 
+from trackbridge.adapter import Query, RunRef
 from trackbridge.errors import ConfigError
+from trackbridge.registry import open_reader
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "tables"
 LOSSES = [0.9, 0.45, 0.3]
@@ -103,6 +106,29 @@ def test_a_chart_of_wandbs_pages(tmp_path: Path) -> None:
     said = assumed(address)
     assert said["calm-sun-1 - loss"] == "metric loss of run calm-sun-1"
     assert said["red-moon-2 - loss__MIN"].startswith("left out (the range of points")
+
+
+def test_runs_of_a_chart_are_read_one_by_one_as_all_together(tmp_path: Path) -> None:
+    header = ",".join(f"r{n} - loss,r{n} - loss__MIN,r{n} - loss__MAX" for n in range(3))
+    (tmp_path / "chart.csv").write_text(f"Step,{header}\n0,1,1,1,2,2,2,,,\n1,3,3,3,4,4,4,5,5,5\n")
+    assert_each_run_is_whole(f"csv:{tmp_path}/chart.csv")
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.rglob("*.csv")), ids=lambda path: path.name)
+def test_runs_are_read_one_by_one_as_all_together(path: Path) -> None:
+    assert_each_run_is_whole(f"csv:{path}")
+
+
+def assert_each_run_is_whole(address: str) -> None:
+    """Of each run as many points are read as the listing says, with others or alone."""
+    reader = open_reader(address)
+    infos = list(reader.list_runs(Query()))
+    for some in (infos, *([info] for info in infos)):
+        found: Counter[RunRef] = Counter()
+        for batch in reader.read_runs([info.ref for info in some], ["metrics", "series"]):
+            rows = batch.data.select(["project", "run_id"]).to_pylist()
+            found.update(RunRef(**row) for row in rows)
+        assert found == Counter({info.ref: info.points for info in some if info.points})
 
 
 def test_a_chart_of_wandbs_pages_over_another_axis(tmp_path: Path) -> None:
