@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -21,7 +22,7 @@ from trackbridge.disk import BLOCK, system_errors
 from trackbridge.errors import IntegrityError
 from trackbridge.schema import NAMED_BY, SHARED, TABLES
 from trackbridge_adapters.tables.emit import CONTENTS, ORIGINS, SCHEMAS, emit
-from trackbridge_adapters.tables.layout import FILES, Commit, put, settle
+from trackbridge_adapters.tables.layout import FILES, Commit, load, put, settle
 from trackbridge_adapters.tables.rewrite import Growing, Rewriting
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class StoredSink:
         self._files: dict[FileRef, Stored] = {}
         self._new: set[str] = set()
         self._guard = threading.Lock()
-        self._committed = False
+        self._revision = 0
+        self._done = False
 
     def __enter__(self) -> StoredSink:
         self._lock = self._store.begin()
         try:
+            self._revision = self._store.commit.revision
             self._refuse_strangers()
         except BaseException:
             self._store.end(self._lock)
@@ -63,12 +66,14 @@ class StoredSink:
         return self
 
     def __exit__(self, *error: object) -> None:
+        done = self._done
         try:
-            if not self._committed:
+            if not done and not self._counts():
                 self._undo()
+                done = True
         finally:
             if self._lock is not None:
-                self._store.end(self._lock)
+                self._store.end(self._lock, done=done)
 
     def write(self, batch: Batch) -> None:
         if not batch.data.num_rows:
@@ -96,18 +101,19 @@ class StoredSink:
             with system_errors(made):
                 out.flush()
                 os.fsync(out.fileno())
+                out.close()
+            suffix = _SUFFIX.fullmatch(PurePosixPath(file.path).suffix)
+            name = digest.hexdigest() + (suffix[0].lower() if suffix else "")
+            with self._guard, system_errors(made):
+                if not (folder / name).exists():
+                    self._new.add(name)
+                made.replace(folder / name)
         except BaseException:
-            out.close()
+            with suppress(OSError):  # of bytes that it still has
+                out.close()
             made.unlink(missing_ok=True)
             raise
-        out.close()
-        suffix = _SUFFIX.fullmatch(PurePosixPath(file.path).suffix)
-        name = digest.hexdigest() + (suffix[0].lower() if suffix else "")
-        with self._guard, system_errors(made):
-            if not (folder / name).exists():
-                self._new.add(name)
-            made.replace(folder / name)
-            self._files[file] = Stored(name, size, digest.hexdigest())
+        self._files[file] = Stored(name, size, digest.hexdigest())
 
     def commit(self) -> Mapping[RunKey, RunRef]:
         self._check_rows()
@@ -122,12 +128,12 @@ class StoredSink:
         for table in self._added.values():
             table.finish()
         if after != before:
-            put(store.root, replace(after, revision=before.revision + 1))
-            self._committed = True
-            settle(store.root, replace(after, revision=before.revision + 1))
-        self._committed = True
+            after = replace(after, revision=before.revision + 1)
+            put(store.root, after)
+            settle(store.root, after)
         store.refresh()
         self._remove(stale)
+        self._done = True
         return {key: ref for ref, key in self._targets.items()}
 
     def _add(self, table: str, data: pa.RecordBatch) -> None:
@@ -228,6 +234,10 @@ class StoredSink:
                 staged=(*commit.staged, table),
             )
         return commit
+
+    def _counts(self) -> bool:
+        """Whether what was written is committed, however the commit ended."""
+        return load(self._store.root, self._store.scheme).revision > self._revision
 
     def _undo(self) -> None:
         for table in self._added.values():

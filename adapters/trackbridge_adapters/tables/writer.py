@@ -58,12 +58,13 @@ class StoredWriter(StoredReader):
                 raise
         return lock
 
-    def end(self, lock: Lock) -> None:
-        """Let others write."""
+    def end(self, lock: Lock, *, done: bool = True) -> None:
+        """Let others write; what is not done they find as a killed writer would have left it."""
         try:
-            with system_errors(self.root):
-                shutil.rmtree(self.root / STAGED, ignore_errors=True)
-                (self.root / WRITING).unlink(missing_ok=True)
+            if done:
+                with system_errors(self.root):
+                    shutil.rmtree(self.root / STAGED, ignore_errors=True)
+                    (self.root / WRITING).unlink(missing_ok=True)
         finally:
             lock.release()
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -82,57 +81,70 @@ class _KilledError(BaseException):
     """What ends a writer as kill -9 does: nothing is undone."""
 
 
+class _Acts:
+    """Acts on the file system: after `left` of them there is an error, of a kill in all others."""
+
+    def __init__(self) -> None:
+        self.left, self.error = 10**9, BaseException()
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == 0 or (self.left < 0 and isinstance(self.error, _KilledError)):
+            raise self.error
+
+
 @pytest.fixture
-def killing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """After so many acts on the file system a writer is gone."""
-    left = [10**9]
+def acts(monkeypatch: pytest.MonkeyPatch) -> _Acts:
+    found = _Acts()
     real = {name: getattr(os, name) for name in ("replace", "fsync", "unlink", "mkdir", "truncate")}
 
     def counted(name: str):  # type: ignore[no-untyped-def]
         def act(*args: object, **named: object) -> object:
-            left[0] -= 1
-            if left[0] <= 0:
-                raise _KilledError
+            found.count()
             return real[name](*args, **named)
 
         return act
 
     for name in real:
         monkeypatch.setattr(os, name, counted(name))
-    yield left
+    return found
 
 
-@FORMATS
-def test_a_writer_that_is_killed_anywhere_leaves_all_or_nothing(
-    tmp_path: Path, adapter: object, killing: list[int]
+@pytest.mark.parametrize(
+    ("adapter", "error"),
+    [(CSV, _KilledError()), (JSONL, _KilledError()), (CSV, OSError(5, "lost"))],
+    ids=["csv-killed", "jsonl-killed", "csv-error"],
+)
+def test_a_writer_that_is_ended_anywhere_leaves_all_or_nothing(
+    tmp_path: Path, adapter: object, acts: _Acts, error: BaseException
 ) -> None:
     old, new, more = samples.simple("a"), samples.simple("a", loss=1.0), samples.simple("b")
     new.add_file("", "new.txt", b"new")
     project = samples.shared("vision", "a", 1)
-    for acts in range(1, 60):
-        folder = tmp_path / str(acts)
+    for number in range(1, 60):
+        folder = tmp_path / str(number)
         folder.mkdir()
         store(writer(folder, adapter), [old])
         before = losses(writer(folder, adapter))
-        killing[0] = acts
+        acts.left, acts.error = number, error
         try:
             _write_all(writer(folder, adapter), [new, more], project)
-            finished = True
-        except _KilledError:
+            finished = acts.left > 0
+        except (type(error), ConfigError):
             finished = False
-        killing[0] = 10**9
+        acts.left = 10**9
         seen = losses(writer(folder, adapter))
         whole = {"a": [2 * value for value in before["a"]], "b": before["a"]}
-        assert seen in (before, whole), acts
+        assert seen in (before, whole), number
         _write_all(writer(folder, adapter), [new, more], project)
         again = writer(folder, adapter)
-        assert losses(again) == whole, acts
+        assert losses(again) == whole, number
         for info in listed(again):
             for row in rows_of(again.read_runs([info.ref], ["files"]))["files"]:
                 assert again.open_file(FileRef(info.ref, row["owner"], row["path"])).read()
         left = {path.name for path in again.root.iterdir() if path.name.startswith(".")}
-        assert left <= {".trackbridge-lock"}, acts
-        assert len(list((again.root / "files").iterdir())) == 3, acts
+        assert left <= {".trackbridge-lock"}, number
+        assert len(list((again.root / "files").iterdir())) == 3, number
         if finished:
             return
     raise AssertionError("it never came to an end")
@@ -150,10 +162,13 @@ def _write_all(target: StoredWriter, runs: list[MadeRun], shared: dict[str, list
             for batch in batches(table, shared[table]):
                 sink.write(batch)
         sink.commit()
-        sink.__exit__(None, None, None)
     except _KilledError:
         sink._lock.release()  # type: ignore[union-attr] - as the system does
         raise
+    except BaseException as error:
+        sink.__exit__(type(error), error, None)
+        raise
+    sink.__exit__(None, None, None)
 
 
 def test_rows_that_somebody_added_are_never_cut_away(tmp_path: Path) -> None:
