@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,18 +76,19 @@ def _own_environment(_environment_of_module: None) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture(autouse=True)
-def _own_home(
-    _own_environment: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def _own_home(_own_environment: None, _homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Receipts and the files of clients go into folders that no other test sees."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
+    home = tempfile.mkdtemp(dir=_homes)  # pytest would count all its folders for each new one
+    monkeypatch.setenv("HOME", home)
     for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TRACKBRIDGE_STATE", str(home / "state"))
+    monkeypatch.setenv("TRACKBRIDGE_STATE", f"{home}/state")
 
 
 @pytest.fixture

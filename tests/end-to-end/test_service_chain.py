@@ -31,9 +31,12 @@ from trackbridge_adapters.mlflow import empty
 pytestmark = pytest.mark.slow
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+OLDEST, *BETWEEN, NEWEST = sorted(
+    path.relative_to(FIXTURES).as_posix() for path in FIXTURES.glob("wandb-*/wandb")
+)
 STORES = [
-    *sorted(path.relative_to(FIXTURES).as_posix() for path in FIXTURES.glob("wandb-*/wandb")),
-    *("mlflow-3.17/mlflow.db", "mlflow-3.17/mlruns"),
+    *(OLDEST, NEWEST, "mlflow-3.17/mlflow.db"),
+    *(pytest.param(each, marks=pytest.mark.nightly) for each in (*BETWEEN, "mlflow-3.17/mlruns")),
 ]
 BORN = "runs that were logged to the server"
 STEPS = ["service", "archive", "MLflow", "service again"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,29 +49,43 @@ def core_modules() -> list[Path]:
     return sorted(CORE.glob("*.py"))
 
 
-def imports(path: Path, *, runtime: bool = False) -> Iterator[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """A module parsed; not to be changed."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(path)))
+
+
+@functools.cache
+def imports(path: Path, *, runtime: bool = False) -> tuple[str, ...]:
     """Full names of what a module imports; with `runtime` only what loading it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes_of(path)
         if runtime and (isinstance(node, ast.FunctionDef) or _for_types_only(node))
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    found: list[str] = []
+    for node in nodes_of(path):
         if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            found += (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            found += (f"{node.module}.{name.name}" for name in node.names)
+    return tuple(found)
 
 
 def _for_types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
+@functools.cache
 def core_name(name: str) -> str | None:
     """The module of the core that an imported name means, if it is one."""
     parts = name.split(".")
@@ -162,7 +176,7 @@ ALL = [*modules(CORE), *modules(ADAPTERS)]
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_opens_with_one_line_that_says_its_job(path: Path) -> None:
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False)
+    text = ast.get_docstring(tree_of(path), clean=False)
     assert text, "no docstring"
     first, *rest = text.split("\n")
     assert first.endswith((".", "?", ":")), "the first line is no sentence"
@@ -229,7 +243,7 @@ def test_errors_are_not_caught_wholesale() -> None:
         path.name
         for path in ALL
         if "mirror" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
         and not isinstance(node.body[-1], ast.Raise)

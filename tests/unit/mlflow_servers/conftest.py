@@ -3,7 +3,17 @@
 import pytest
 from servers import dropped  # noqa: F401
 
+CONTRACT = "tests/unit/mlflow_servers/test_contract.py"
+
 
 @pytest.fixture(autouse=True)
 def _clean(dropped: None) -> None:  # noqa: F811
     """Every test of this folder may make databases."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Databases for each example take minutes: what sidecars hold is tried on SQLite each time."""
+    for item in items:
+        if item.nodeid.startswith(CONTRACT) and "test_any_run_comes_back_whole" in item.name:
+            item.add_marker(pytest.mark.nightly)
