@@ -32,13 +32,35 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "source" / store.name)
 
 
+def by_day(*numbers: int) -> list[pytest.MarkDecorator]:
+    """Marks of a combination: each source and each target is in some, all others at night."""
+    return [] if sum(numbers) % len(SOURCES) == 0 else [pytest.mark.nightly]
+
+
 every_source = pytest.mark.parametrize("origin", SOURCES, indirect=True)
 every_target = pytest.mark.parametrize("place", TARGETS)
+every_pair = pytest.mark.parametrize(
+    ("origin", "place"),
+    [
+        pytest.param(source, target, marks=by_day(number, other))
+        for number, source in enumerate(SOURCES)
+        for other, target in enumerate(TARGETS)
+    ],
+    indirect=["origin"],
+)
+every_choice = pytest.mark.parametrize(
+    ("origin", "place", "files"),
+    [
+        pytest.param(source, target, files, marks=by_day(number, other, choice))
+        for number, source in enumerate(SOURCES)
+        for other, target in enumerate(TARGETS)
+        for choice, files in enumerate([SMALL, REFERENCE, SKIP])
+    ],
+    indirect=["origin"],
+)
 
 
-@every_source
-@every_target
-@pytest.mark.parametrize("files", [SMALL, REFERENCE, SKIP], ids=lambda files: files.way)
+@every_choice
 def test_files_that_stayed_behind_come_when_they_are_asked_for(
     origin: str, place: str, files: FileChoice, tmp_path: Path, quick_databases: None
 ) -> None:
@@ -58,8 +80,7 @@ def test_files_that_stayed_behind_come_when_they_are_asked_for(
     assert trackbridge.verify(origin, target).differences == []
 
 
-@every_source
-@every_target
+@every_pair
 def test_a_missing_artifact_stops_no_run(
     origin: str, place: str, tmp_path: Path, quick_databases: None
 ) -> None:
@@ -122,8 +143,7 @@ def _born(address: str, where: str) -> list[str]:
     return sorted(str(info.key) for info in chosen(open_reader(address), Query(), where).runs)
 
 
-@every_source
-@every_target
+@every_pair
 def test_only_the_runs_that_meet_an_expression_are_moved_and_compared(
     origin: str, place: str, tmp_path: Path, quick_databases: None
 ) -> None:

@@ -63,7 +63,13 @@ def left_by(report: trackbridge.Report) -> set[str]:
     return {kinds[loss.kind] for loss in report.losses if loss.kind in kinds}
 
 
-@pytest.mark.parametrize("store", [*STORES, *DAMAGED])
+@pytest.mark.parametrize(
+    "store",
+    [
+        *(*EXTREMES, *DAMAGED),
+        *(pytest.param(s, marks=pytest.mark.nightly) for s in STORES if s not in EXTREMES),
+    ],
+)
 def test_a_store_comes_through_all_others_as_it_was(
     store: str, copied: Copied, tmp_path: Path, quick_databases: None
 ) -> None:
