@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from trackbridge.schema import BOOL, FLOAT, INT, TEXT
 
 Indices = npt.NDArray[np.int64]
 
-WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
+WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,18})")
 NUMBER = re.compile(
     r"[+-]?(((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE
 )
@@ -58,22 +59,27 @@ def _column(values: Sequence[str | None], at: Indices, *, bare: bool) -> pa.Arra
     if bare and all(value is None for value in values):
         return pa.array(at >= 0)
     texts = ["true" if value is None and bare else value for value in values]
-    made = _typed(texts)
+    made = typed(texts)
     return made.take(pa.array(at, mask=at < 0))
 
 
-def _typed(texts: Sequence[str | None]) -> pa.Array:
+def typed(texts: Sequence[str | None]) -> pa.Array:
     """Different values of one key in the simplest type that they all have."""
-    there = [text for text in texts if text is not None and text not in NOTHING]
+    there = {text for text in texts if text is not None and text not in NOTHING}
     if there and all(text in TRUTHS for text in there):
         return pa.array([TRUTHS.get(text or "") for text in texts], BOOL)
     if there and all(WHOLE.fullmatch(text) for text in there):
         counts = [int(text) if text in there else None for text in texts]
         if all(number is None or -(2**63) <= number < 2**63 for number in counts):
             return pa.array(counts, INT)
-    if there and all(NUMBER.fullmatch(text) for text in there):
+    if there and all(NUMBER.fullmatch(text) for text in there) and not any(map(_overflows, there)):
         return pa.array([float(text) if text in there else None for text in texts], FLOAT)
     return pa.array(texts, TEXT)
+
+
+def _overflows(number: str) -> bool:
+    """Whether a number is too large for a double."""
+    return math.isinf(float(number)) and "inf" not in number.lower()
 
 
 def curves(rows: pa.Table) -> tuple[pa.Table, pd.MultiIndex]:

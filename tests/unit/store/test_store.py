@@ -22,6 +22,7 @@ from trackbridge.sidecar import Sidecar
 from trackbridge.store import Store
 from trackbridge.testing import MadeRun
 from trackbridge.testing.made import store
+from trackbridge.wide import typed
 from trackbridge_adapters import memory
 from trackbridge_adapters.archive import ADAPTER as ARCHIVE
 
@@ -163,6 +164,30 @@ def test_wide_params_have_the_type_that_all_texts_of_a_column_have(
     assert wide.loc[("vision", "a"), ["lr", "n", "flag", "code"]].tolist() == [0.1, 1, True, "007"]
     assert wide.loc[("vision", "a"), "depth"] is pd.NA
     assert wide.loc[("vision", "c")].isna().all(), "a run without params has its row"
+
+
+class CountedText(str):
+    """A text that counts how often it is compared with others."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        CountedText.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_many_different_texts_of_a_key_are_not_compared_with_each_other() -> None:
+    texts = [CountedText(f"{number}.5") for number in range(300)]
+    CountedText.compared = 0
+    assert typed(texts).to_pylist() == [number + 0.5 for number in range(300)]
+    assert CountedText.compared < 10 * len(texts)
+
+
+def test_numbers_that_are_too_large_for_any_type_stay_texts() -> None:
+    for large in ("9" * 5000, "1e999"):
+        assert typed(["1", large, "inf"]).to_pylist() == ["1", large, "inf"]
+    assert typed(["1", "inf"]).to_pylist() == [1, math.inf]
 
 
 def test_bare_labels_are_true_or_false_and_tags_with_values_texts(
