@@ -141,7 +141,8 @@ def _value(row: Row) -> Any:
 def of_two_runs(run: str, frames: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
     """What differs between the long frames of two runs, by table.
 
-    Points are compared step by step, the latest of each; when they were logged does not count.
+    Points are compared step by step, those of one step in their order; when they were logged does
+    not count.
     """
     parts = [_merged(run, table, *both) for table, both in frames.items()]
     return _typed(pd.concat([part.astype(object) for part in parts], ignore_index=True))
@@ -151,9 +152,11 @@ def _merged(run: str, table: str, left: pd.DataFrame, right: pd.DataFrame) -> pd
     names = [name for name in ("key", "path", "step") if name in left.columns]
     sides = []
     for side in (left, right):
-        plain = side[[*names, "value"]].astype(object)
-        sides.append(plain.drop_duplicates(names, keep="last"))
-    both = sides[0].merge(sides[1], on=names, how="outer", indicator=True, suffixes=("_l", "_r"))
+        repeats = side.groupby(names, dropna=False, observed=True, sort=False).cumcount()
+        sides.append(side[[*names, "value"]].astype(object).assign(repeat=repeats))
+    both = sides[0].merge(
+        sides[1], on=[*names, "repeat"], how="outer", indicator=True, suffixes=("_l", "_r")
+    )
     one, other = both["value_l"], both["value_r"]
     equal = (both["_merge"] == "both") & (
         (one == other).fillna(False) | (one.isna() & other.isna())

@@ -129,6 +129,22 @@ def test_two_runs_of_a_store_are_compared_step_by_step(twin: str) -> None:
     assert set(trackbridge.open(twin).compare("a", "b", ["params"])["table"]) == {"params"}
 
 
+def test_points_that_repeat_a_step_are_compared_in_their_order(twin: str) -> None:
+    one, other = samples.simple("a"), samples.simple("b")
+    for made, steps, values in ((one, (0, 0, 0, None), (1, 2, 5, 7)), (other, (0, None), (1, 8))):
+        point = made.tables["metrics"][0]
+        made.tables["metrics"] = [
+            {**point, "step": step, "value": float(value)} for step, value in zip(steps, values)
+        ]
+    store(memory.MemoryStore("twin"), [one, other])
+    rows = [row[2:] for row in said(trackbridge.open(twin).compare("a", "b", ["metrics"]))]
+    assert rows == [
+        ("loss", 0, 2.0, None, "only left"),
+        ("loss", 0, 5.0, None, "only left"),
+        ("loss", None, 7.0, 8.0, "value"),
+    ]
+
+
 def test_mistakes_are_one_clear_line(twin: str) -> None:
     store(memory.MemoryStore("twin"), [samples.simple("a"), samples.simple("b")])
     shown = trackbridge.open(twin)
