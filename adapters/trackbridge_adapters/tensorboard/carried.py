@@ -17,10 +17,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunKey, RunRef
@@ -37,16 +38,25 @@ COLUMNS = ("name", "status", "group", "host", "extra")
 TIMES = ("started", "ended")
 
 
+class Metric(NamedTuple):
+    """A metric as `metrics` tells it from others."""
+
+    key: str
+    system: bool
+
+
 class Origin(NamedTuple):
     """Who a run is: its key, and what it is called in this store.
 
-    `events` is the name of its event file, `row` what is known of it in `runs`.
+    `events` is the name of its event file, `row` what is known of it in `runs`, `tags` those that
+    are not simply the key of a metric that the run logged itself.
     """
 
     key: RunKey
     ref: RunRef
     events: str
     row: Row
+    tags: Mapping[str, Metric] = MappingProxyType({})
 
 
 class File(NamedTuple):
@@ -64,7 +74,8 @@ def origin(folder: Path) -> Origin | None:
         ref = RunRef(_text(told["project"]), _text(told["run_id"]))
         row: Row = {name: _text(told["run"][name]) for name in COLUMNS if name in told["run"]}
         row |= {name: _time(told["run"][name]) for name in TIMES if name in told["run"]}
-        return Origin(RunKey.parse(_text(told["run_key"])), ref, _text(told["events"]), row)
+        tags = {tag: _metric(*told) for tag, told in dict(told.get("tags", {})).items()}
+        return Origin(RunKey.parse(_text(told["run_key"])), ref, _text(told["events"]), row, tags)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, IntegrityError):
         return None
 
@@ -82,6 +93,8 @@ def about(made: Origin) -> bytes:
         if made.row.get(name) is not None:
             run[name] = (made.row[name] - EPOCH) // timedelta(microseconds=1)
     told = {"run_key": str(made.key), **made.ref._asdict(), "events": made.events, "run": run}
+    if made.tags:
+        told["tags"] = dict(made.tags)
     return json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
@@ -143,6 +156,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"no text: {value!r}")
     return value
+
+
+def _metric(key: Any, system: Any) -> Metric:
+    return Metric(_text(key), bool(system))
 
 
 def _time(value: Any) -> datetime:

@@ -17,7 +17,7 @@ from trackbridge.columns import codes, numpy_of
 from trackbridge.disk import system_errors
 from trackbridge.errors import IntegrityError
 from trackbridge_adapters.tensorboard import carried, encode, encode_series
-from trackbridge_adapters.tensorboard.carried import Origin
+from trackbridge_adapters.tensorboard.carried import Metric, Origin
 from trackbridge_adapters.tensorboard.encode_points import Points, encoded
 from trackbridge_adapters.tensorboard.folders import KIND
 from trackbridge_adapters.tensorboard.restored import Said
@@ -25,6 +25,8 @@ from trackbridge_adapters.tensorboard.scan import Scan
 
 SMALL = ("runs", "params", "series")
 """Tables whose rows are kept until the run is complete."""
+SYSTEM = "system/"
+"""Stands before system metrics, as MLflow names them."""
 STEPS = range(-(2**31), 2**31)
 """Steps at which the plugin hparams can show the last value of a metric (api.proto, 2.21)."""
 
@@ -41,6 +43,8 @@ class Draft:
         self.home, self.events = folder / ORIGIN, folder / "events"
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self._tags: dict[str, int] = {}
+        self._numbers: dict[Metric, int] = {}
+        """That of each metric's tag."""
         self._last: list[int] = []
         self._is_ascending = True
         head = encode.opening(0.0)
@@ -78,8 +82,8 @@ class Draft:
                 file.seek(0, 2)
                 for part in self._rest():
                     file.write(part)
-            about = carried.about(Origin(self.key, self.ref, name, self.row))
-            (self.home / carried.ABOUT).write_bytes(about)
+            made = Origin(self.key, self.ref, name, self.row, self._renamed)
+            (self.home / carried.ABOUT).write_bytes(carried.about(made))
 
     def _rest(self) -> Iterator[bytes]:
         """Records of all but points."""
@@ -103,20 +107,34 @@ class Draft:
 
     def _points(self, data: pa.RecordBatch) -> Points:
         keys = data.column("key")
-        texts, code = keys.dictionary.to_pylist(), codes(keys)
+        texts = keys.dictionary.to_pylist()
+        count = len(texts)
+        code = codes(keys) + count * np.array(data.column("system"), np.int64)
         used = np.unique(code)
-        tag_of = np.zeros(len(texts) + 1, np.int64)
-        tag_of[used] = [self._tag(texts[each]) for each in used.tolist()]
+        tag_of = np.zeros(2 * count, np.int64)
+        tag_of[used] = [
+            self._number(Metric(texts[each % count], each >= count)) for each in used.tolist()
+        ]
         steps = numpy_of(data.column("step").fill_null(0), np.int64)
         times = numpy_of(data.column("time").cast(pa.int64()).fill_null(0), np.int64)
         values = numpy_of(data.column("value"), np.float64)
         return Points(tag_of[code], steps, times / 1e6, values)
 
-    def _tag(self, text: str) -> int:
-        if text not in self._tags:
-            self._tags[text] = len(self._tags)
+    def _number(self, metric: Metric) -> int:
+        """The number of a metric's tag, which it has alone."""
+        if metric not in self._numbers:
+            tag = SYSTEM + metric.key if metric.system else metric.key
+            while tag in self._tags:
+                tag += "_"
+            self._numbers[metric] = self._tags[tag] = len(self._tags)
             self._last.append(-(2**63))
-        return self._tags[text]
+        return self._numbers[metric]
+
+    @property
+    def _renamed(self) -> dict[str, Metric]:
+        """Tags that do not say by themselves which metric they are."""
+        both = zip(self._tags, self._numbers)
+        return {tag: metric for tag, metric in both if metric != (tag, False)}
 
     @property
     def _names(self) -> list[bytes]:
@@ -135,8 +153,8 @@ class Draft:
     def _sort(self) -> None:
         """Write the points again, by ascending step."""
         size = self.events.stat().st_size
-        read = Scan(self.ref, [self.events], {self.events: size}, ["metrics"]).batches()
-        columns = zip(*(self._points(batch.data) for batch in read))
+        scan = Scan(self.ref, [self.events], {self.events: size}, ["metrics"], tags=self._renamed)
+        columns = zip(*(self._points(batch.data) for batch in scan.batches()))
         points = Points(*map(np.concatenate, columns))
         with self.events.open("r+b") as file:
             file.truncate(self._head)

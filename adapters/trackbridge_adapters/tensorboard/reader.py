@@ -49,7 +49,7 @@ CAPABILITIES = Capabilities(
     holds={
         "runs": ("name", "status", "started", "ended", "group", "host", "source", "extra"),
         "params": ("key", "value", "type"),
-        "metrics": ("key", "step", "time", "value"),
+        "metrics": ("key", "step", "time", "value", "system"),
         "series": ("key", "step", "time", "row", "kind", "value", "path"),
         "metric_defs": ("key", "glob", "hidden", "extra"),
         "files": ("owner", "path", "size", "sha256", "media_type"),
@@ -164,7 +164,7 @@ class LogFolders:
 
     def _points(self, run: Run, wanted: Collection[str], part: Part | None) -> Iterator[Batch]:
         sizes = {path: run.states[path][1] for path in run.events}
-        scan = Scan(run.ref, run.events, sizes, wanted, part)
+        scan = Scan(run.ref, run.events, sizes, wanted, part, run.origin.tags if run.origin else {})
         with native_errors(self.address):
             yield from scan.batches()
         for path, damage in scan.damage.items():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from trackbridge.columns import sliced
 from trackbridge.optional import Excerpt as Part
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.tensorboard import beside, wire
+from trackbridge_adapters.tensorboard.carried import Metric
 from trackbridge_adapters.tensorboard.facts import Facts, content_of
 from trackbridge_adapters.tensorboard.framing import (
     Damage,
@@ -83,11 +85,12 @@ class Scan:
         sizes: dict[Path, int],
         wanted: Collection[str],
         part: Part | None = None,
+        tags: Mapping[str, Metric] = MappingProxyType({}),
     ) -> None:
         self.facts = Facts()
         self.damage: dict[Path, list[Damage]] = {}
         self._ref, self._files, self._sizes = ref, files, sizes
-        self._wanted, self._only = wanted, part
+        self._wanted, self._only, self._tags = wanted, part, tags
         self._codes: dict[str, int] = {}
         self._series = Series(ref)
 
@@ -327,28 +330,29 @@ class Scan:
 
     def _metrics(self, numbers: Numbers) -> Iterator[Batch]:
         codes, steps, times, values = numbers.columns()
+        metrics = [self._tags.get(tag, Metric(tag, False)) for tag in self._codes]
         if self._only is not None:
             keys = self._only.keys
-            names = np.array([keys is None or tag in keys for tag in self._codes], np.bool_)
+            names = np.array([keys is None or each.key in keys for each in metrics], np.bool_)
             chosen = names[codes] & _within(steps, self._only)
             codes, steps, times, values = (c[chosen] for c in (codes, steps, times, values))
         if not len(codes):
             return
         used, indices = np.unique(codes, return_inverse=True)
-        tags = list(self._codes)
+        names = pa.array([metrics[code].key for code in used.tolist()]).dictionary_encode()
+        system = np.array([metrics[code].system for code in used.tolist()], np.bool_)
         count = len(codes)
         us, known = microseconds(times)
         columns = [
             *(_constant(text, count) for text in self._ref),
             pa.DictionaryArray.from_arrays(
-                pa.array(indices.reshape(-1).astype(np.int32)),
-                pa.array([tags[code] for code in used.tolist()], pa.string()),
+                names.indices.take(pa.array(indices.reshape(-1))), names.dictionary
             ),
             pa.array(steps),
             pa.array(us, mask=~known).cast(TIME),
             pa.nulls(count, pa.int64()),
             pa.array(values),
-            pa.array(np.zeros(count, np.bool_)),
+            pa.array(system[indices.reshape(-1)]),
         ]
         yield from sliced("metrics", pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"]))
 

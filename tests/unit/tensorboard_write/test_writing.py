@@ -300,3 +300,21 @@ def test_new_folders_are_told_by_their_names(tmp_path: Path) -> None:
     assert ADAPTER.suggests(str(tmp_path / "tb_logs"))
     assert not ADAPTER.suggests(str(tmp_path / "mlruns"))
     assert list(opened(tmp_path / "new").list_runs(Query())) == []
+
+
+def test_metrics_of_the_system_have_tags_of_their_own_and_come_back_as_such(root: Path) -> None:
+    run = samples.simple("a")
+    named_so = [("cpu", 1.0, False), ("cpu", 99.0, True), ("system/cpu", 2.0, False)]
+    steps = (1, 0)  # written again, by ascending step
+    run.tables["metrics"] = [
+        {"key": key, "step": step, "time": logs.NOON, "value": value, "system": system}
+        for step in steps
+        for key, value, system in named_so
+    ]
+    writer = opened(root)
+    store(writer, [run])
+    found = logs.points_of(root / "vision/named a@a")
+    assert {p.key: p.value for p in found} == {"cpu": 1.0, "system/cpu": 2.0, "system/cpu_": 99.0}
+    rows = rows_of(opened(root).read_runs([writer.target(run.key)], ["metrics"]))["metrics"]
+    assert len(rows) == 6
+    assert {(row["key"], row["value"], row["system"]) for row in rows} == set(named_so)
