@@ -6,11 +6,10 @@ import base64
 import hashlib
 import json
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trackbridge.adapter import Names, Row
+from trackbridge.adapter import Names
 from trackbridge.fit_text import fit_name
 from trackbridge_adapters.tensorboard.framing import Damage
 from trackbridge_adapters.tensorboard.hparams import PLUGIN, HParams
@@ -47,7 +46,8 @@ class Facts:
         """Of texts that are no scalars though they have one element."""
         self.files: dict[str, Content] = {}
         self._shaped: dict[str, tuple[int, int]] = {}
-        self._media = Counter[str]()
+        self._names: dict[str, str] = {}
+        self._media: dict[str, int] = {}
         self._parsed: dict[bytes, Any] = {}
 
     def note_time(self, seconds: float) -> None:
@@ -95,10 +95,13 @@ class Facts:
 
     def keep(self, folder: str, tag: str, step: int, ending: str, content: Content) -> str:
         """Have a part of an event file as a file of the run; its path."""
-        name = _DOTS.sub("_", fit_name(tag, PLAIN))
+        name = self._names.get(tag)
+        if name is None:
+            name = self._names[tag] = _DOTS.sub("_", fit_name(tag, PLAIN))
         stem = f"media/{folder}/{name}_{step}"
-        path = f"{stem}_{self._media[stem]}{ending}"
-        self._media[stem] += 1
+        number = self._media.get(stem, 0)
+        path = f"{stem}_{number}{ending}"
+        self._media[stem] = number + 1
         self.files[path] = content
         return path
 
@@ -127,12 +130,16 @@ class Facts:
         told = {**(known if isinstance(known, dict) else {}), "damage": self.damage}
         return json.dumps(told, ensure_ascii=False, sort_keys=True)
 
-    def file_rows(self) -> list[Row]:
-        return [
-            {"owner": "", "path": path, "size": content.size, "sha256": content.sha256,
-             "media_type": content.media_type}
-            for path, content in self.files.items()
-        ]  # fmt: skip
+    def file_columns(self) -> dict[str, list[Any]]:
+        """The rows of `files`, by column."""
+        files = self.files.values()
+        return {
+            "owner": [""] * len(files),
+            "path": list(self.files),
+            "size": [file.size for file in files],
+            "sha256": [file.sha256 for file in files],
+            "media_type": [file.media_type for file in files],
+        }
 
 
 def content_of(file: Path, offset: int, data: bytes, media_type: str | None) -> Content:

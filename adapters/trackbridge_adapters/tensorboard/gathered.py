@@ -55,13 +55,18 @@ class Series:
         self._ref = ref
         self._places: list[Ints] = []
         self._parts: list[list[pa.Array]] = []
-        self._single: list[int] = []
-        self._columns: list[list[Any]] = [[] for _ in COLUMNS]
+        self._single: list[tuple[int, tuple[Any, ...]]] = []
 
     def add(self, key: str, place: int, event: wire.Event, row: Row) -> None:
         """A point: `row` is its kind, its value and its path, if it has one."""
         about = {"key": key, "step": event.step, "time": micros(event.time)}
         self._append(place, {**about, **row})
+
+    def add_medium(
+        self, key: str, place: int, step: int, time: float, kind: str, value: str, path: str
+    ) -> None:
+        """The same, without a dictionary."""
+        self._single.append((place, (key, step, micros(time), None, kind, value, path)))
 
     def add_whole(self, place: int, row: Row) -> None:
         """A point that has its own key, step and time."""
@@ -81,11 +86,13 @@ class Series:
     def batches(self) -> Iterator[Batch]:
         """All of them, in the file's order."""
         schema = TABLES["series"]
-        places = np.concatenate([*self._places, np.array(self._single, np.int64)])
+        alone = np.array([place for place, _ in self._single], np.int64)
+        places = np.concatenate([*self._places, alone])
         if not len(places):
             return
         kinds = [pa.int64() if kind == TIME else kind for kind in map(_kind, COLUMNS)]
-        single = [pa.array(values, kind) for values, kind in zip(self._columns, kinds)]
+        rows = zip(*(row for _, row in self._single)) if self._single else [()] * len(COLUMNS)
+        single = [pa.array(values, kind) for values, kind in zip(rows, kinds)]
         columns = [pa.chunked_array(parts) for parts in zip(*self._parts, single)]
         order = pa.array(np.argsort(places, kind="stable"))
         for start in range(0, len(places), BATCH_ROWS):
@@ -96,9 +103,7 @@ class Series:
             yield Batch("series", pa.RecordBatch.from_arrays(arrays, schema=schema))
 
     def _append(self, place: int, row: Row) -> None:
-        self._single.append(place)
-        for column, name in zip(self._columns, COLUMNS):
-            column.append(row.get(name))
+        self._single.append((place, tuple(map(row.get, COLUMNS))))
 
 
 def _kind(column: str) -> pa.DataType:

@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trackbridge_adapters.tensorboard import jsons, messages, wire
+from trackbridge_adapters.tensorboard import jsons, media, messages, wire
 from trackbridge_adapters.tensorboard.checksums import Bytes
 from trackbridge_adapters.tensorboard.framing import Ints
+from trackbridge_adapters.tensorboard.hparams import PLUGIN
+from trackbridge_adapters.tensorboard.media import Media
 from trackbridge_adapters.tensorboard.messages import Bools, Messages
 from trackbridge_adapters.tensorboard.protos import DecodeError, TensorProto
 from trackbridge_adapters.tensorboard.scalars import by
@@ -60,7 +62,7 @@ class Layout(NamedTuple):
     head: bytes
 
 
-def columns(data: bytes, found: Values, plugins: list[str | None]) -> Iterator[Columns]:
+def columns(data: bytes, found: Values, plugins: list[str | None]) -> Iterator[Columns | Media]:
     """The points of values, by the plugin of their kind; values of none are in no column."""
     layouts: dict[Layout, int] = {}
     codes = [
@@ -91,21 +93,21 @@ class _Group(NamedTuple):
         return _Group(self.data, self.rows[chosen], self.at[chosen], self.ends[chosen])
 
 
-def _points(group: _Group, layout: Layout) -> Iterator[Columns]:
+def _points(group: _Group, layout: Layout) -> Iterator[Columns | Media]:
     if layout.content == wire.SIMPLE_VALUE:
         values = messages.rows(group.bytes(), group.at, 4).view("<f4")[:, 0]
         yield Columns(group.rows, "", values.astype(np.float64))
     elif layout.content == wire.HISTO:
         yield _old_histograms(group)
-    elif layout.content == wire.TENSOR and layout.plugin not in _OTHERS:
+    elif layout.content == wire.IMAGE:
+        yield media.images(*group)
+    elif layout.content == wire.AUDIO:
+        yield media.sounds(*group)
+    elif layout.plugin != PLUGIN:
         yield from _tensors(group, layout)
 
 
-_OTHERS = ("hparams", "images", "audio")
-"""Plugins whose tensors are read one by one."""
-
-
-def _tensors(group: _Group, layout: Layout) -> Iterator[Columns]:
+def _tensors(group: _Group, layout: Layout) -> Iterator[Columns | Media]:
     try:
         told = TensorProto.FromString(layout.head[:-1])
     except DecodeError:
@@ -242,7 +244,9 @@ def _doubles(data: Bytes, at: Ints) -> npt.NDArray[np.float64]:
     return messages.rows(data, at, 8).view("<f8")[:, 0].astype(np.float64)
 
 
-def _strings(group: _Group, plugin: str, shape: tuple[int, ...], count: int) -> Iterator[Columns]:
+def _strings(
+    group: _Group, plugin: str, shape: tuple[int, ...], count: int
+) -> Iterator[Columns | Media]:
     """Of tensors of strings; they stand one behind the other."""
     data, at = group.bytes(), group.at
     fits = np.ones(len(at), np.bool_)
@@ -257,6 +261,10 @@ def _strings(group: _Group, plugin: str, shape: tuple[int, ...], count: int) -> 
     fits &= at == group.ends
     found = group.take(fits)
     starts, stops = (np.stack([span[side][fits] for span in spans], axis=1) for side in (0, 1))
+    if plugin in ("images", "audio"):
+        if len(shape) == 1 if plugin == "images" else shape == (1, 2):
+            yield from filter(None, [media.of_tensors(plugin, *found[:2], starts, stops)])
+        return
     pieces = zip(starts.reshape(-1).tolist(), stops.reshape(-1).tolist())
     texts = [_text(group.data[start:stop]) for start, stop in pieces]
     readable = [text is not None for text in texts]

@@ -9,6 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from trackbridge.adapter import (
     ORIGIN,
     SHARED_FILE,
@@ -21,7 +23,7 @@ from trackbridge.adapter import (
     RunInfo,
     RunRef,
 )
-from trackbridge.columns import batches
+from trackbridge.columns import batches, sliced
 from trackbridge.disk import native_errors
 from trackbridge.errors import NotFoundError
 from trackbridge.optional import Excerpt as Part
@@ -104,9 +106,12 @@ class LogFolders:
             run = self._run(ref)
             if wanted.intersection(POINTS):
                 yield from self._points(run, wanted, None)
-            for table, found in _tables(run, self._known(run) if wanted else Facts()).items():
+            facts = self._known(run) if wanted else Facts()
+            for table, found in _tables(run, facts).items():
                 if table in wanted:
                     rows[table] += ({**row, **ref._asdict()} for row in found)
+            if "files" in wanted and facts.files:
+                yield from _files(ref, facts)
             if sum(map(len, rows.values())) >= GATHERED:
                 yield from _emptied(rows)
         yield from _emptied(rows)
@@ -209,6 +214,19 @@ def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:
         yield from batches(table, rows.pop(table))
 
 
+def _files(ref: RunRef, facts: Facts) -> Iterator[Batch]:
+    """The files that event files have in them, in columns: they may be as many as points are."""
+    schema, found = TABLES["files"], facts.file_columns()
+    known = {**{name: [text] * len(facts.files) for name, text in ref._asdict().items()}, **found}
+    columns = [
+        pa.array(known[field.name], field.type)
+        if field.name in known
+        else pa.nulls(len(facts.files), field.type)
+        for field in schema
+    ]
+    yield from sliced("files", pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
 def _info(run: Run) -> RunInfo:
     told = Facts()
     for metadata in run.ends:
@@ -281,5 +299,5 @@ def _tables(run: Run, facts: Facts) -> dict[str, list[Row]]:
         "runs": [row],
         "params": facts.hparams.params(),
         "metric_defs": facts.hparams.metric_defs(),
-        "files": [*facts.file_rows(), *others],
+        "files": others,
     }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from trackbridge_adapters.tensorboard.framing import (
 )
 from trackbridge_adapters.tensorboard.gathered import Numbers, Series, microseconds
 from trackbridge_adapters.tensorboard.layouts import Columns, columns
+from trackbridge_adapters.tensorboard.media import Media
 from trackbridge_adapters.tensorboard.protos import (
     DecodeError,
     LogMessage,
@@ -45,10 +46,10 @@ from trackbridge_adapters.tensorboard.scalars import (
     Spot,
     scalar_at,
     scalars,
-    spot_in,
 )
+from trackbridge_adapters.tensorboard.single import Medium, Value, files, value_at
 from trackbridge_adapters.tensorboard.summaries import ODD, Kind, Values, summaries
-from trackbridge_adapters.tensorboard.values import Number, Place, points
+from trackbridge_adapters.tensorboard.values import Number, Place, medium, points
 
 WHOLE = {
     wire.GRAPH: ("_graph_def", "graphs", ".pb"),
@@ -60,19 +61,6 @@ MESSAGES = {
     wire.LOG_MESSAGE: ("_log_message", LogMessage),
     wire.SESSION_LOG: ("_session_log", SessionLog),
 }
-
-
-class Value(NamedTuple):
-    """A value of a summary that is read by itself; `at` is its place in the part of the file."""
-
-    at: int
-    event: wire.Event
-    tag: str
-    metadata: bytes | None
-    place: Place
-    spot: Spot | None
-    may_carry: bool
-    """Whether rows of ours may stand beside it."""
 
 
 class Scan:
@@ -115,10 +103,14 @@ class Scan:
         again = list(self._events(part, rest, damage))
         values += [v for event in again for v in self._values(file, part, *event, damage)]
         values += self._odd(file, part, more, damage)
-        values += self._columns(file, part, found, numbers)
-        values += self._columns(file, part, more, numbers)
-        for value in sorted(values, key=lambda value: value.at):
-            self._value(value, numbers, damage)
+        alone: list[Value | Medium] = [*values]
+        alone += self._columns(file, part, found, numbers)
+        alone += self._columns(file, part, more, numbers)
+        for each in sorted(alone, key=itemgetter(0)):
+            if isinstance(each, Medium):
+                self._medium(file, part, each)
+            else:
+                self._value(each, numbers, damage)
         for number, event, data in events:
             self._other(file, part, number, event, data)
         damage[begun:] = sorted(damage[begun:])
@@ -161,7 +153,7 @@ class Scan:
                 for inner in wire.fields(data, field.start, field.stop):
                     if inner.number == wire.VALUE and inner.wire == wire.BYTES:
                         at, stop = start + inner.start, start + inner.stop
-                        yield from _value_at(file, part, at, stop, event, damage)
+                        yield from value_at(file, part, at, stop, event, damage)
             except wire.WireError as error:
                 offset = part.base + start
                 damage.append(Damage(offset, f"a summary that is none: {error}"))
@@ -173,7 +165,7 @@ class Scan:
         for row in np.flatnonzero(found.kind == ODD).tolist():
             event = wire.Event(float(found.times[row]), int(found.steps[row]), [])
             start, stop = int(found.starts[row]), int(found.stops[row])
-            yield from _value_at(file, part, start, stop, event, damage)
+            yield from value_at(file, part, start, stop, event, damage)
 
     def _note_tags(
         self, part: Frames, alikes: list[Alike], found: Values, values: list[Value]
@@ -212,20 +204,31 @@ class Scan:
 
     def _columns(
         self, file: Path, part: Frames, found: Values, numbers: Numbers
-    ) -> Iterator[Value]:
-        """Take the points of values; those that have to be read by themselves are given back."""
+    ) -> Iterator[Value | Medium]:
+        """Take the points of values; files, and what has to be read by itself, are given back."""
         self._note_time(found.times)
         left = found.kind != ODD
         plugins = [self._plugin(kind) for kind in found.kinds]
         for taken in columns(part.data, found, plugins):
             left[taken.rows] = False
-            self._take(part, found, taken, numbers)
+            if isinstance(taken, Media):
+                yield from files(found, taken)
+            else:
+                self._take(part, found, taken, numbers)
         for row in np.flatnonzero(left).tolist():
             kind = found.kinds[found.kind[row]]
             start, stop = int(found.starts[row]), int(found.stops[row])
             place = Place(file, part.data[start:stop], part.base + start, "")
             event = wire.Event(float(found.times[row]), int(found.steps[row]), [])
             yield Value(start, event, kind.tag, kind.metadata, place, None, False)
+
+    def _medium(self, file: Path, part: Frames, each: Medium) -> None:
+        data, offset = part.data[each.start : each.stop], part.base + each.start
+        about = (each.about, each.media_type, self.facts)
+        value, path = medium(each.kind, each.tag, each.step, data, file, offset, *about)
+        if "series" in self._wanted:
+            moment = each.at, each.step, each.time
+            self._series.add_medium(each.tag, *moment, each.kind, value, path)
 
     def _take(self, part: Frames, found: Values, taken: Columns, numbers: Numbers) -> None:
         rows = taken.rows
@@ -364,25 +367,6 @@ def _within(steps: Ints, part: Part) -> npt.NDArray[np.bool_]:
     if part.last is not None:
         found &= steps <= part.last
     return found
-
-
-def _value_at(
-    file: Path, part: Frames, start: int, stop: int, event: wire.Event, damage: list[Damage]
-) -> Iterator[Value]:
-    """The value between two offsets of a part, if it is one."""
-    place = Place(file, part.data[start:stop], part.base + start, "")
-    data = place.data
-    try:
-        fields = wire.once(data, 0, len(data))
-        twice = wire.fields(data, 0, len(data)) if fields is None else fields.values()
-        named = wire.named(data, twice)
-    except (wire.WireError, UnicodeDecodeError) as error:
-        damage.append(Damage(place.offset, f"a value of a summary that is none: {error}"))
-        return
-    spot = None
-    with suppress(wire.WireError):
-        spot = None if fields is None else spot_in(data, fields)
-    yield Value(start, event, *named, place, spot, fields is None or beside.ROWS in fields)
 
 
 def _message(kind: Any, content: bytes) -> Row:

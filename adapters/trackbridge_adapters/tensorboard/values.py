@@ -13,7 +13,7 @@ import numpy as np
 
 from trackbridge.adapter import Row
 from trackbridge_adapters.tensorboard import numbers
-from trackbridge_adapters.tensorboard.facts import Content, Facts, content_of
+from trackbridge_adapters.tensorboard.facts import Facts, content_of
 from trackbridge_adapters.tensorboard.hparams import PLUGIN
 from trackbridge_adapters.tensorboard.protos import make_ndarray
 
@@ -38,6 +38,8 @@ SOUNDS = (
     (b"fLaC", ".flac", "audio/flac"),
     (b"ID3", ".mp3", "audio/mpeg"),
 )
+FORMS = {"image": ("images", IMAGES), "audio": ("audio", SOUNDS)}
+"""Of each kind: the folder of its files, and the forms that they are known to have."""
 
 
 class Place(NamedTuple):
@@ -150,29 +152,45 @@ def _number(value: float) -> float | int:
 def _image(
     tag: str, image: bytes, about: dict[str, Any], place: Place, step: int, facts: Facts
 ) -> Row:
-    ending, media_type = _form(image, IMAGES)
-    content = _part(image, place, media_type)
-    path = facts.keep("images", tag, step, ending, content)
-    return _row("image", _media("image-file", path, content, ending, about), path)
+    offset = place.offset + place.data.find(image)
+    value, path = medium("image", tag, step, image, place.file, offset, _more(about), None, facts)
+    return {"kind": "image", "value": value, "path": path}
 
 
-def _media(
-    kind: str, path: str, content: Content, ending: str, about: dict[str, Any]
-) -> dict[str, Any]:
-    known = {"_type": kind, "path": path, "sha256": content.sha256, "size": content.size}
-    return {**known, "format": ending[1:], **about}
+def _more(about: dict[str, Any]) -> str:
+    """What stands in JSON behind other things."""
+    return f", {_json(about)[1:-1]}" if about else ""
+
+
+def medium(
+    kind: str,
+    tag: str,
+    step: int,
+    data: bytes,
+    file: Path,
+    offset: int,
+    about: str,
+    media_type: str | None,
+    facts: Facts,
+) -> tuple[str, str]:
+    """JSON and path of an image or a sound that stands in an event file, as a file of the run."""
+    folder, forms = FORMS[kind]
+    ending, guessed = _form(data, forms)
+    content = content_of(file, offset, data, media_type or guessed)
+    path = facts.keep(folder, tag, step, ending, content)
+    value = (
+        f'{{"_type": "{kind}-file", "path": "{path}", "sha256": "{content.sha256}"'
+        f', "size": {content.size}, "format": "{ending[1:]}"{about}}}'
+    )
+    return value, path
 
 
 def _form(data: bytes, forms: tuple[tuple[bytes, str, str], ...]) -> tuple[str, str | None]:
     """Ending and media type that a file's first bytes tell."""
-    found = ((ending, media) for head, ending, media in forms if data.startswith(head))
-    return next(found, (".bin", None))
-
-
-def _part(data: bytes, place: Place, media_type: str | None) -> Content:
-    """Bytes of a value, by where they stand in the event file."""
-    offset = place.offset + place.data.find(data)
-    return content_of(place.file, offset, data, media_type)
+    for head, ending, media_type in forms:
+        if data.startswith(head):
+            return ending, media_type
+    return ".bin", None
 
 
 def _images(
@@ -204,10 +222,9 @@ def _sounds(
 def _sound(
     tag: str, sound: bytes, about: dict[str, Any], place: Place, step: int, facts: Facts
 ) -> Row:
-    ending, media_type = _form(sound, SOUNDS)
-    content = _part(sound, place, about.get("content_type") or media_type)
-    path = facts.keep("audio", tag, step, ending, content)
-    return _row("audio", _media("audio-file", path, content, ending, about), path)
+    offset, known = place.offset + place.data.find(sound), about.get("content_type")
+    value, path = medium("audio", tag, step, sound, place.file, offset, _more(about), known, facts)
+    return {"kind": "audio", "value": value, "path": path}
 
 
 def _old_audio(value: Any, place: Place, step: int, facts: Facts) -> Row:
@@ -252,9 +269,8 @@ def _plain(value: Any, array: Any, place: Place, step: int, facts: Facts) -> Row
     about = {"_type": "tensor", "plugin": place.plugin, "dtype": dtype, "shape": [*array.shape]}
     if len(place.data) <= LARGE:
         return _row("json", {**about, "values": _nested(array)})
-    path = facts.keep(
-        "tensors", value.tag, step, ".summary-value.pb", _part(place.data, place, None)
-    )
+    content = content_of(place.file, place.offset, place.data, None)
+    path = facts.keep("tensors", value.tag, step, ".summary-value.pb", content)
     return _row("json", {**about, "path": path}, path)
 
 

@@ -142,7 +142,11 @@ def read(folder: Path, data: bytes, worth: int = 0) -> tuple[Any, ...]:
             rows[batch.table] += batch.data.to_pylist()
     facts = reading.facts
     told = repr(rows), repr(facts.ended)  # NaN is equal to itself then, and -0.0 is not 0.0
-    return *told, facts.tags, facts.shapes, facts.files, facts.damage, reading.damage[file]
+    files = {
+        path: (data[kept.offset : kept.offset + kept.size], *kept[2:])
+        for path, kept in facts.files.items()
+    }
+    return *told, facts.tags, facts.shapes, files, facts.damage, reading.damage[file]
 
 
 @given(st.lists(examples, max_size=15), st.integers(1, 3), st.data())
@@ -170,7 +174,7 @@ def test_texts_of_any_form_are_those_that_are_read_one_by_one(
 doubles = st.one_of(
     st.floats(), st.floats(width=32), st.sampled_from([0.0, -0.0, 1.0, 2.5e9, 1e10])
 )
-shapes = st.lists(st.integers(0, 3), max_size=3)
+shapes = st.lists(st.integers(0, 3), max_size=3) | st.sampled_from([[3], [1, 2]])
 TYPES = [1, 2, 3, 4, 5, 6, 9, 10, 14, 17, 19, 22, 23]
 """Of tensors, from DT_FLOAT to DT_UINT64."""
 
@@ -207,7 +211,8 @@ def strings(draw: st.DrawFn) -> TensorProto:
     for size in draw(shapes):
         made.tensor_shape.dim.add(size=size)
     count = math.prod(dim.size for dim in made.tensor_shape.dim) + draw(st.sampled_from([0, 0, 1]))
-    made.string_val.extend(draw(st.lists(contents, min_size=count, max_size=count)))
+    content = contents | st.sampled_from([b"3", b"12"])
+    made.string_val.extend(draw(st.lists(content, min_size=count, max_size=count)))
     return made
 
 
@@ -237,15 +242,18 @@ def values(draw: st.DrawFn) -> Summary.Value:
         histo.bucket_limit.extend(draw(st.lists(doubles, max_size=4)))
         histo.bucket.extend(draw(st.lists(st.integers(0, 9) | doubles, max_size=4)))
     elif kind == "image":
-        made.image.width, made.image.encoded_image_string = 3, draw(contents)
+        made.image.width = draw(st.sampled_from([0, 3, -1]))
+        made.image.encoded_image_string = draw(contents)
     elif kind == "audio":
+        made.audio.sample_rate = draw(st.floats(width=32))
+        made.audio.content_type = draw(st.sampled_from(["", "audio/wav", "\u00e9"]))
         made.audio.encoded_audio_string = draw(contents)
     else:
         made.tensor.CopyFrom(
             draw({"tensor": tensors, "strings": strings, "buckets": buckets}[kind]())
         )
     plugins = ["scalars", "histograms", "text", "images", "audio", "hparams", "pr_curves"]
-    usual = {"strings": "text", "buckets": "histograms"}.get(kind, "scalars")
+    usual = {"strings": "images", "buckets": "histograms"}.get(kind, "scalars")
     if plugin := draw(st.sampled_from([None, usual, usual, *plugins])):
         made.metadata.plugin_data.plugin_name = plugin
     return made

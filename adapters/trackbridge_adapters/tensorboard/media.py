@@ -1,0 +1,95 @@
+"""Images and sounds in values of one layout: where their bytes are, and what is known of them."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from trackbridge_adapters.tensorboard import wire
+from trackbridge_adapters.tensorboard.framing import Ints
+from trackbridge_adapters.tensorboard.messages import Messages
+
+ENCODED = 4
+"""Field of an `Image` and of an `Audio`: the bytes of the file."""
+IMAGE = {**dict.fromkeys((1, 2, 3), wire.VARINT), ENCODED: wire.BYTES}
+"""Height, width, colorspace."""
+AUDIO = {
+    1: wire.FIXED32,
+    **dict.fromkeys((2, 3), wire.VARINT),
+    **dict.fromkeys((ENCODED, 5), wire.BYTES),
+}
+"""Sample rate, number of channels, length in frames, content type."""
+LARGEST = 2**31
+
+
+class Media(NamedTuple):
+    """Files in some values, one each; `about` is what their JSON has behind what all have."""
+
+    rows: Ints
+    kind: str
+    starts: Ints
+    stops: Ints
+    about: list[str]
+    types: list[str | None]
+    """Media types, where the values say some."""
+
+
+def images(data: bytes, rows: Ints, at: Ints, ends: Ints) -> Media:
+    """Of the messages `Image` that stand between the offsets; odd ones are left out."""
+    found = Messages(np.frombuffer(data, np.uint8), at, ends, IMAGE)
+    height, width, space = (found.numbers(number) for number in (1, 2, 3))
+    chosen = (found.at == ends) & (np.maximum(np.maximum(height, width), space) < LARGEST)
+    sizes = (column[chosen].tolist() for column in (width, height, space))
+    about = [f', "width": {w}, "height": {h}, "colorspace": {c}' for w, h, c in zip(*sizes)]
+    starts, stops = (np.maximum(side, 0)[chosen] for side in found.span(ENCODED))
+    return Media(rows[chosen], "image", starts, stops, about, [None] * len(about))
+
+
+def sounds(data: bytes, rows: Ints, at: Ints, ends: Ints) -> Media:
+    """The same of messages `Audio`."""
+    found = Messages(np.frombuffer(data, np.uint8), at, ends, AUDIO)
+    channels, frames = found.numbers(2), found.numbers(3)
+    types = [data[start:stop] for start, stop in zip(*(s.tolist() for s in found.span(5)))]
+    chosen = (found.at == ends) & (np.maximum(channels, frames) < LARGEST)
+    chosen &= np.array([each.isascii() for each in types], np.bool_)
+    named = [each.decode() for each, taken in zip(types, chosen) if taken]
+    told = (each[chosen].tolist() for each in (found.floats(1, "<f4"), channels, frames))
+    about = [
+        f', "content_type": {json.dumps(name)}, "sample_rate": {json.dumps(rate)}'
+        f', "num_channels": {count}, "length_frames": {length}'
+        for name, rate, count, length in zip(named, *told)
+    ]
+    starts, stops = (np.maximum(side, 0)[chosen] for side in found.span(ENCODED))
+    return Media(rows[chosen], "audio", starts, stops, about, [name or None for name in named])
+
+
+def of_tensors(plugin: str, data: bytes, rows: Ints, starts: Ints, stops: Ints) -> Media | None:
+    """Of tensors of an image behind its width and height, or of a sound before its label.
+
+    The offsets are those of the strings, a row for each tensor; those of other forms are left out.
+    """
+    form = {("images", 3): (_size, 2), ("audio", 2): (_label, 0)}.get((plugin, starts.shape[1]))
+    if form is None:
+        return None
+    write, place = form
+    told = zip(*(side[:, :2].tolist() for side in (starts, stops)))
+    about = [write(*(data[a:b] for a, b in zip(*spans))) for spans in told]
+    chosen = np.array([each is not None for each in about], np.bool_)
+    known = [each for each in about if each is not None]
+    kind, first, last = "image" if place else "audio", starts[chosen, place], stops[chosen, place]
+    return Media(rows[chosen], kind, first, last, known, [None] * len(known))
+
+
+def _size(width: bytes, height: bytes) -> str | None:
+    if not (width.isdigit() and height.isdigit()):
+        return None
+    return f', "width": {int(width)}, "height": {int(height)}'
+
+
+def _label(sound: bytes, label: bytes) -> str | None:
+    try:
+        return f', "label": {json.dumps(label.decode(), ensure_ascii=False)}' if label else ""
+    except UnicodeDecodeError:
+        return None
