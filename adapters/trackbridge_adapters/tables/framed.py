@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trackbridge.errors import ConfigError
 from trackbridge_adapters.tables.emit import lines
 
 ROWS = 65_536
+_PERIOD = "pandas.period"
+"""The type of Arrow that pandas (2, 3) has for spans such as months; its storage counts them."""
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -29,19 +32,19 @@ def _column(name: str, column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.dictionary_decode(), kind.value_type
-    plain = pa.types.is_boolean(kind) or pa.types.is_floating(kind) or pa.types.is_integer(kind)
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
-    if plain or pa.types.is_null(kind):
-        return column.cast(pa.string()) if pa.types.is_null(kind) else column
+    if pa.types.is_floating(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return column
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        zone = kind.tz if pa.types.is_timestamp(kind) else None
-        micros = column.cast(pa.timestamp("us", zone), safe=False)
-        return micros.cast(pa.timestamp("us", "UTC"))
-    if str(kind) in ("string", "large_string", "string_view"):
+        return _times(column)
+    if str(kind) in ("null", "string", "large_string", "string_view"):
         return column.cast(pa.string())
     if pa.types.is_decimal(kind):
-        return column.cast(pa.float64())
+        return _decimals(column)
+    if getattr(kind, "extension_name", "") == _PERIOD:
+        shown = pa.array([str(value) for value in column.to_pandas()], pa.string())
+        return pc.if_else(column.is_valid(), shown, None)
     try:
         texts = [None if value is None else json.dumps(value) for value in column.to_pylist()]
     except TypeError as error:
@@ -49,3 +52,23 @@ def _column(name: str, column: pa.Array) -> pa.Array:
             f"from_frame: column {name!r} holds {kind}, which is no value; drop or convert it"
         ) from error
     return pa.array(texts, pa.string())
+
+
+def _times(column: pa.Array) -> pa.Array:
+    """Times in UTC, with microseconds; texts where these are not all that there is."""
+    kind = column.type
+    zone = kind.tz if pa.types.is_timestamp(kind) else None
+    micros = column.cast(pa.timestamp("us", zone), safe=False)
+    if not str(kind).startswith("timestamp[ns") or micros.cast(kind) == column:
+        return micros.cast(pa.timestamp("us", "UTC"))
+    shown = column.cast(pa.timestamp("ns")).cast(pa.string())
+    return pc.binary_join_element_wise(pc.replace_substring(shown, " ", "T"), "Z", "")
+
+
+def _decimals(column: pa.Array) -> pa.Array:
+    """Whole numbers with all their digits; others as the nearest ones of float64."""
+    try:
+        return column.cast(pa.decimal256(76, 0))
+    except pa.ArrowInvalid:
+        # by their texts: Arrow (25) rounds one in five wrong when it casts decimals themselves
+        return column.cast(pa.string()).cast(pa.float64())

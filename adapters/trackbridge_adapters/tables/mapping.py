@@ -64,7 +64,7 @@ _TIME: tuple[str, ...] = (
     "date",
     "ts",
 )
-_TIME += ("created_at", "logged_at")
+_TIME += ("created_at", "logged_at", "_index_level_0")
 _KEY: tuple[str, ...] = (
     "key",
     "metric",
@@ -78,6 +78,8 @@ _KEY: tuple[str, ...] = (
 _VALUE: tuple[str, ...] = ("value", "values", "metric_value", "val")
 _INDEX = re.compile(r"(unnamed(: ?\d+)?|index|level_\d+|)", re.IGNORECASE)
 """How the index of a frame is called that was written with it."""
+_UNNAMED = re.compile(r"__index_level_\d+__")
+"""The same of an index without a name, in tables that Arrow has made of frames of pandas."""
 
 
 KINDS = ("int", "whole", "float", "bool", "text", "time", "json", "empty")
@@ -238,6 +240,8 @@ def guess(column: Column, names: Collection[str], *, long: bool) -> Use:
         return Use(special.role, special.key, special.run, special.why)
     if column.kind == "empty":
         return Use(TEXTS, why="nothing in its first lines")
+    if _UNNAMED.fullmatch(name):
+        return Use("skip", why=f"an index without a name; ROLE={name} in --columns keeps it")
     if _INDEX.fullmatch(name) and (column.counts or not name):
         return Use("skip", why="numbers of lines")
     if column.kind in NUMERIC:
@@ -300,7 +304,8 @@ def _guess_single(columns: Sequence[Column], uses: dict[str, Use], taken: set[st
         uses["Name"] = Use("run", why="the table of runs that W&B's pages export")
         taken.add("run")
     give("project", _PROJECT, ("int", "text"))
-    give("step", _STEP, ("int", "whole"))
+    alone = not taken & {"run", "value"}  # else rows that were chosen or sorted have it too
+    give("step", (*_STEP, "_index_level_0") if alone else _STEP, ("int", "whole"))
     give("time", _TIME, (*NUMERIC, "time"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from unit.tables.read import points, rows, series
+from unit.tables.read import assumed, points, rows, series
 
 import trackbridge
 from trackbridge.errors import ConfigError
@@ -59,6 +60,58 @@ def test_values_that_are_no_scalars_stay(tmp_path: Path) -> None:
         ("ok", "true"),
         ("ok", "false"),
     }
+
+
+def test_numbers_of_other_widths_are_the_same_numbers(tmp_path: Path) -> None:
+    digits = [Decimal("123456789012345678.5"), Decimal("0.10")]
+    whole = [Decimal("9007199254740993.00"), Decimal("2.00")]
+    single, half = (pa.array([0.1, None], kind) for kind in (pa.float32(), pa.float16()))
+    table = pa.table({"step": [0, 1], "f": single, "h": half, "d": digits, "w": whole})
+    address = trackbridge.from_frame(table, "widths", tmp_path)
+    assert {(p["key"], p["step"], p["value"]) for p in points(address)} == {
+        ("f", 0, float(np.float32(0.1))),
+        ("h", 0, float(np.float16(0.1))),
+        ("d", 0, float(digits[0])),
+        ("d", 1, 0.1),
+        ("w", 1, 2.0),
+    }
+    assert [(s["key"], s["value"]) for s in series(address)] == [("w", "9007199254740993")]
+
+
+def test_periods_and_nanoseconds_are_texts_that_say_them(tmp_path: Path) -> None:
+    first = pd.Timestamp("2024-05-01T12:00:00.123456789", tz="Europe/Berlin")
+    frame = pd.DataFrame(
+        {
+            "month": pd.PeriodIndex(["2024-01", None], freq="M"),
+            "at": [first, pd.Timestamp("1969-05-01T12:00:00", tz="Europe/Berlin")],
+            "timestamp": [first, first],
+            "loss": [1.0, 2.0],
+        }
+    )
+    address = trackbridge.from_frame(frame, "texts", tmp_path)
+    assert [(s["key"], s["value"]) for s in series(address)] == [
+        ("at", '"2024-05-01T10:00:00.123456789Z"'),
+        ("at", '"1969-05-01T11:00:00.000000000Z"'),
+    ]
+    assert [(r["key"], r["value"]) for r in rows(address, "params")] == [("month", "2024-01")]
+    assert {p["time"].isoformat() for p in points(address)} == {"2024-05-01T10:00:00.123456+00:00"}
+
+
+def test_an_index_without_a_name_is_what_it_can_be(tmp_path: Path) -> None:
+    def of(frame: pd.DataFrame) -> str:
+        return trackbridge.from_frame(pa.Table.from_pandas(frame), "index", tmp_path)
+
+    name = "__index_level_0__"
+    frame = pd.DataFrame({"loss": [1.0, 2.0]}, index=[10, 20])
+    assert [p["step"] for p in points(of(frame))] == [10, 20]
+    days = frame.set_index(pd.to_datetime(["2024-05-01", "2024-05-02"]))
+    assert [p["time"].day for p in points(of(days))] == [1, 2]
+    for other in (
+        frame.assign(step=[0, 1]),
+        frame.assign(run=["a", "b"]),
+        frame.set_axis(["a", "b"]),
+    ):
+        assert assumed(of(other))[name].startswith("left out (an index without a name")
 
 
 def test_a_second_call_resumes_and_a_changed_frame_is_brought_up_to_date(tmp_path: Path) -> None:
