@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,8 +15,9 @@ from typing import BinaryIO
 
 from trackbridge.adapter import ORIGIN, RunKey, RunRef
 from trackbridge_adapters.tensorboard import carried, wire
-from trackbridge_adapters.tensorboard.finding import is_event_file
 from trackbridge_adapters.tensorboard.framing import frames, is_sound, records
+from trackbridge_adapters.tensorboard.names import shown
+from trackbridge_adapters.tensorboard.tree import Folder, Tree
 
 KIND = "tensorboard"
 ROOT = "."
@@ -82,7 +83,7 @@ class Run:
     @property
     def host(self) -> str | None:
         found = (_HOST.search(path.name) for path in self.events)
-        return next((match.group(1) for match in found if match), None)
+        return next((shown(match.group(1)) for match in found if match), None)
 
     @property
     def key(self) -> RunKey:
@@ -123,9 +124,11 @@ class LogFolder:
 
     def __init__(self, location: Path) -> None:
         self.path = location
-        self.project = _text(location.absolute().resolve().name) or "logs"
-        self.not_read = 0
+        self.project = shown(location.absolute().resolve().name) or "logs"
+        self.beside = 0
         """Files that are beside event files and not TensorBoard's."""
+        self.links: Mapping[str, list[str]] = {}
+        """Links that were not followed, by why."""
         self.has_own = False
         """Whether there are runs that we did not write."""
         self._known: dict[Path, tuple[State, Head]] = {}
@@ -133,25 +136,42 @@ class LogFolder:
 
     def look(self) -> dict[RunRef, Run]:
         """Every run as it is now, in order."""
-        runs: dict[RunRef, Run] = {}
-        self.not_read = 0
-        for folder, events, others in _folders(str(self.path), ""):
-            if events:
-                ref = RunRef(self.project, _text(folder) or ROOT)
-                origin = self._origin(self.path / folder)
-                if origin is not None and origin.ref not in runs:
-                    ref = origin.ref
-                run = runs[ref] = Run(ref, self.path / folder, [self.path / e for e in events])
-                if origin is not None and origin.ref == ref:
-                    run.origin = origin
-                    gone = carried.emptied(run.path, origin)
-                    run.events = [path for path in run.events if path not in gone] or run.events
-                run.others = {p[len(folder) :].lstrip("/"): self.path / p for p in others}
-            self.not_read += 0 if events else len(others)
-        self.has_own = any(run.origin is None for run in runs.values())
+        tree = Tree(self.path)
+        found = sorted(tree.folders(), key=lambda each: each.is_linked)
+        self.links, self.beside = tree.links, tree.beside
+        written: dict[RunRef, Run] = {}
+        own: list[Folder] = []
+        for each in found:
+            origin = self._origin(self.path / each.path)
+            if origin is None or origin.ref in written:
+                own.append(each)
+            else:
+                written[origin.ref] = self._run(each, origin.ref, origin)
+        self.has_own = bool(own)
+        runs = written | {run.ref: run for run in self._own(own, written)}
         for run in runs.values():
             self._settle(run)
         return dict(sorted(runs.items()))
+
+    def _own(self, folders: list[Folder], written: Iterable[RunRef]) -> Iterator[Run]:
+        """Runs that we did not write: they are called as their folders are, but no two alike."""
+        taken = {ref.run_id for ref in written if ref.project == self.project}
+        for folder in sorted(folders, key=lambda each: shown(each.path) != each.path):
+            name = _free(folder.path or ROOT, taken)
+            taken.add(name)
+            yield self._run(folder, RunRef(self.project, name))
+
+    def _run(self, folder: Folder, ref: RunRef, origin: carried.Origin | None = None) -> Run:
+        path = self.path / folder.path
+        events = [self.path / event for event in folder.events]
+        if origin is not None:
+            gone = carried.emptied(path, origin)
+            events = [event for event in events if event not in gone] or events
+        others: dict[str, Path] = {}
+        for other in folder.others:
+            inside = other[len(folder.path) :].lstrip("/")
+            others[_free(inside, others)] = self.path / other
+        return Run(ref, path, events, others, origin=origin)
 
     def _origin(self, folder: Path) -> carried.Origin | None:
         """Who the run in a folder is, if we wrote it; read again where that has changed."""
@@ -174,7 +194,7 @@ class LogFolder:
             named = {os.path.normpath(name).replace(os.sep, "/") for name in _NAMED.findall(text)}
             found |= {p: path for p, path in run.others.items() if p in named}
         found = {p: path for p, path in found.items() if path.is_file() and not path.is_symlink()}
-        self.not_read += len(run.others) - len(found)
+        self.beside += len(run.others) - len(found)
         run.others = dict(sorted(found.items()))
         for path in (*run.events, *found.values()):
             state = _state(path)
@@ -189,31 +209,12 @@ def _state(path: Path) -> State:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _folders(root: str, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Each folder below: its event files, and others that are its or of folders without any."""
-    events, others, inner = list[str](), list[str](), list[str]()
-    prefix = f"{folder}/" if folder else ""
-    with os.scandir(f"{root}/{folder}") as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                inner += [path] if entry.name != ORIGIN else []
-            elif is_event_file(entry.name) and entry.is_file(follow_symlinks=False):
-                events.append(path)
-            else:
-                others.append(path)
-    for path in inner:
-        for below, found, beside in _folders(root, path):
-            if found:
-                yield below, found, beside
-            else:
-                others += beside
-    yield folder, events, others
-
-
-def _text(name: str) -> str:
-    """A name of the file system as text."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def _free(name: str, taken: Container[str]) -> str:
+    """A name of the file system as text, with marks behind it as long as another one has it."""
+    found = shown(name)
+    while found in taken:
+        found += "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return found
 
 
 def _head(path: Path, size: int, is_events: bool) -> Head:

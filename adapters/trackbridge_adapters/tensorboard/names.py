@@ -58,6 +58,11 @@ def shortened(text: str, room: int = 120) -> str:
     return raw[: room - len(mark)].decode("utf-8", "ignore").rstrip(". ") + mark
 
 
+def shown(name: str) -> str:
+    """A name of any file, with a backslash for each byte that is no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _percent(sign: re.Match[str] | str) -> str:
     text = sign if isinstance(sign, str) else sign[0]
     return "".join(f"%{byte:02X}" for byte in text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -34,6 +35,7 @@ from trackbridge_adapters.tensorboard.facts import Content, Facts
 from trackbridge_adapters.tensorboard.folders import KIND, LogFolder, Run
 from trackbridge_adapters.tensorboard.framing import Damage
 from trackbridge_adapters.tensorboard.gathered import when
+from trackbridge_adapters.tensorboard.names import shown
 from trackbridge_adapters.tensorboard.scan import Scan
 
 GATHERED = 5000
@@ -43,6 +45,8 @@ KEPT = 1000
 BYTES_PER_POINT = 70
 """Of event files, roughly: a scalar takes 50 and the tag."""
 BESIDE = "files beside event files"
+NAMED = 10
+"""Links of a log folder that are named; all are counted."""
 
 TIMES = (-(2**32) * 10**6, 2**32 * 10**6)
 """Microseconds that come back from seconds in a double: 1833 to 2106."""
@@ -124,10 +128,8 @@ class LogFolders:
         self._look()
         project = self._folder.project
         if self._folder.has_own and (not query.projects or project in query.projects):
-            beside = self._folder.not_read
-            extra = f'{{"not_read": {{"{BESIDE}": {beside}}}}}' if beside else None
-            row = {"project": project, "deleted": False, "extra": extra}
-            yield from batches("projects", [{**row, "source": str(self._folder.path)}])
+            row = {"project": project, "deleted": False, "extra": _not_read(self._folder)}
+            yield from batches("projects", [{**row, "source": shown(str(self._folder.path))}])
 
     def open_file(self, file: FileRef) -> BinaryIO:
         missing = NotFoundError(
@@ -173,8 +175,10 @@ class LogFolders:
         with native_errors(self.address):
             yield from scan.batches()
         for path, damage in scan.damage.items():
-            name = path.relative_to(run.path).as_posix()
+            name = shown(path.relative_to(run.path).as_posix())
             scan.facts.note_damage(name, _named(damage, sizes[path], run.is_growing(path)))
+        files = scan.facts.event_files
+        scan.facts.event_files = {shown(name): about for name, about in files.items()}
         self._keep(run, scan.facts)
 
     def _known(self, run: Run) -> Facts:
@@ -207,6 +211,15 @@ class LogFolders:
         if ref not in runs:
             raise NotFoundError(f"{self.address}: no run {ref.run_id!r} in project {ref.project!r}")
         return runs[ref]
+
+
+def _not_read(folder: LogFolder) -> str | None:
+    """The JSON of what is counted of a log folder; links that are not followed are named."""
+    counts = {BESIDE: folder.beside} if folder.beside else {}
+    for why, links in folder.links.items():
+        more = ", ..." if len(links) > NAMED else ""
+        counts[f"{why} ({', '.join(map(shown, links[:NAMED]))}{more})"] = len(links)
+    return json.dumps({"not_read": counts}) if counts else None
 
 
 def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:
@@ -284,7 +297,7 @@ def _tables(run: Run, facts: Facts) -> dict[str, list[Row]]:
         "group": facts.hparams.group,
         "host": run.host,
         "deleted": False,
-        "source": str(run.path),
+        "source": shown(str(run.path)),
         "extra": facts.extra(),
     }
     others = [
@@ -293,7 +306,7 @@ def _tables(run: Run, facts: Facts) -> dict[str, list[Row]]:
     ]
     others += [{"owner": file.owner, "path": file.path, "size": file.size} for file in run.put]
     if run.origin is not None:
-        row = {**run.origin.row, "deleted": False, "source": str(run.path)}
+        row = {**run.origin.row, "deleted": False, "source": shown(str(run.path))}
         row["extra"] = facts.with_damage(row.get("extra"))
     return {
         "runs": [row],

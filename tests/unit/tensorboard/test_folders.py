@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from unit.tensorboard import logs
 
-from trackbridge.adapter import FileRef, Query, RunInfo, RunRef
+from trackbridge.adapter import FileRef, Query, RunInfo, RunKey, RunRef
 from trackbridge.errors import ConfigError, NotFoundError
 from trackbridge.registry import open_reader, resolve
 from trackbridge.testing import PlainPoint
-from trackbridge_adapters.tensorboard import ADAPTER
+from trackbridge_adapters.tensorboard import ADAPTER, carried
 from trackbridge_adapters.tensorboard.framing import frame
 
 
@@ -38,11 +38,11 @@ def rows(root: Path, table: str, run: str = ".") -> list[dict[str, Any]]:
     return [row for batch in found for row in batch.data.to_pylist()]
 
 
-def not_read(root: Path) -> int:
+def not_read(root: Path) -> dict[str, int]:
     [batch] = open_reader(f"tensorboard:{root}").read_shared(Query())
     [row] = batch.data.to_pylist()
-    told = json.loads(row["extra"] or "{}")
-    return sum(told.get("not_read", {}).values())
+    told: dict[str, int] = json.loads(row["extra"] or "{}").get("not_read", {})
+    return told
 
 
 def test_each_folder_with_event_files_is_a_run(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_other_files_are_counted_and_those_of_plugins_are_read(tmp_path: Path) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (root / "link").symlink_to(root / "model.ckpt")
-    assert not_read(root) == 3
+    assert not_read(root) == {"files beside event files": 3}
     reader = open_reader(f"tensorboard:{root}")
     listed = [row["path"] for row in rows(root, "files")]
     assert sorted(listed) == sorted(contents)
@@ -167,10 +167,79 @@ def test_a_projector_reads_nothing_outside_of_its_run(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_unicode_are_shown(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    root = tmp_path / "runs" / odd
+    file = log(root)
+    file = file.rename(root / f"events.out.tfevents.1700000000.{odd}")
+    file.write_bytes(file.read_bytes() + frame(b"\xff"))
+    (root / "plugins" / "profile").mkdir(parents=True)
+    (root / "plugins" / "profile" / odd).write_bytes(b"profile")
+    reader = open_reader(f"tensorboard:{root.parent}")
+    [ref] = [info.ref for info in reader.list_runs(Query())]
+    assert ref.run_id == "caf\\udce9"
+    found = {batch.table: batch.data.to_pylist() for batch in reader.read_runs([ref])}
+    [about] = found["runs"]
+    assert (about["host"], about["source"]) == ("caf\\udce9", f"{tmp_path}/runs/caf\\udce9")
+    assert "tfevents.1700000000.caf\\udce9: offset" in json.loads(about["extra"])["damage"][0]
+    [path] = [row["path"] for row in found["files"]]
+    with reader.open_file(FileRef(ref, "", path)) as stream:
+        assert stream.read() == b"profile"
+    assert len(found["metrics"]) == 3
+    [shared] = open_reader(f"tensorboard:{root}").read_shared(Query())
+    assert shared.data["source"].to_pylist() == [f"{tmp_path}/runs/caf\\udce9"]
+
+
+def test_folders_that_are_shown_alike_are_two_runs(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    log(root / os.fsdecode(b"caf\xe9"))
-    assert list(listed(root)) == ["caf\\udce9"]
-    assert rows(root, "metrics", "caf\\udce9")
+    log(root / os.fsdecode(b"run\xff"), 2)
+    log(root / "run\\udcff", 3)
+    plain, marked = listed(root)
+    assert plain == "run\\udcff" and marked.startswith("run\\udcff~")
+    assert [len(rows(root, "metrics", run)) for run in (plain, marked)] == [3, 2]
+
+
+def test_a_training_is_called_otherwise_where_a_run_was_brought(tmp_path: Path) -> None:
+    root, brought = tmp_path / "runs", RunRef("runs", "zzz")
+    file = log(root / "runs" / "zzz", 2)
+    (file.parent / "trackbridge").mkdir()
+    origin = carried.Origin(RunKey("csv", "", *brought), brought, file.name, {"name": "zzz"})
+    (file.parent / "trackbridge" / carried.ABOUT).write_bytes(carried.about(origin))
+    log(root / "zzz", 3)
+    runs = listed(root)
+    assert [info.key.kind for info in runs.values()] == ["csv", "tensorboard"]
+    assert len({info.key.born for info in runs.values()}) == 2
+    assert [len(rows(root, "metrics", run)) for run in runs] == [2, 3]
+
+
+def test_links_are_followed_unless_they_lead_back(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    log(root / "a" / "deep")
+    file = log(elsewhere / "b", 7)
+    (elsewhere / "notes").mkdir()
+    (elsewhere / "notes" / "x.txt").write_text("x")
+    links = {
+        "b": elsewhere / "b",
+        "collected": elsewhere,
+        "files/" + file.name: file,
+        "latest": root / "a",
+        "again/tfevents": next(root.glob("a/deep/*")),
+        "../elsewhere/b/up": elsewhere,
+        "../elsewhere/home": root,
+        "parent": tmp_path,
+        "gone": tmp_path / "gone",
+        "itself": root / "itself",
+    }
+    for name, target in links.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).symlink_to(target)
+    assert list(listed(root)) == ["a/deep", "b", "collected/b", "files"]
+    assert [len(rows(root, "metrics", run)) for run in ("b", "files")] == [7, 7]
+    back = "latest, parent, again/tfevents, b/up, collected/home, collected/b/up"
+    assert not_read(root) == {
+        "files beside event files": 1,
+        f"links back into the log folder ({back})": 6,
+        "links that cannot be followed (gone, itself)": 2,
+    }
 
 
 def test_the_host_is_in_the_name_of_the_file(tmp_path: Path) -> None:
