@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,14 @@ class Part:
             for ref, rows in group.runs.items():
                 found[ref] = found.get(ref, 0) + rows
         return found
+
+    def without(self, refs: Collection[RunRef]) -> Part:
+        """The same file, with rows of these runs left aside."""
+        groups = [
+            replace(group, runs={ref: rows for ref, rows in group.runs.items() if ref not in refs})
+            for group in self.groups
+        ]
+        return replace(self, groups=groups)
 
     def _take(self, file: pq.ParquetFile) -> None:
         names = set(file.schema_arrow.names)
@@ -258,12 +266,13 @@ def labelled(data: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def of_runs(data: pa.RecordBatch, group: Group, wanted: Collection[RunRef]) -> pa.RecordBatch:
-    """The rows of some runs."""
+    """The rows of some runs, as far as the group's are not left aside."""
     if group.run in wanted:
         return data
     labels = labelled(data.select(LABELS))
     number, first = groups(labels, "project", "run_id")
-    meant = np.array([label(labels, row) in wanted for row in first], bool)
+    named = [label(labels, row) for row in first]
+    meant = np.array([ref in wanted and ref in group.runs for ref in named], bool)
     return data.filter(pa.array(meant[number])) if len(data) else data
 
 

@@ -171,6 +171,8 @@ def _info(store: Store, ref: RunRef, known: Facts) -> RunInfo:
 
 def _fingerprint(store: Store, ref: RunRef, known: Facts) -> str:
     files = [(row["path"], row["size"]) for row in store.contents(ref, known).rows]
-    parts = sorted((path.name, state) for path, state in known.parts.items())
+    copies = store.copies.get(ref, {}).values()
+    every = [*known.parts.items(), *((p.path, p.state) for own in copies for p in own)]
+    parts = sorted((path.name, state) for path, state in every)
     said = store.damage.get(ref), store.failures.get(ref)
     return hashlib.sha256(repr((parts, files, said)).encode()).hexdigest()[:32]

@@ -7,14 +7,19 @@ from typing import Any
 
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import batches
+from trackbridge.digest import ZERO, Digest, Digests
 from trackbridge.optional import Excerpt
 from trackbridge_adapters.neptune import console, facts, points, tables
 from trackbridge_adapters.neptune.facts import HISTOGRAMS, METRICS, TEXTS, Facts
+from trackbridge_adapters.neptune.parts import Part
 from trackbridge_adapters.neptune.steps import MILLION, Scale, scales
 from trackbridge_adapters.neptune.store import Store
 
 WHOLE = frozenset({"runs", "params", "tags", "files", "series", "logs"})
 """Tables that take looking through all rows but those of metrics."""
+
+COMPARED = ("metrics", "series", "logs", "files")
+"""Tables that copies of a run are compared in, beside its attributes."""
 
 
 class Reading:
@@ -89,6 +94,7 @@ class Reading:
         fine = {path for path in fine if not facts.is_console(path)}
         damage = [
             *self._store.damage.get(ref, ()),
+            *_copies(self._store, ref, known),
             *self._damage[ref],
             *self._store.contents(ref, known).damage,
             *self._store.failures.get(ref, ()),
@@ -102,6 +108,39 @@ class Reading:
             "console": self._notes.get(ref),
             "steps_in_millionths": sorted(fine),
         }
+
+
+def _copies(store: Store, ref: RunRef, known: Facts) -> Iterator[str]:
+    """What copies of a run are not read, and what they have that is not the same."""
+    others = store.copies.get(ref, {})
+    read = _told(store, ref, store.runs[ref]) if others else {}
+    for parts in others.values():
+        [(_, other)] = facts.scan(parts, [ref]).items()
+        there = _told(store, ref, parts)
+        unlike = [
+            f"{table} ({there.get(table, ZERO).rows} rows, not {read.get(table, ZERO).rows})"
+            for table in COMPARED
+            if there.get(table, ZERO) != read.get(table, ZERO)
+        ]
+        if repr(sorted(other.attributes.items())) != repr(sorted(known.attributes.items())):
+            unlike.append(f"attributes ({len(other.attributes)}, not {len(known.attributes)})")
+        what = f"the run again, with other {', '.join(unlike)}" if unlike else "the same run again"
+        yield f"{_places(store, parts)}: {what}; what is read is {_places(store, store.runs[ref])}"
+
+
+def _places(store: Store, parts: list[Part]) -> str:
+    return ", ".join(part.path.relative_to(store.layout.home).as_posix() for part in parts)
+
+
+def _told(store: Store, ref: RunRef, parts: list[Part]) -> dict[str, Digest]:
+    """The digest of each table of points and files, as some files have them."""
+    found, alone = Digests(), Store(store.layout, runs={ref: parts})
+    for batch in Reading(alone, [ref]).batches(COMPARED):
+        found.add(batch)
+    tables: dict[str, Digest] = {}
+    for place, digest in found[ref].items():
+        tables[place.table] = tables.get(place.table, ZERO) + digest
+    return tables
 
 
 def _file_scale(known: Facts) -> Scale:

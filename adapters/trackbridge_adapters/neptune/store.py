@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trackbridge.adapter import RunRef
-from trackbridge_adapters.neptune import contents, facts
+from trackbridge_adapters.neptune import contents, copies, facts
 from trackbridge_adapters.neptune.contents import Contents
+from trackbridge_adapters.neptune.copies import Place
 from trackbridge_adapters.neptune.facts import Facts
 from trackbridge_adapters.neptune.layout import (
     SUFFIX,
@@ -36,6 +37,8 @@ class Store:
     parts: dict[Path, Part] = field(default_factory=dict)
     runs: dict[RunRef, list[Part]] = field(default_factory=dict)
     """Files of each run, those that it shares too; runs in a stable order."""
+    copies: dict[RunRef, dict[Place, list[Part]]] = field(default_factory=dict)
+    """Files of the copies of a run that are not read."""
     damage: dict[RunRef, list[str]] = field(default_factory=dict)
     """What is known of files as a whole."""
     not_read: dict[str, Counter[str]] = field(default_factory=dict)
@@ -50,15 +53,14 @@ class Store:
 
     def look(self) -> None:
         """Take notice of what is there now; only files that changed are opened."""
+        self._take_report()
         known = self.parts
         self.parts = {path: self._part(path, known) for path in self.layout.parts()}
-        if known != self.parts:
-            self._scales, self._contents = {}, {}
-        self._take_report()
-        self.runs, self.damage, self.not_read = {}, {}, {}
-        for part in self.parts.values():
-            for ref in part.runs:
-                self.runs.setdefault(ref, []).append(part)
+        if known == self.parts:
+            return
+        self._scales, self._contents = {}, {}
+        self.damage, self.not_read = {}, {}
+        self._choose()
         for folder in sorted({path.parent for path in self.parts}):
             self._judge([part for part in self.parts.values() if part.path.parent == folder])
         self.runs = dict(sorted(self.runs.items()))
@@ -109,6 +111,37 @@ class Store:
             seen |= company
             yield sorted(company)
 
+    def _choose(self) -> None:
+        """The files that each run is read from: those of one copy."""
+        found = copies.by_run(self.parts.values())
+        several = {ref: places for ref, places in found.items() if len(places) > 1}
+        ranking = copies.ranked(several, self._broken()) if several else {}
+        aside: dict[Path, set[RunRef]] = {}
+        self.copies = {}
+        for ref, (_, *others) in ranking.items():
+            self.copies[ref] = {place: found[ref][place] for place in others}
+            for part in (part for parts in self.copies[ref].values() for part in parts):
+                aside.setdefault(part.path, set()).add(ref)
+        read = [
+            part.without(aside[path]) if path in aside else part
+            for path, part in self.parts.items()
+        ]
+        self.runs = {
+            ref: parts for ref, of_one in copies.by_run(read).items() for parts in of_one.values()
+        }
+
+    def _broken(self) -> set[Path]:
+        """Files that are damaged, or of a run or project that lacks some or has damaged ones."""
+        found: dict[tuple[Path, str | None], list[Part]] = {}
+        for part in self.parts.values():
+            found.setdefault((part.path.parent, run_name(part.path)), []).append(part)
+        return {
+            part.path
+            for own in found.values()
+            if any(part.damage for part in own) or any(_lines(own))
+            for part in own
+        }
+
     def _part(self, path: Path, known: Mapping[Path, Part]) -> Part:
         """A file; one that was not finished counts only where no finished one has its place."""
         if path.name.endswith(UNFINISHED) and path.with_suffix("").exists():
@@ -146,8 +179,9 @@ class Store:
                 lines += [line for part in own for line in part.damage]
             for line in lines:
                 for ref in refs:
-                    self.runs.setdefault(ref, [])
-                    self.damage.setdefault(ref, []).append(line)
+                    if Place.of(own[0].path) not in self.copies.get(ref, ()):
+                        self.runs.setdefault(ref, [])
+                        self.damage.setdefault(ref, []).append(line)
 
     def _leave(self, project: str, part: Part) -> None:
         what = f"{part.path.name}: {part.problem}"

@@ -118,6 +118,52 @@ def test_what_the_exporter_could_not_fetch_is_damage(tmp_path: Path) -> None:
     ]
 
 
+# Runs that are there twice
+
+
+def test_a_run_that_was_exported_by_two_exporters_is_read_once(tmp_path: Path) -> None:
+    """Until November 2025 files were those of a project, and the folder had no digest."""
+    new = write(tmp_path, *REF, [IDS, LOSS])
+    rows = [
+        {"project_id": "lab/p", "run_id": run, **row}
+        for run in ("R-1", "R-2")
+        for row in (*IDS, *LOSS)
+    ]
+    exporting.write_part(tmp_path / "data" / "lab_p" / "part_0.parquet", [rows])
+    infos = list(Export(str(tmp_path)).list_runs(Query()))
+    assert [(info.ref, info.points) for info in infos] == [(REF, 50), (OTHER, 50)]
+    points = list(Export(str(tmp_path)).read_runs([REF, OTHER], ["metrics"]))
+    assert sum(batch.data.num_rows for batch in points) == 100
+    assert damaged(tmp_path) == [
+        "data/lab_p/part_0.parquet: the same run again; what is read is"
+        f" {new.relative_to(tmp_path).as_posix()}"
+    ]
+    assert not damaged(tmp_path, OTHER)
+
+
+def test_of_copies_that_differ_the_one_with_most_points_is_read_and_the_other_named(
+    tmp_path: Path,
+) -> None:
+    name = exporting.folder_name("R-1")
+    folder = tmp_path / "data" / "lab_p"
+    label = {"project_id": REF.project, "run_id": REF.run_id}
+    whole = [{**label, **row} for row in (*IDS, *LOSS)]
+    exporting.write_part(folder / "R-1_part_0.parquet", [whole[:2], whole[2:]])
+    copy = folder.with_name("lab_p-copy") / f"{name}_part_0.parquet"
+    exporting.write_part(copy, [whole[:1], whole[2:9], whole[2:9]])
+    broken = copy.with_name(f"{name}_part_1.parquet")
+    broken.write_bytes(b"broken")
+    [info] = Export(str(tmp_path)).list_runs(Query())
+    assert damaged(tmp_path) == [
+        f"data/lab_p-copy/{copy.name}: the run again, with other metrics (14 rows, not 50),"
+        " attributes (1, not 2); what is read is data/lab_p/R-1_part_0.parquet"
+    ]
+    assert len(reading.tables(tmp_path)["metrics"]) == info.points == 50
+    exporting.write_part(copy, [whole[:1]])
+    [changed] = Export(str(tmp_path)).list_runs(Query())
+    assert changed.fingerprint != info.fingerprint
+
+
 # Columns and types
 
 
