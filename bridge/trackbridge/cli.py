@@ -45,8 +45,8 @@ Examples:
 \b
 A store is a path or URL, or an address that says what it is:
   mlflow:sqlite:///mlflow.db   mlflow:./mlruns   wandb-files:./wandb   archive:./out
-  mlflow:http://host:5000      wandb:entity/project   csv:points.csv
-  tensorboard:./runs
+  mlflow:http://host:5000      wandb:entity/project   csv:points.csv   jsonl:./logs
+  tensorboard:./runs           neptune:./exports      journal:./trackbridge
 """
 
 
@@ -412,6 +412,7 @@ def _migrate(
 ) -> None:
     from trackbridge.engine import migrate as move
     from trackbridge.progress import Bars
+    from trackbridge.registry import is_in_process
 
     wishes = _wishes(source, target, **options)
     if redaction is not None:
@@ -428,7 +429,7 @@ def _migrate(
         wishes["target_options"] |= carry(source, target)
     if artifact_root:
         wishes["target_options"] |= {"artifact_root": artifact_root}
-    with Bars("migrate") as bars:
+    with Bars(str(click.get_current_context().info_name)) as bars:
         report = move(
             source,
             target,
@@ -439,6 +440,8 @@ def _migrate(
             progress=bars,
         )
     print_report(report, without_secrets(target), as_json)
+    if is_in_process(target):
+        line(f"note: {target} is in the memory of this process, and ends with it", err=True)
     doubts = _too_much(strict, damaged=report.damage, gone=report.gone)
     sys.exit(0 if report.verified and not doubts else 1)
 

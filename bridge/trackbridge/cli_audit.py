@@ -30,17 +30,23 @@ def archive_at(address: str) -> str:
 
 def export_at(address: str) -> str:
     """The address of what `export` makes: an archive, unless tables are named."""
-    from trackbridge.registry import exporting
+    from trackbridge.registry import called_by_ending, exporting
 
     scheme, colon, _ = address.partition(":")
     formats = exporting()
     if colon and scheme in formats:
         return address
-    suffix = os.path.basename(address).rpartition(".")[2]  # noqa: PTH119 - of a URL too
+    folder, ending = os.path.splitext(address)  # noqa: PTH122 - of a URL too
+    suffix = ending[1:]
     if suffix in formats and not colon:
-        folder = address[: -len(suffix) - 1]
         raise ConfigError(
             f"{address}: tables are a folder with a file for each: {suffix}:{folder}; an archive "
+            f"is archive:{folder}"
+        )
+    others = called_by_ending(ending) if ending and not colon else []
+    if others:
+        raise ConfigError(
+            f"{address}: is called like a store of {others[0]}, which `migrate` makes; an archive "
             f"is archive:{folder}"
         )
     return archive_at(address)

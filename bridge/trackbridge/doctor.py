@@ -43,12 +43,12 @@ def _installation() -> Iterator[Finding]:
         yield Finding(
             package,
             True if found else None,
-            found or f'not installed; needed for some stores: pip install "trackbridge[{extra}]"',
+            found or f'not installed; for {extra} alone: pip install "trackbridge[{extra}]"',
         )
 
 
 def _optional() -> list[tuple[str, str]]:
-    """Packages that only some stores need, with the extras that bring them."""
+    """Packages that only some stores or engines need, with the extras that bring them."""
     try:
         needed = requires("trackbridge") or []
     except PackageNotFoundError:  # a checkout that is not installed

@@ -23,7 +23,7 @@ from trackbridge.sidecar import Overlay
 
 Name = str | tuple[str, str]
 """An id of a run, where ids repeat `project/id`, or project and id."""
-Names = Name | Iterable[Name] | pd.DataFrame | pd.Index | None
+Names = Name | Iterable[Name] | pd.DataFrame | pd.Series | pd.Index | None
 LABELS = ["project", "run_id"]
 
 
@@ -89,6 +89,9 @@ def _names(runs: Names) -> frozenset[Name]:
         if {*LABELS} <= {*runs.columns}:
             return frozenset(zip(runs["project"].astype(str), runs["run_id"].astype(str)))
         runs = runs.index
+    if isinstance(runs, pd.Series):  # a row of such a frame, or its ids
+        label = tuple(runs[LABELS]) if {*LABELS} <= {*runs.index} else runs.name
+        runs = [label] if _is_pair(label) else list(runs)  # type: ignore[list-item]
     if isinstance(runs, pd.Index):
         if not {*LABELS} <= {*runs.names}:
             raise ConfigError("runs=: a frame of runs has `project` and `run_id`, in its index too")
@@ -96,15 +99,20 @@ def _names(runs: Names) -> frozenset[Name]:
         return frozenset((project, run) for project, run in pairs)
     if isinstance(runs, str) or _is_pair(runs):
         return frozenset([runs])  # type: ignore[list-item]
-    names = [name if isinstance(name, str) else tuple(name) for name in runs or ()]
-    if not all(isinstance(name, str) or len(name) == 2 for name in names):
-        raise ConfigError(f"runs={runs!r}: name runs by id, by project/id, or give a frame of runs")
+    given: Iterable[Any] = runs if isinstance(runs, Iterable) else [runs]
+    names = [tuple(name) if isinstance(name, list) else name for name in given]
+    for name in names:
+        if not (isinstance(name, str) or _is_pair(name)):
+            raise ConfigError(
+                f"runs=: {name!r} names no run; name runs by id, by project/id, or give a frame of"
+                " runs, or a row of it"
+            )
     return frozenset(names)
 
 
 def _is_pair(name: object) -> bool:
     """Project and run id, as rows of frames of runs are called."""
-    return isinstance(name, tuple) and [type(part) for part in name] == [str, str]
+    return isinstance(name, tuple) and len(name) == 2 and all(isinstance(n, str) for n in name)
 
 
 class Meant:

@@ -157,6 +157,11 @@ def taking(option: str, value: str, address: str) -> dict[str, str]:
     return {option: value} if option in getattr(adapter, "options", ()) else {}
 
 
+def called_by_ending(ending: str) -> list[str]:
+    """Schemes of stores that new paths with that ending (`.db`) become."""
+    return [name for name in _schemes() if load(name).suggests(f"store{ending}")]
+
+
 def exporting() -> list[str]:
     """Schemes of stores that `export` makes beside archives, as their adapters say."""
     return [name for name in _schemes() if getattr(load(name), "exports", False)]
@@ -262,7 +267,15 @@ def _exists(address: str) -> bool:
 def _unknown(address: str) -> str:
     names = ", ".join(f"{name}:" for name in _schemes())
     if _exists(address):
-        return f"{address}: not a store that any adapter knows; if it is one, prefix it: {names}"
+        tables = "".join(
+            f"; a folder of {name.upper()} files is {name}:{address}"
+            for name in exporting()
+            if any(any(Path(address).glob(f"{place}.{name}")) for place in ("*", "*/*"))
+        )
+        return (
+            f"{address}: not a store that any adapter knows{tables}; if it is one, prefix it: "
+            f"{names}"
+        )
     _refuse_unknown_scheme(address)
     if "://" in address:
         return (

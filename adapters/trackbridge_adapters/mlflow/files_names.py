@@ -27,7 +27,7 @@ def settled(shown: Presentation) -> Presentation:
         ]
     tables["artifacts"] = [_model(row) for row in tables.get("artifacts", [])]
     keys = {place: renamed.get((place[0], key), key) for place, key in shown.keys.items()}
-    return Presentation(tables, shown.files, shown.contents, {**renamed, **keys})
+    return Presentation(tables, shown.files, shown.contents, {**renamed, **keys}, shown.losses)
 
 
 def _places(table: str, keys: list[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from trackbridge.adapter import Names, Presentation, Row, RunKey, RunRef
 from trackbridge.fit_text import fit_name, fit_value
+from trackbridge.losses import Loss
 from trackbridge.times import EPOCH
 from trackbridge_adapters.mlflow import places
 from trackbridge_adapters.mlflow.capabilities import SQL
@@ -32,7 +33,8 @@ PROJECT = Names(256, "\x01-\U0010ffff")
 """Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
 OTHER_STATES = {"crashed": "failed"}
-"""For states that MLflow has no word for; others are shown as finished."""
+"""For states that MLflow has no word for; others are shown as finished, which is said."""
+GUESSED = "status not known, shown as finished"
 
 TAG_LENGTH = SQL.lengths["tags"]["value"]
 TABLES_TAG = "mlflow.loggedArtifacts"
@@ -100,7 +102,7 @@ def present(
         shown["series"] = [row for row in tables.get("series", []) if not _is_shown(row)]
         shown.pop("alerts", None)  # a file
     labels = {} if key.kind == KIND else _labels(key.kind, tables)
-    return Presentation(shown, layout.moved, layout.contents, labels)
+    return Presentation(shown, layout.moved, layout.contents, labels, _guessed(key, tables))
 
 
 def _labels(kind: str, tables: Mapping[str, list[Row]]) -> dict[tuple[str, str], str]:
@@ -134,9 +136,21 @@ def _run(key: RunKey, run: Row, tags: Tags, parent: str | None, tag_length: int 
 
 
 def _state(status: str | None) -> str:
-    if status in STATES.values():
-        return str(status)
-    return OTHER_STATES.get(status or "", "finished")
+    return str(status) if _is_known(status) else OTHER_STATES.get(status or "", "finished")
+
+
+def _is_known(status: str | None) -> bool:
+    return status in STATES.values()
+
+
+def _guessed(key: RunKey, tables: Mapping[str, list[Row]]) -> list[Loss]:
+    """Runs of which nothing says whether they have ended: MLflow has no word for that."""
+    states = [run.get("status") for run in tables.get("runs", [])]
+    return [
+        Loss(GUESSED, 1, f"{key.run_id}: {status or 'no status'}")
+        for status in states
+        if not _is_known(status) and status not in OTHER_STATES
+    ]
 
 
 def _tags(key: RunKey, run: Row, tables: Mapping[str, list[Row]], layout: places.Layout) -> Tags:

@@ -21,7 +21,8 @@ from unit.core.stores import NOTHING_CHANGES, edit, native, seed, stores
 from trackbridge import __version__, registry
 from trackbridge.cli import main
 from trackbridge.errors import IntegrityError, TransientError
-from trackbridge_adapters import memory
+from trackbridge.registry import IN_PROCESS
+from trackbridge_adapters import BUILTIN, memory
 
 ROOT = Path(__file__).parents[3]
 MANUAL = ROOT / "docs" / "commands.md"
@@ -491,6 +492,15 @@ def test_help_shows_examples_that_name_real_commands() -> None:
     assert named <= set(main.commands)
 
 
+def test_help_and_the_manual_name_stores_of_every_kind() -> None:
+    [addresses] = re.findall(r"## Stores\n(.*)", MANUAL.read_text(encoding="utf-8"))
+    shown = run("--help").stdout
+    ours = {name for name, place in BUILTIN.items() if place.startswith("trackbridge_adapters.")}
+    for scheme in ours - {IN_PROCESS}:
+        assert f" {scheme}:" in shown
+        assert f"`{scheme}:" in addresses
+
+
 def test_the_version_is_printed() -> None:
     assert run("--version").stdout == f"trackbridge, version {__version__}\n"
 
@@ -579,6 +589,20 @@ def test_strict_says_why_the_exit_code_is_one() -> None:
 def test_an_address_of_an_unknown_kind_names_the_known_ones(pair: tuple[str, str]) -> None:
     line = _one_line(run("migrate", pair[0], "josnl:out"))
     assert "no adapter is called 'josnl'; known: archive, " in line
+
+
+def test_an_archive_is_not_made_under_the_name_of_another_store(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    line = _one_line(run("export", pair[0], f"{tmp_path}/big.db"))
+    assert "is called like a store of mlflow" in line
+    assert f"an archive is archive:{tmp_path}/big" in line
+
+
+def test_of_an_archive_in_memory_it_is_said_that_it_ends(pair: tuple[str, str]) -> None:
+    result = run("export", pair[0], "archive:memory://ends")
+    assert result.exit_code == 0
+    assert "archive:memory://ends is in the memory of this process" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["export", "import"])

@@ -101,6 +101,14 @@ def test_a_path_that_is_no_store_is_said_to_be_so(install: Install, tmp_path: Pa
             open_(f"{tmp_path}/letter.txt")
 
 
+def test_a_folder_of_tables_is_named_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a.csv").touch()
+    with pytest.raises(NotFoundError, match=f"a folder of CSV files is csv:{tmp_path}; if it is"):
+        registry.open_reader(str(tmp_path))
+
+
 def test_a_new_path_is_given_to_the_adapter_that_its_name_suggests(
     install: Install, tmp_path: Path
 ) -> None:

@@ -259,6 +259,9 @@ def test_runs_are_named_by_id_by_project_and_id_or_by_a_frame(made: Callable[...
     assert ids([("vision", "b")]) == ["b"]
     assert ids(store.runs().index[1]) == ["b"]
     assert ids(store.runs().iloc[1:]) == ["b", "c"]
+    assert ids(store.runs().iloc[0]) == ["a"]
+    assert ids(store.runs().reset_index().iloc[0]) == ["a"]
+    assert ids(store.runs().reset_index()["run_id"][:2]) == ["a", "b"]
     assert ids(store.runs().iloc[1:].index) == ["b", "c"]
     assert ids(store.runs().reset_index()) == ["a", "b", "c"]
     assert ids([]) == []
@@ -310,6 +313,7 @@ def test_steps_are_a_range(made: Callable[..., Store], steps: Any, expected: lis
         (lambda s: s.metrics(steps=(0, 2**70)), "give one step, the first and the last one"),
         (lambda s: s.metrics(runs="nobody"), "no run 'nobody'"),
         (lambda s: s.metrics(runs="vision/nobody"), "no run vision/nobody; there are 'a', 'b'"),
+        (lambda s: s.metrics(runs=pd.Series([0.5])), "name runs by id"),
         (lambda s: s.runs(project="sound"), "no project 'sound'"),
         (lambda s: s.runs(where="loss <"), "--where"),
         (lambda s: s.runs(since="soon"), "since='soon': no time"),
