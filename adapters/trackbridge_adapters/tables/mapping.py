@@ -28,7 +28,8 @@ ROLES = {
     **{name: f"{name.replace('_', ' ')} of the run" for name in FIELDS},
 }
 """What a column can be declared as, and what `plan` calls it."""
-SINGLE = frozenset({"project", "run", "step", "time", "key", "value", *FIELDS})
+_AXES = ("project", "run", "step", "time", "key", "value")
+SINGLE = frozenset({*_AXES, *FIELDS})
 """Roles that one column has at most."""
 NUMBERS = "numbers"
 """A guess to be settled by all rows: final values where each run has one row, else metrics."""
@@ -131,11 +132,10 @@ class Layout:
 
     def of_metrics(self, keys: Collection[str] | None) -> Layout:
         """The same with nothing but metrics, those of the keys, for which less has to be read."""
-        axes = ("project", "run", "step", "time", "key", "value")
         kept = {
             name
             for name, use in self.uses.items()
-            if use.role in axes
+            if use.role in _AXES
             or (use.role == "metric" and (keys is None or (use.key or name) in keys))
         }
         left = Use("skip")
@@ -147,12 +147,29 @@ class Layout:
         for name, use in self.uses.items():
             if use.role == NUMBERS:
                 use = replace(use, role="summary" if final else "metric")
-            elif use.role in (TEXTS, *FIELDS) and name in changing and not use.declared:
+            elif use.role in (TEXTS, "extra", *FIELDS) and name in changing and not use.declared:
                 use = _changing(use, long=self.is_long)
             elif use.role == TEXTS:
                 use = replace(use, role="param", why="text that stays the same within a run")
             uses[name] = use
-        return Layout(uses)
+        return Layout(_apart(uses))
+
+
+def _apart(uses: Mapping[str, Use]) -> dict[str, Use]:
+    """No two columns as one thing: all but one keep their whole names, or are fields of extra."""
+    made, first = dict(uses), dict[tuple[str, str, str], str]()
+    for name in sorted(uses, key=lambda n: ((uses[n].key or n) != n, not uses[n].declared)):
+        use = uses[name]
+        if use.role in (*_AXES, "skip"):
+            continue
+        key = "" if use.role in FIELDS else use.key or name
+        other = first.setdefault((use.role, key, use.run), name)
+        if other != name and use.role in FIELDS:
+            why = f"{ROLES[use.role]} is {other}; {use.role}={name} takes this one"
+            made[name] = Use("extra", name, why=why)
+        elif other != name:
+            made[name] = replace(use, key=name, why=f"{other} is {key}")
+    return made if made == uses else _apart(made)
 
 
 def _changing(use: Use, *, long: bool) -> Use:

@@ -97,6 +97,29 @@ def test_what_is_no_number_is_a_series(tmp_path: Path) -> None:
     ]
 
 
+def test_columns_that_mean_one_thing_are_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "run,step,metrics.loss,loss,params.lr,config.lr,run_name,display_name\n"
+        "r,0,1,2,0.1,0.2,one,two\nr,1,3,4,0.1,0.2,one,two\n"
+    )
+    address = f"csv:{tmp_path}/t.csv"
+    assert {(p["key"], p["step"], p["value"]) for p in points(address)} == {
+        ("metrics.loss", 0, 1.0),
+        ("metrics.loss", 1, 3.0),
+        ("loss", 0, 2.0),
+        ("loss", 1, 4.0),
+    }
+    found = {row["key"]: row["value"] for row in rows(address, "params")}
+    assert found == {"lr": "0.1", "config.lr": "0.2"}
+    (run,) = rows(address, "runs")
+    assert (run["name"], json.loads(run["extra"])) == ("one", {"display_name": "two"})
+    said = assumed(address)
+    assert said["config.lr"] == "param (params.lr is lr)"
+    assert said["display_name"].endswith("(name of the run is run_name; name=display_name takes this one)")
+    (run,) = rows(address, "runs", columns="name=display_name")
+    assert (run["name"], json.loads(run["extra"])) == ("two", {"run_name": "one"})
+
+
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",step,loss\n0,0,1\n1,1,2\n")
     assert "left out (numbers of lines)" in assumed(f"csv:{tmp_path}/t.csv").values()
