@@ -155,6 +155,7 @@ def _owners(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"no text: {value!r}")
+    value.encode()  # half of a pair of surrogates is a `ValueError`
     return value
 
 

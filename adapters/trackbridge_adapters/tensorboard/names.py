@@ -25,6 +25,8 @@ def encoded(text: str) -> str:
     """The name for a text, which can be read back; `IntegrityError` where there can be none."""
     if text in ("", ".", ".."):
         raise IntegrityError(f"{text!r} is no name of a file: it would lead out of its run")
+    if shown(text) != text:
+        raise IntegrityError(f"{text!r} is no name of a file: no Unicode")
     name = _SIGNS.sub(_percent, text).replace("tfevents", "tf%65vents")
     return _percent(name[0]) + name[1:] if _DEVICES.match(name) else name
 

@@ -198,17 +198,35 @@ def test_folders_that_are_shown_alike_are_two_runs(tmp_path: Path) -> None:
     assert [len(rows(root, "metrics", run)) for run in (plain, marked)] == [3, 2]
 
 
+def brought(folder: Path, ref: RunRef) -> Path:
+    """A run that Trackbridge wrote; its own folder."""
+    file, home = log(folder, 2), folder / "trackbridge"
+    home.mkdir()
+    origin = carried.Origin(RunKey("csv", "", *ref), ref, file.name, {"name": ref.run_id})
+    (home / carried.ABOUT).write_bytes(carried.about(origin))
+    return home
+
+
 def test_a_training_is_called_otherwise_where_a_run_was_brought(tmp_path: Path) -> None:
-    root, brought = tmp_path / "runs", RunRef("runs", "zzz")
-    file = log(root / "runs" / "zzz", 2)
-    (file.parent / "trackbridge").mkdir()
-    origin = carried.Origin(RunKey("csv", "", *brought), brought, file.name, {"name": "zzz"})
-    (file.parent / "trackbridge" / carried.ABOUT).write_bytes(carried.about(origin))
+    root = tmp_path / "runs"
+    brought(root / "runs" / "zzz", RunRef("runs", "zzz"))
     log(root / "zzz", 3)
     runs = listed(root)
     assert [info.key.kind for info in runs.values()] == ["csv", "tensorboard"]
     assert len({info.key.born for info in runs.values()}) == 2
     assert [len(rows(root, "metrics", run)) for run in runs] == [2, 3]
+
+
+def test_what_is_no_unicode_beside_a_run_is_not_its(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    home = brought(root / "a", RunRef("runs", "a"))
+    (home / "files").mkdir()
+    for name in (b"caf\xe9", b"%FF", b"sound"):
+        (home / "files" / os.fsdecode(name)).write_bytes(b"x")
+    about = brought(root / "b", RunRef("runs", "b")) / carried.ABOUT
+    about.write_text(about.read_text().replace('"runs"', '"\\ud800"'))
+    assert [info.key.kind for info in listed(root).values()] == ["csv", "tensorboard"]
+    assert [row["path"] for row in rows(root, "files", "a")] == ["sound"]
 
 
 def test_links_are_followed_unless_they_lead_back(tmp_path: Path) -> None:
