@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,11 +30,11 @@ from trackbridge_adapters.tables.mapping import (
     extended,
     layout,
 )
-from trackbridge_adapters.tables.melt import Axis, Names, axis, leaf
+from trackbridge_adapters.tables.melt import Axis, Line, Names, axis, leaf, lines, owners
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.spool import Kept, Packed, Spool, packed
-from trackbridge_adapters.tables.values import Cells, numbers
+from trackbridge_adapters.tables.values import Cells
 
 OPENERS: dict[str, type[CsvFile] | type[JsonlFile]] = {"csv": CsvFile, "jsonl": JsonlFile}
 OF_RUNS = (TEXTS, "param", "tag", "extra", *FIELDS)
@@ -77,6 +77,8 @@ class Span(NamedTuple):
     """Of its bytes: others are another state of the file."""
     kept: Kept | None
     """Where the rows are, but in the file; None where there was no room for them."""
+    before: Mapping[Line, int] | None
+    """How many rows of its lines come before it; None where columns say the order."""
 
     def may_have(self, part: Part | None) -> bool:
         """Whether points of the part can be in it."""
@@ -180,6 +182,7 @@ class _Pass:
         self._points: dict[int, int] = {}
         self._settled_later: dict[int, int] = {}
         self._problems: list[tuple[Problem, int | None]] = []
+        self._lines: dict[Line, int] = {}
 
     def run(self) -> None:
         file, facts = self._file, self._facts
@@ -190,7 +193,9 @@ class _Pass:
                 self._note_problems(block, data, taken, found)
                 runs = np.array(sorted(set(found.tolist())), np.int64)
                 kept = self._index.spool.put(taken.packed)
-                facts.spans.append(Span(block, runs, _range(taken.at.step), taken.digest, kept))
+                before = self._number(taken.rows) if facts.layout.is_unordered else None
+                steps = _range(taken.at.step)
+                facts.spans.append(Span(block, runs, steps, taken.digest, kept, before))
                 for number in runs.tolist():
                     self._index.runs[number].digest.update(taken.digest)
         if file.harm:
@@ -211,10 +216,13 @@ class _Pass:
             facts.columns += new
             facts.layout = extended(facts.layout, new, self._index._said)
 
+    def _names(self, parsed: Parsed) -> Names:
+        return Names.of(parsed, self._facts.layout, self._facts.home)
+
     def _note_rows(self, parsed: Parsed) -> npt.NDArray[np.int64]:
         """The number of the run of each row, and of those that columns are of."""
         facts = self._facts
-        names = Names.of(parsed, facts.layout, facts.home)
+        names = self._names(parsed)
         pairs = pa.RecordBatch.from_arrays([*names], names=["project", "run_id"])
         group, first = groups(pairs, "project", "run_id") if parsed.rows else (np.zeros(0, int), [])
         refs = [RunRef(names.project[row].as_py(), names.run[row].as_py()) for row in first]
@@ -223,16 +231,24 @@ class _Pass:
             project = refs[0].project if refs else facts.home.project
             refs = [RunRef(project, run) for run in dict.fromkeys(own)]
             for name, use in facts.layout.uses.items():
-                if use.run and name in parsed.columns:
-                    found = numbers(parsed.columns[name], parsed.words(name))
-                    there = parsed.rows if found.there is None else int(found.there.sum())
-                    number = self._index.number(RunRef(project, use.run))
-                    self._points[number] = self._points.get(number, 0) + there
+                for run, mask in owners(parsed, facts.layout, use):
+                    there = parsed.columns[name].is_valid().to_numpy(zero_copy_only=False)
+                    count = int((there if mask is None else there & mask).sum())
+                    number = self._index.number(RunRef(project, run))
+                    self._points[number] = self._points.get(number, 0) + count
             return np.array([self._index.number(ref) for ref in refs], np.int64)
         order = np.array([self._index.number(ref) for ref in refs], np.int64)
         self._count(parsed, group, order)
         self._note_cells(parsed, group, order)
         return order
+
+    def _number(self, parsed: Parsed) -> dict[Line, int]:
+        """Count rows on, line by line; how many there were before."""
+        group, found = lines(parsed, self._facts.layout, self._names(parsed))
+        before = {line: self._lines.get(line, 0) for line in found}
+        for line, size in zip(found, np.bincount(group, minlength=len(found)).tolist()):
+            self._lines[line] = before[line] + size
+        return before
 
     def _count(
         self, parsed: Parsed, group: npt.NDArray[np.int64], order: npt.NDArray[np.int64]

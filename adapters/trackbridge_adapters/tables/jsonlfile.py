@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
@@ -95,7 +96,7 @@ def _column(name: str, column: pa.Array, tokens: bool) -> Column:
     if pa.types.is_integer(kind):
         return Column(name, "int", unit=unit_of(float(first.as_py())))
     if pa.types.is_floating(kind):
-        return Column(name, "float", unit=unit_of(first.as_py()))
+        return _of_floats(name, column, unit_of(first.as_py()))
     if pa.types.is_boolean(kind):
         return Column(name, "bool")
     if not tokens:
@@ -110,6 +111,16 @@ def _column(name: str, column: pa.Array, tokens: bool) -> Column:
         unit = unit_of_text(value)
         return Column(name, "time" if unit else "text", unit=unit)
     return Column(name, "json")
+
+
+def _of_floats(name: str, column: pa.Array, unit: str) -> Column:
+    values = column.fill_null(0).to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        parts = np.flatnonzero(~(np.isfinite(values) & (np.floor(values) == values)))
+    if not len(parts):
+        return Column(name, "whole", unit=unit)
+    row = int(parts[0])
+    return Column(name, "float", unit=unit, part=f"{values[row]} in row {row + 1}")
 
 
 def _is_left_out(layout: Layout, name: str) -> bool:

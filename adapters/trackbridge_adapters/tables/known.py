@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 FIELDS = (
@@ -65,6 +65,8 @@ _NAMES = {
 
 _CHART = re.compile(r"(?P<run>.+?) - (?P<key>.+?)(?P<bound>__MIN|__MAX)?")
 """A line of a chart in the CSV that W&B's pages export: the run's name, the metric's."""
+_AXES = ("Step", "Relative Time (Process)", "Relative Time (Wall)", "Wall Time")
+"""What such a file begins with, where no axis of the user's own was chosen."""
 
 STATES = {
     "finished": "finished",
@@ -98,16 +100,24 @@ class Known(NamedTuple):
     why: str = ""
 
 
-def known(name: str, names: Collection[str]) -> Known | None:
-    """What a column's name means, beside the other names; None where it says nothing."""
+def lines_of_chart(names: Sequence[str]) -> Iterator[tuple[str, Known]]:
+    """The columns of a chart that are lines or their ranges: ranges or the axis tell a chart."""
+    there = set(names)
+    found = {name: _CHART.fullmatch(name) for name in names}
+    sure = bool(names) and names[0] in _AXES and all(found[name] for name in names[1:])
+    for name, chart in found.items():
+        if chart is None or not (sure or f"{chart['run']} - {chart['key']}__MIN" in there):
+            continue
+        why = "the range of points that the export has merged into one"
+        line = Known("metric", chart["key"], chart["run"])
+        yield name, Known("skip", why=why) if chart["bound"] else line
+
+
+def known(name: str) -> Known | None:
+    """What a column's name means by itself; None where it says nothing."""
     if name in _NAMES:
         role = _NAMES[name]
         return Known(role, name if role == "extra" else "")
-    chart = _CHART.fullmatch(name)
-    if chart is not None and f"{chart['run']} - {chart['key']}__MIN" in names:
-        if chart["bound"]:
-            return Known("skip", why="the range of points that the export has merged into one")
-        return Known("metric", chart["key"], chart["run"])
     prefix, dot, rest = name.partition(".")
     role = PREFIXES.get(prefix, "") if dot and rest else ""
     if role:

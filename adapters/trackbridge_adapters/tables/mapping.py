@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from trackbridge.errors import ConfigError
-from trackbridge_adapters.tables.known import FIELDS, PREFIXES, known
+from trackbridge_adapters.tables.known import FIELDS, PREFIXES, known, lines_of_chart
 
 ROLES = {
     "project": "project of the run",
@@ -81,6 +81,8 @@ _INDEX = re.compile(r"(unnamed(: ?\d+)?|index|level_\d+|)", re.IGNORECASE)
 """How the index of a frame is called that was written with it."""
 _UNNAMED = re.compile(r"__index_level_\d+__")
 """The same of an index without a name, in tables that Arrow has made of frames of pandas."""
+_BLANK = re.compile(r"(unnamed: ?0|)", re.IGNORECASE)
+"""The same where pandas has written it as CSV, as the first column."""
 
 
 KINDS = ("int", "whole", "float", "bool", "text", "time", "json", "empty")
@@ -95,15 +97,20 @@ class Column(NamedTuple):
     kind: str
     counts: bool = False
     """Its numbers are 0, 1, 2, ..."""
+    grows: bool = False
+    """Its numbers are whole, and each is greater than the one before."""
     unit: str = ""
     """What its numbers count if they are times: s, ms, us, ns; or iso, for texts."""
+    part: str = ""
+    """The first of its numbers that is no whole one, and its row."""
 
 
 @dataclass(frozen=True)
 class Use:
     """What a column is used as; `key` names the metric, param or tag, where it is not the column.
 
-    `run` is the run that all of the column belongs to, where the header says it.
+    `run` is the run that all of the column belongs to, where the header says it; `shared`: it is of
+    each of these runs, where a column of that one has a value.
     """
 
     role: str
@@ -111,6 +118,7 @@ class Use:
     run: str = ""
     why: str = ""
     declared: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,11 @@ class Layout:
     @property
     def is_long(self) -> bool:
         return self.column("value") is not None
+
+    @property
+    def is_unordered(self) -> bool:
+        """Whether no column says the order of rows, so that their own has to be kept."""
+        return self.column("step") is None and self.column("time") is None
 
     def of_metrics(self, keys: Collection[str] | None) -> Layout:
         """The same with nothing but metrics, those of the keys, for which less has to be read."""
@@ -210,23 +223,33 @@ def declarations(text: str) -> tuple[Declaration, ...]:
 def layout(columns: Sequence[Column], declared: Sequence[Declaration], where: str) -> Layout:
     """What the columns of a table mean; `ConfigError` where nothing in it could be a value."""
     uses = _declared(columns, declared, where)
-    names = {column.name for column in columns}
     taken = {use.role for use in uses.values()}
     _guess_single(columns, uses, taken)
+    if "value" not in taken:
+        for name, meant in lines_of_chart([column.name for column in columns]):
+            uses.setdefault(name, Use(*meant))
     for column in columns:
         if column.name not in uses:
-            uses[column.name] = guess(column, names, long="value" in taken)
+            uses[column.name] = guess(column, long="value" in taken)
     if any(use.run for use in uses.values()):
-        _leave_out_beside_lines(uses, where)
+        _leave_out_beside_lines(columns, uses, where)
     made = Layout({column.name: uses[column.name] for column in columns})
     _check(made, columns, where)
     return made
 
 
-def _leave_out_beside_lines(uses: dict[str, Use], where: str) -> None:
-    """In a table whose columns are each of a run of their own, other values are of none."""
+def _leave_out_beside_lines(columns: Sequence[Column], uses: dict[str, Use], where: str) -> None:
+    """In a table whose columns are each of a run of their own, other values are of none.
+
+    But the first one, if it holds numbers, is what they are drawn over.
+    """
+    axis = columns[0].name if columns[0].kind in NUMERIC else ""
     for name, use in uses.items():
         if use.run or use.role in ("project", "step", "time", "skip"):
+            continue
+        if name == axis and not use.declared:
+            why = "the axis of all runs, where they have a point"
+            uses[name] = Use("metric", why=why, shared=True)
             continue
         if use.declared:
             raise ConfigError(
@@ -238,21 +261,21 @@ def _leave_out_beside_lines(uses: dict[str, Use], where: str) -> None:
 
 def extended(made: Layout, more: Sequence[Column], declared: Sequence[Declaration]) -> Layout:
     """A layout with columns that the first rows of a table do not have."""
-    uses, names = dict(made.uses), {*made.uses, *(column.name for column in more)}
+    uses = dict(made.uses)
     for column in more:
         said = next((d for d in declared if d.role not in SINGLE and d.meets(column.name)), None)
         uses[column.name] = (
             Use(said.role, _short(column.name, said.role), declared=True)
             if said
-            else guess(column, names, long=made.is_long)
+            else guess(column, long=made.is_long)
         )
     return Layout(uses)
 
 
-def guess(column: Column, names: Collection[str], *, long: bool) -> Use:
+def guess(column: Column, *, long: bool) -> Use:
     """What a column means that has no role of its own in the table."""
     name = column.name
-    special = known(name, names)
+    special = known(name)
     if special is not None and not (long and special.role in ("metric", "summary")):
         return Use(special.role, special.key, special.run, special.why)
     if column.kind == "empty":
@@ -260,11 +283,12 @@ def guess(column: Column, names: Collection[str], *, long: bool) -> Use:
     if _UNNAMED.fullmatch(name):
         return Use("skip", why=f"an index without a name; ROLE={name} in --columns keeps it")
     if _INDEX.fullmatch(name) and (column.counts or not name):
-        return Use("skip", why="numbers of lines")
+        return Use("skip", why=f"numbers of {'lines' if column.counts else 'a frame'}")
     if column.kind in NUMERIC:
         if long:
             return Use("skip", why="a number beside the value; param=NAME keeps it per run")
-        return Use(NUMBERS)
+        part = column.part if _plain(name) in _STEP else ""
+        return Use(NUMBERS, why=f"no step: {part} is no whole number" if part else "")
     return Use("metric") if column.kind == "json" else Use(TEXTS)
 
 
@@ -323,7 +347,15 @@ def _guess_single(columns: Sequence[Column], uses: dict[str, Use], taken: set[st
     give("project", _PROJECT, ("int", "text"))
     alone = not taken & {"run", "value"}  # else rows that were chosen or sorted have it too
     give("step", (*_STEP, "_index_level_0") if alone else _STEP, ("int", "whole"))
+    if alone and columns and "step" not in taken and _is_index(columns[0]):
+        why = "the index of a frame, whose numbers increase"
+        taken.add(uses.setdefault(columns[0].name, Use("step", why=why)).role)
     give("time", _TIME, (*NUMERIC, "time"))
+
+
+def _is_index(first: Column) -> bool:
+    """Whether the first column is an index without a name that says more than lines do."""
+    return bool(_BLANK.fullmatch(first.name)) and first.grows and not first.counts
 
 
 def _has_key(free: Mapping[str, Column], taken: set[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trackbridge.adapter import Batch, Row, RunRef
-from trackbridge.columns import batches, codes, sliced
+from trackbridge.columns import batches, codes, groups, sliced
 from trackbridge.schema import CODE, TABLES, TEXT, TIME
-from trackbridge_adapters.tables.mapping import Layout
+from trackbridge_adapters.tables.mapping import Layout, Use
 from trackbridge_adapters.tables.parsed import Parsed, Words
-from trackbridge_adapters.tables.values import Cells, Others, numbers, steps, times
+from trackbridge_adapters.tables.values import NONE, Cells, Others, numbers, steps, times
 
 Mask = npt.NDArray[np.bool_]
 
@@ -90,6 +90,29 @@ def axis(parsed: Parsed, layout: Layout, unit: str) -> Axis:
     )
 
 
+Line = tuple[str, ...]
+"""What rows are of that are numbered together: project and run, in a long table the key too."""
+
+
+def lines(parsed: Parsed, layout: Layout, names: Names) -> tuple[npt.NDArray[np.int64], list[Line]]:
+    """The line of each row, by its number, and the lines."""
+    parts = [*names, *([labels(parsed, layout.column("key"), "")] if layout.is_long else [])]
+    columns = [str(number) for number in range(len(parts))]
+    group, first = groups(pa.RecordBatch.from_arrays(parts, names=columns), *columns)
+    return group, [tuple(part[row].as_py() for part in parts) for row in first]
+
+
+def ordinals(parsed: Parsed, layout: Layout, names: Names, before: Mapping[Line, int]) -> Cells:
+    """The number of each row in its line, of which so many rows are in the blocks before."""
+    group, found = lines(parsed, layout, names)
+    size = np.bincount(group, minlength=len(found))
+    start = np.array([before[line] for line in found], np.int64) - (np.cumsum(size) - size)
+    order = np.argsort(group, kind="stable")
+    values = np.empty(len(group), np.int64)
+    values[order] = np.arange(len(group)) + start[group[order]]
+    return Cells(values, None, NONE)
+
+
 def every(names: Names) -> None:
     """Chooses all rows."""
 
@@ -110,11 +133,27 @@ def points(
         if name in parsed.columns:
             use = layout.uses[name]
             keys = constant(use.key or name, parsed.rows)
-            if use.run:
-                of = names.constant_run(use.run)
-                yield from _values(parsed, name, keys, of, at, choose(of))
-            else:
+            for run, there in owners(parsed, layout, use):
+                of = names.constant_run(run)
+                kept = choose(of)
+                if there is not None:
+                    kept = there if kept is None else kept & there
+                yield from _values(parsed, name, keys, of, at, kept)
+            if not use.run and not use.shared:
                 yield from _values(parsed, name, keys, names, at, keep)
+
+
+def owners(parsed: Parsed, layout: Layout, use: Use) -> Iterator[tuple[str, Mask | None]]:
+    """The runs that a column is of, not its rows, and the rows that are of each; None for all."""
+    if use.run:
+        yield use.run, None
+    if use.shared:
+        there: dict[str, Mask] = {}
+        for name, line in layout.uses.items():
+            if line.run and name in parsed.columns:
+                valid = parsed.columns[name].is_valid().to_numpy(zero_copy_only=False)
+                there[line.run] = there.get(line.run, False) | valid
+        yield from there.items()
 
 
 def _values(

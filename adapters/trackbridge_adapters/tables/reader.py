@@ -30,7 +30,16 @@ from trackbridge_adapters.tables.index import (
 )
 from trackbridge_adapters.tables.known import FIELDS, STATES
 from trackbridge_adapters.tables.mapping import ROLES, Layout, declarations
-from trackbridge_adapters.tables.melt import Mask, Names, axis, every, final_values, points
+from trackbridge_adapters.tables.melt import (
+    Axis,
+    Mask,
+    Names,
+    axis,
+    every,
+    final_values,
+    ordinals,
+    points,
+)
 from trackbridge_adapters.tables.parsed import Parsed
 from trackbridge_adapters.tables.place import TableFile, project_of
 from trackbridge_adapters.tables.sample import unit_of
@@ -169,6 +178,8 @@ class TablesReader:
     ) -> Iterator[Batch]:
         names = Names.of(parsed, layout, facts.home)
         at = axis(parsed, layout, facts.unit)
+        if span.before is not None:
+            at = Axis(ordinals(parsed, layout, names, span.before), None)
         all_are = bool(np.isin(span.runs, wanted).all())
         choose = every if all_are else partial(self._mask, wanted=wanted)
         yield from points(parsed, layout, names, at, choose)
@@ -245,13 +256,21 @@ def _moment(text: str) -> datetime | None:
     return None if len(found.bad) else moment(int(found.values[0]))
 
 
+def _order(layout: Layout) -> str:
+    """What says the order of points that have no step."""
+    if not layout.is_unordered:
+        return "none"
+    of = "value among its metric's" if layout.is_long else "row among its run's"
+    return f"number of the {of}"
+
+
 def _assumed(facts: FileFacts) -> Iterator[tuple[str, str]]:
     layout = facts.layout
     yield from facts.notes.items()
     if layout.column("run") is None and not any(use.run for use in layout.uses.values()):
         yield "run", f"{facts.home.run_id}, since no column says it"
     if layout.column("step") is None and layout.columns("metric", "value"):
-        yield "step", "none, since no column says it"
+        yield "step", f"{_order(layout)}, since no column says it"
     for name, use in layout.uses.items():
         meaning = ROLES[use.role]
         key = f" {use.key}" if use.key and use.key != name else ""

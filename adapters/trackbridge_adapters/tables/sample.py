@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from trackbridge_adapters.tables.mapping import Column
 
@@ -24,30 +25,52 @@ def columns_of(
     for position, name in enumerate(names):
         cells = [row[position] for row in rows if position < len(row)]
         given = [cell.replace(",", ".") if comma else cell for cell in cells if cell.strip()]
-        found.append(_column(name, given, [cell.strip() for cell in given]))
+        column = _column(name, given, [cell.strip() for cell in given])
+        if column.kind == "float":
+            column = column._replace(part=_part(rows, position, comma))
+        found.append(column)
     return found
 
 
 def _column(name: str, given: Sequence[str], cells: Sequence[str]) -> Column:
     """What most of the cells are: the others are named, or a series of their own."""
-    counts = [str(number) for number in range(len(cells))] == list(cells)
     if not cells:
         return Column(name, "empty")
     numeric = [cell for cell in cells if _NUMBER.fullmatch(cell)]
     if _are_most(numeric, cells):
         unit = unit_of(float(numeric[0]))
         if _are_most([cell for cell in cells if _WHOLE.fullmatch(cell)], cells):
-            return Column(name, "int", counts, unit)
-        return Column(name, "whole" if _are_whole(numeric) else "float", False, unit)
+            counts = [str(number) for number in range(len(cells))] == list(cells)
+            return Column(name, "int", counts, _grow(cells), unit)
+        if _are_whole(numeric):
+            return Column(name, "whole", unit=unit)
+        return Column(name, "float", unit=unit)
     if {cell.lower() for cell in cells} <= {"true", "false"}:
         return Column(name, "bool")
     if _are_most([cell for cell in cells if _MOMENT.fullmatch(cell)], cells):
-        return Column(name, "time", False, "iso")
+        return Column(name, "time", unit="iso")
     return Column(name, "text")
+
+
+def _part(rows: Sequence[Sequence[str]], position: int, comma: bool) -> str:
+    for number, row in enumerate(rows, 1):
+        cell = row[position].strip() if position < len(row) else ""
+        said = cell.replace(",", ".") if comma else cell
+        if _NUMBER.fullmatch(said) and float(said) % 1:
+            return f"{cell} in row {number}"
+    return ""
 
 
 def _are_most(some: Sequence[str], cells: Sequence[str]) -> bool:
     return 2 * len(some) > len(cells)
+
+
+def _grow(cells: Sequence[str]) -> bool:
+    """Whether there are several, each a whole number that is greater than the one before."""
+    if not all(_WHOLE.fullmatch(cell) for cell in cells):
+        return False
+    found = [int(cell) for cell in cells]
+    return len(found) > 1 and all(a < b for a, b in pairwise(found))
 
 
 def _are_whole(cells: Sequence[str]) -> bool:

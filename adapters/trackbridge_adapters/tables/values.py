@@ -167,13 +167,13 @@ class Cells(NamedTuple):
     """Rows with something else in them."""
 
 
-_NONE = np.zeros(0, np.int64)
+NONE = np.zeros(0, np.int64)
 
 
 def steps(column: pa.Array, words: Words) -> Cells:
     """Whole numbers, also where they are written as 3.0."""
     if pa.types.is_integer(column.type):
-        return Cells(_filled(column), _there(column), _NONE)
+        return Cells(_filled(column), _there(column), NONE)
     if not pa.types.is_floating(column.type):
         return _whole_texts(column, tokens=words == "json")
     values = column.fill_null(np.nan).to_numpy(zero_copy_only=False)
@@ -216,7 +216,7 @@ def times(column: pa.Array, unit: str) -> Cells:
         scale = int(UNITS[unit])
         return _bounded(_filled(column), _there(column), scale)
     if pa.types.is_integer(column.type):
-        return Cells(_filled(column) // 1000, _there(column), _NONE)
+        return Cells(_filled(column) // 1000, _there(column), NONE)
     if pa.types.is_floating(column.type):
         values = column.fill_null(np.nan).to_numpy(zero_copy_only=False)
         return _moments(values, column.is_valid().to_numpy(zero_copy_only=False), unit)
@@ -226,7 +226,7 @@ def times(column: pa.Array, unit: str) -> Cells:
 def _bounded(values: Any, there: Any, scale: int) -> Cells:
     far = np.abs(values) > np.iinfo(np.int64).max // scale
     inside = ~far if there is None else there & ~far
-    bad = np.flatnonzero(far) if far.any() else _NONE
+    bad = np.flatnonzero(far) if far.any() else NONE
     return Cells(np.where(far, 0, values) * scale, inside if far.any() else there, bad)
 
 

@@ -133,15 +133,21 @@ def assert_each_run_is_whole(address: str) -> None:
 
 def test_a_chart_of_wandbs_pages_over_another_axis(tmp_path: Path) -> None:
     (tmp_path / "chart.csv").write_text(
-        '"Relative Time (Process)","sun - loss","sun - loss__MIN","sun - loss__MAX"\n'
-        '"0.5","1","1","1"\n"1.5","0.5","0.5","0.5"\n'
+        '"Relative Time (Process)","sun - loss","sun - loss__MIN","sun - loss__MAX","sea - loss"\n'
+        '"0.5","1","1","1",""\n"1.5","0.5","0.5","0.5","2"\n'
     )
     address = f"csv:{tmp_path}/chart.csv"
-    assert [(p["run_id"], p["step"], p["value"]) for p in points(address)] == [
-        ("sun", None, 1),
-        ("sun", None, 0.5),
+    time = "Relative Time (Process)"
+    assert [(p["run_id"], p["key"], p["step"], p["value"]) for p in points(address)] == [
+        ("sun", time, 0, 0.5),
+        ("sun", time, 1, 1.5),
+        ("sea", time, 1, 1.5),
+        ("sun", "loss", 0, 1),
+        ("sun", "loss", 1, 0.5),
+        ("sea", "loss", 1, 2),
     ]
-    assert assumed(address)["Relative Time (Process)"].startswith("left out (of no run")
+    assert_each_run_is_whole(address)
+    assert assumed(address)[time] == "metric (the axis of all runs, where they have a point)"
     with pytest.raises(ConfigError, match="cannot be the metric"):
         points(address, columns="metric=Relative*")
 

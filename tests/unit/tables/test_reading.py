@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from unit.tables.read import assumed, points, rows, series
 
+from trackbridge.adapter import Query
 from trackbridge.cli import main
 from trackbridge.errors import ConfigError
+from trackbridge.registry import open_reader
+from trackbridge_adapters.tables import blocks
 
 LONG = (
     "run,key,step,time,value\na,loss,0,1700000000.5,0.25\na,loss,1,1700000001,nan\nb,acc,0,,1e3\n"
@@ -123,3 +127,52 @@ def test_columns_that_mean_one_thing_are_kept_apart(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",step,loss\n0,0,1\n1,1,2\n")
     assert "left out (numbers of lines)" in assumed(f"csv:{tmp_path}/t.csv").values()
+
+
+@pytest.mark.parametrize("small", [8, 1 << 20])
+def test_without_steps_and_times_the_order_of_rows_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", small)
+    wide, long = f"csv:{tmp_path}/wide.csv", f"csv:{tmp_path}/long.csv"
+    (tmp_path / "wide.csv").write_text("run,loss\na,.5\nb,7\na,.75\nb,6\na,.25\n")
+    assert [(p["step"], p["value"]) for p in points(wide) if p["run_id"] == "a"] == [
+        (0, 0.5),
+        (1, 0.75),
+        (2, 0.25),
+    ]
+    assert assumed(wide)["step"] == "number of the row among its run's, since no column says it"
+    (tmp_path / "long.csv").write_text("run,key,value\na,x,3\na,y,2\na,y,1\nb,x,0\n")
+    assert [(p["run_id"], p["key"], p["step"]) for p in points(long)] == [
+        ("a", "x", 0),
+        ("a", "y", 0),
+        ("a", "y", 1),
+        ("b", "x", 0),
+    ]
+    reader = open_reader(wide)
+    last = [info.ref for info in reader.list_runs(Query())][1:]
+    found = [row for b in reader.read_runs(last, ["metrics"]) for row in b.data.to_pylist()]
+    assert [(p["step"], p["value"]) for p in found] == [(0, 7), (1, 6)]
+
+
+def test_the_index_of_a_frame_is_the_step_where_it_increases(tmp_path: Path) -> None:
+    address = f"csv:{tmp_path}/t.csv"
+    frame = pd.DataFrame({"loss": [0.5, 0.4, 0.3]}, index=[10, 20, 30])
+    frame.to_csv(tmp_path / "t.csv")
+    assert [(p["step"], p["value"]) for p in points(address)] == [(10, 0.5), (20, 0.4), (30, 0.3)]
+    frame.iloc[::-1].to_csv(tmp_path / "t.csv")
+    assert "left out (numbers of a frame)" in assumed(address).values()
+    frame.assign(run=["a", "b", "c"]).to_csv(tmp_path / "t.csv")
+    assert not points(address), "rows of a table of runs that somebody has chosen"
+
+
+@pytest.mark.parametrize("scheme", ["csv", "jsonl"])
+def test_why_a_column_is_no_step_is_said(tmp_path: Path, scheme: str) -> None:
+    frame = pd.DataFrame({"step": [1.0, 1.5, 2.0], "epoch": [0.0, 0.0, 1.0], "loss": [3, 2, 1]})
+    address = f"{scheme}:{tmp_path}/t.{scheme}"
+    if scheme == "csv":
+        frame.to_csv(tmp_path / "t.csv", index=False)
+    else:
+        frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    assert assumed(address)["step"] == "metric (no step: 1.5 in row 2 is no whole number)"
+    assert assumed(address)["epoch"] == "step"
