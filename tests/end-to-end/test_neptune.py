@@ -58,6 +58,7 @@ def test_what_is_known_before_anything_is_written(export: Path, tmp_path: Path) 
     assert (planned["runs"], planned["damage"]) == (RUNS - 2, [])
     assert {loss["kind"] for loss in planned["losses"]} == {
         "series not shown",
+        "status shown as finished",
         "console shown as a file",
         "deleted runs left out",
     }

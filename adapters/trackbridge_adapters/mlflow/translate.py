@@ -33,8 +33,7 @@ PROJECT = Names(256, "\x01-\U0010ffff")
 """Length of `experiments.name` (store/tracking/dbmodels/models.py, 3.17); never empty."""
 
 OTHER_STATES = {"crashed": "failed"}
-"""For states that MLflow has no word for; others are shown as finished, which is said."""
-GUESSED = "status not known, shown as finished"
+"""For states that MLflow has no word for; others are shown as finished."""
 
 TAG_LENGTH = SQL.lengths["tags"]["value"]
 TABLES_TAG = "mlflow.loggedArtifacts"
@@ -102,7 +101,8 @@ def present(
         shown["series"] = [row for row in tables.get("series", []) if not _is_shown(row)]
         shown.pop("alerts", None)  # a file
     labels = {} if key.kind == KIND else _labels(key.kind, tables)
-    return Presentation(shown, layout.moved, layout.contents, labels, _guessed(key, tables))
+    losses = _guessed(key, tables)
+    return Presentation(shown, layout.moved, layout.contents, labels, losses)
 
 
 def _labels(kind: str, tables: Mapping[str, list[Row]]) -> dict[tuple[str, str], str]:
@@ -136,21 +136,16 @@ def _run(key: RunKey, run: Row, tags: Tags, parent: str | None, tag_length: int 
 
 
 def _state(status: str | None) -> str:
-    return str(status) if _is_known(status) else OTHER_STATES.get(status or "", "finished")
-
-
-def _is_known(status: str | None) -> bool:
-    return status in STATES.values()
+    if status in STATES.values():
+        return str(status)
+    return OTHER_STATES.get(status or "", "finished")
 
 
 def _guessed(key: RunKey, tables: Mapping[str, list[Row]]) -> list[Loss]:
-    """Runs of which nothing says whether they have ended: MLflow has no word for that."""
-    states = [run.get("status") for run in tables.get("runs", [])]
-    return [
-        Loss(GUESSED, 1, f"{key.run_id}: {status or 'no status'}")
-        for status in states
-        if not _is_known(status) and status not in OTHER_STATES
-    ]
+    """Runs of which nothing says whether they have ended; other states are in a tag."""
+    unknown = [run for run in tables.get("runs", []) if run.get("status") is None]
+    kind = f"status shown as {_state(None)}"
+    return [Loss(kind, 1, f"{key.run_id}: not known") for _ in unknown]
 
 
 def _tags(key: RunKey, run: Row, tables: Mapping[str, list[Row]], layout: places.Layout) -> Tags:

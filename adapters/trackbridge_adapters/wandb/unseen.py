@@ -21,8 +21,9 @@ def unseen(
     """Counts what is `given` of a run and not `shown` as it is."""
     found = Losses()
     [row], [there] = given["runs"], shown["runs"]
-    if row.get("status") not in (None, there["status"]):
-        found.add(f"status shown as {there['status']}", f"{key.run_id}: {row['status']}")
+    if row.get("status") != there["status"]:
+        known = row.get("status") or "not known"
+        found.add(f"status shown as {there['status']}", f"{key.run_id}: {known}")
     labels = {row["key"] for row in shown.get("tags", ())}
     for row in given.get("tags", ()):
         if row.get("value") is None and row["key"] not in labels:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trackbridge.adapter import Presentation, Row, RunKey
 from trackbridge_adapters.mlflow.artifacts import inside, thumbnail
 from trackbridge_adapters.mlflow.places import layout
-from trackbridge_adapters.mlflow.translate import GUESSED, present
+from trackbridge_adapters.mlflow.translate import present
 
 KEY = RunKey("toy", "", "vision", "r1")
 NATIVE = KEY._replace(kind="mlflow")
@@ -45,8 +45,7 @@ def test_states_are_those_that_mlflow_knows_and_the_original_is_a_tag(
     found = shown(runs=[{"status": before}])
     assert found.tables["runs"][0]["status"] == after
     assert tags(found).get("toy.state") == before
-    is_guess = before not in ("finished", "running", "crashed")
-    assert [loss.kind for loss in found.losses] == [GUESSED] * is_guess
+    assert [loss.kind for loss in found.losses] == ["status shown as finished"] * (before is None)
 
 
 def test_nothing_is_named_after_a_kind_of_store_that_is_not_the_runs() -> None:

@@ -98,8 +98,11 @@ def test_entries_that_are_ours_or_the_trackers_are_not_shown() -> None:
 def test_a_status_is_what_an_exit_record_can_say(
     status: str | None, expected: str, code: int | None
 ) -> None:
-    row = shown_run(status=status)
+    shown = present(run={"status": status})
+    [row] = shown.tables["runs"]
     assert row["status"] == expected
+    others = [f"status shown as {expected}"] if status != expected else []
+    assert [loss.kind for loss in shown.losses] == others
     assert json.loads(row["extra"] or "{}").get("exit_code") == code
 
 
