@@ -42,7 +42,7 @@ class Spot(NamedTuple):
     metadata: bytes | None = None
     is_tensor: bool = False
     rough: int = -1
-    """Where the same value stands in single precision."""
+    """Where it stands in single precision, which is what every other program shows."""
 
     def columns(self) -> list[int]:
         """Offsets of the bytes that may differ between records of one layout."""
@@ -180,8 +180,15 @@ class _Group:
             [each if each and fits else [] for each, fits in zip(found, fitting)],
             _column(data, TIME_AT, "<f8"),
             self._steps(data),
-            [_column(data, spot.at, spot.form).astype(np.float64) for spot in spots],
+            [],
         )
+        for place, spot in enumerate(spots):
+            values, is_shown = _values(data, spot)
+            for row in np.flatnonzero(~is_shown).tolist():
+                tag = alike.templates[alike.template[row]][place].tag
+                start = int(self._part.starts[alike.rows[row]])
+                self._damage.append(differing(tag, unsound(self._part, start).offset))
+            alike.values.append(values)
         return alike, others
 
     def _sound(self, rows: Ints, models: Ints, columns: list[int]) -> npt.NDArray[np.bool_]:
@@ -203,6 +210,23 @@ class _Group:
 
 def _places(spots: Spots) -> list[tuple[int, str, int]]:
     return [(spot.at, spot.form, spot.rough) for spot in spots]
+
+
+def _values(data: Rows, spot: Spot) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The numbers of a spot, and whether they are those that are shown; else it is these."""
+    found = _column(data, spot.at, spot.form).astype(np.float64)
+    if spot.rough < 0:
+        return found, np.ones(len(found), np.bool_)
+    shown = _column(data, spot.rough, "<f4")
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = found.astype("<f4")
+    agree = (narrow.view("<i4") == shown.view("<i4")) | (np.isnan(narrow) & np.isnan(shown))
+    return np.where(agree, found, shown.astype(np.float64)), agree
+
+
+def differing(tag: str, offset: int) -> Damage:
+    """Of a scalar whose exact value is not what every other program shows."""
+    return Damage(offset, f"{tag!r} is shown as another number than it is")
 
 
 def _column(data: Rows, at: int, form: str) -> npt.NDArray[Any]:
@@ -302,6 +326,7 @@ def _tensor_scalar(data: bytes, tensor: Field) -> tuple[int, str] | None:
     return value.start, form
 
 
-def scalar_at(data: bytes, spot: Spot) -> float:
-    """The value of a scalar of one record."""
-    return float(np.frombuffer(data, spot.form, 1, spot.at)[0])
+def scalar_at(data: bytes, spot: Spot) -> tuple[float, bool]:
+    """The value of a scalar of one record, and whether it is what is shown."""
+    values, is_shown = _values(np.frombuffer(data, np.uint8)[np.newaxis], spot)
+    return float(values[0]), bool(is_shown[0])

@@ -44,6 +44,7 @@ from trackbridge_adapters.tensorboard.scalars import (
     Alike,
     Floats,
     Spot,
+    differing,
     scalar_at,
     scalars,
 )
@@ -267,7 +268,9 @@ class Scan:
     def _value(self, value: Value, numbers: Numbers, damage: list[Damage]) -> None:
         event, spot = value.event, value.spot
         if spot is not None and self._is_scalar([spot]):
-            number = scalar_at(value.place.data, spot)
+            number, is_shown = scalar_at(value.place.data, spot)
+            if not is_shown:
+                damage.append(differing(spot.tag, value.place.offset))
             numbers.one(value.at, self._code(spot.tag), event, number)
             return
         plugin = self.facts.plugin(value.tag, value.metadata)

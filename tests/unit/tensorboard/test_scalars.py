@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from trackbridge.adapter import RunRef
 from trackbridge.columns import batches
 from trackbridge_adapters.tensorboard import framing, gathered, scalars, scan
+from trackbridge_adapters.tensorboard.encode_points import Points, encoded
 from trackbridge_adapters.tensorboard.framing import frame
 
 RUN = RunRef("logs", "run")
@@ -114,6 +116,31 @@ def test_scalars_of_any_form_are_read(
     if events[hit][0] in ("simple", "both", "unordered"):  # others may be what tells a plugin
         assert points == [point for each in rest for point in expected(*each)]
     assert [each.offset for each in damage] == [sum(map(len, parts[:hit]))]
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_an_exact_value_counts_only_where_it_is_what_is_shown(tmp_path: Path, count: int) -> None:
+    """NaN, numbers too large for single precision and zeros with a sign are shown as such."""
+    values = np.resize([0.1, math.nan, 1e300, -0.0, 1 / 3], count)
+    steps = np.arange(1, count + 1)
+    made = Points(np.zeros(count, np.int64), steps, steps / 1.0, values)
+    data = encoded([b"loss"], made)
+    points, damage = points_of(data, tmp_path)
+    assert ([point[3] for point in points], damage) == ([struct.pack("<d", v) for v in values], [])
+    changed = {1: 12345.0, 2: 0.0, 3: math.nan}
+    parts = []
+    for _, record in framing.records(io.BytesIO(data), []):
+        told = Event.FromString(record)
+        told.summary.value[0].simple_value = changed.get(
+            told.step, told.summary.value[0].simple_value
+        )
+        parts.append(frame(told.SerializeToString()))
+    points, damage = points_of(b"".join(parts), tmp_path)
+    found = [struct.unpack("<d", point[3])[0] for point in points]
+    assert [struct.pack("<d", v) for v in found[3:]] == [struct.pack("<d", v) for v in values[3:]]
+    assert found[:2] == [12345.0, 0.0] and math.isnan(found[2])
+    assert [each.reason for each in damage] == ["'loss' is shown as another number than it is"] * 3
+    assert len({each.offset for each in damage}) == 3
 
 
 def test_rows_that_one_sum_stands_for_are_told_apart(tmp_path: Path) -> None:
