@@ -326,7 +326,7 @@ class _Passage:
         listed = {i.ref: i.fingerprint for i in self._target.list_runs(query)}
         self._result.targets = {str(info.key): listed.get(info.ref, "") for info in back}
         found = digest_chunk(self._target, back, tables=self._tables)
-        for info in back:
+        for source, info in zip(self._infos, back):
             origin = info.key.born
             promised = self._model[origin] if self._promised is None else self._promised[info.ref]
             unlike = compare_digests(promised, found.native[info.ref])
@@ -336,7 +336,23 @@ class _Passage:
             else:
                 for written in self._written:
                     self._model.include(origin, written.digests)
+                self._count(source)
                 self._result.digests[str(info.key)] = self._model.totals(origin)
+
+    def _count(self, info: RunInfo) -> None:
+        """Points that are listed and were not read: what both proofs would not know of.
+
+        With a sidecar there may be fewer: what stood in for others is not the run's.
+        """
+        origin = info.key.born
+        if info.estimated or self._overlay.has_sidecar(origin):
+            return
+        places = self._model[origin].items()
+        read = sum(digest.rows for place, digest in places if place.table in ("metrics", "series"))
+        if read < info.points and origin not in self._result.damage.named:
+            self._result.damage.doubt(
+                origin, f"{info.points - read} of {info.points} points that it lists were not read"
+            )
 
 
 def _reason(unlike: list[tuple[str, str | None]], unrestored: list[tuple[str, str | None]]) -> str:

@@ -776,3 +776,17 @@ def test_a_file_that_the_system_cannot_read_stops_its_run_alone(
         report = migrate(*pair)
     assert counts(report) == (1, 0, 0, 1)
     assert "a/b.txt: cannot be read (" in report.failures[0].error
+
+
+def test_points_that_are_listed_and_not_read_are_named(
+    pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = type(memory.ADAPTER.reader(pair[0], {}))
+    read = store.read_runs
+
+    def without_points(self: Any, *given: Any) -> Iterator[Batch]:
+        return (batch for batch in read(self, *given) if batch.table != "metrics")
+
+    monkeypatch.setattr(store, "read_runs", without_points)
+    named = [line for line in migrate(*pair).damage if line.endswith("it lists were not read")]
+    assert len(named) == len(RUNS)
