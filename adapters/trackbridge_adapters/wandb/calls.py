@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -127,15 +127,16 @@ def history(
         yield record
 
 
-def is_flat(kind: str, found: Iterable[str]) -> bool:
+def is_flat(kind: str, found: Collection[str], special: Mapping[str, names.Path]) -> bool:
     """Whether the names of a run born in that kind of store are keys as they are.
 
-    Those of other kinds are, and those that nested keys cannot stand for as they mean something to
-    W&B: then all of their run are.
+    Those of other kinds are, and those that nested keys cannot stand for, as they mean something to
+    W&B or one would lie within the value of another: then all of their run are.
     """
-    return kind != "wandb" or any(
-        name in names.RESERVED or name.endswith("._type") for name in found
-    )
+    if kind != "wandb" or any(n in names.RESERVED or n.endswith("._type") for n in found):
+        return True
+    paths = {special.get(name) or names.parts(name) for name in found}
+    return any(path[:end] in paths for path in paths for end in range(1, len(path)))
 
 
 def stats(points: pa.Table) -> Iterator[Any]:

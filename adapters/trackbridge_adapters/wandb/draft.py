@@ -140,17 +140,21 @@ class Draft:
         own = calls.Calls(
             points.filter(pc.invert(system)), calls.table_of("series", self.streams["series"])
         )
-        flat = calls.is_flat(self.key.kind, own.used())
-        special = encode.extra_of(self.rows["runs"][0]).get("special_names", {})
+        flat = calls.is_flat(self.key.kind, own.used(), self._special)
         told = self._told(artifacts)
         yield from encode.opening(self.key, self.ref, self.rows, flat=flat, told=told)
         yield self._files()
-        yield from self._history(own, None if flat else names.checked(special))
+        yield from self._history(own, None if flat else self._special)
         yield from calls.stats(points.filter(system))
         yield from self._console()
         if self.key.kind != "wandb":
             yield _last_values(own)
         yield from encode.closing(self.rows, artifacts)
+
+    @property
+    def _special(self) -> dict[str, names.Path]:
+        """Names of its metrics and series that are not their keys joined by dots."""
+        return names.checked(encode.extra_of(self.rows["runs"][0]).get("special_names", {}))
 
     def _told(self, artifacts: list[Any]) -> dict[str, Any]:
         """What is to stand in our entry in the config besides."""

@@ -8,6 +8,8 @@ import any_runs
 import pytest
 from wandb_server import Server, started
 
+from trackbridge.adapter import RunKey
+from trackbridge.testing.made import MadeRun
 from trackbridge.testing.roundtrip import RoundTripContract
 from trackbridge_adapters.wandb.service import ADAPTER
 
@@ -33,3 +35,16 @@ def test_any_runs_come_back_whole(server: Server, monkeypatch: pytest.MonkeyPatc
     server.add_entity("anything")
     monkeypatch.setenv("WANDB_API_KEY", server.user.key)
     Trip().check_whole(f"{server.address}/anything", any_runs.made(EXAMPLES))
+
+
+def test_a_name_that_would_lie_within_the_value_of_another_comes_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add_entity("within")
+    monkeypatch.setenv("WANDB_API_KEY", server.user.key)
+    metrics = [
+        {"key": key, "row": 0, "step": 6, "value": value, "system": False}
+        for value, key in enumerate(("loss", "loss.x", "", "..", "a.b"))
+    ]
+    run = MadeRun(RunKey("wandb", "", "names", "r1"), {"metrics": metrics})
+    Trip().check_whole(f"{server.address}/within", [run])

@@ -124,7 +124,7 @@ class Draft(draft.Draft):
     @property
     def _is_flat(self) -> bool:
         series = (data.column("key").unique().to_pylist() for data in self.streams["series"])
-        return calls.is_flat(self.key.kind, self._names.union(*series))
+        return calls.is_flat(self.key.kind, self._names.union(*series), self._special)
 
     @property
     def _samples(self) -> int:

@@ -172,7 +172,7 @@ def _history(run: Running, points: pa.Table, series: pa.Table) -> lines.Stream:
     if steps := [s for table in later if (s := pc.max(table.column("step")).as_py()) is not None]:
         run.passed(max(steps), calls.Calls(*later).last())
     new = calls.Calls(*_from("row", run.lines - 1, points, series))
-    flat = calls.is_flat(run.key.kind, new.used())
+    flat = calls.is_flat(run.key.kind, new.used(), {})
     if flat and not run.flat and run.lines:
         raise UnsupportedError(
             f"run {run.name}: a metric with a name that means something to W&B, as _step does, has"
