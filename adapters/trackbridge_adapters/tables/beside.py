@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from trackbridge.adapter import RunRef
-from trackbridge_adapters.tables.known import of_download
+from trackbridge_adapters.tables.known import CREATED, NAME, of_download
 from trackbridge_adapters.tables.mapping import Layout, Use
-from trackbridge_adapters.tables.melt import leaf
+from trackbridge_adapters.tables.melt import labels, leaf
 from trackbridge_adapters.tables.parsed import leaves
 from trackbridge_adapters.tables.place import TableFile
 
 if TYPE_CHECKING:
+    from trackbridge_adapters.tables.csvfile import CsvFile
     from trackbridge_adapters.tables.index import FileFacts, RunFacts
+    from trackbridge_adapters.tables.jsonlfile import JsonlFile
 
 LIGHTNING = "metrics"
 HPARAMS = "hparams.yaml"
@@ -49,6 +52,37 @@ def guess_download(facts: FileFacts) -> None:
     facts.home = RunRef(facts.home.project, run)
     why = "run and key are in the name of the file"
     facts.layout = Layout({**uses, "Value": Use("metric", key, why=why)})
+
+
+def tell_apart(file: CsvFile | JsonlFile, facts: FileFacts) -> None:
+    """Where each row is a run and some have one name, give each an id of its own.
+
+    The oldest is called by the name, and later ones by name and time, so that ids stay the same
+    when there are more runs.
+    """
+    uses = facts.layout.uses
+    layout = Layout({n: u if n in (NAME, CREATED) else Use("skip") for n, u in uses.items()})
+    found: list[tuple[str, int, int, str]] = []
+    for block, data in file.blocks():
+        parsed = file.parse(block, data, layout)
+        names = labels(parsed, NAME, facts.home.run_id).to_pylist()
+        created = labels(parsed, CREATED, "").to_pylist()
+        found += zip(created, repeat(block.offset), range(len(names)), names)
+    ids: dict[tuple[int, int], str] = {}
+    taken: set[str] = set()
+    more = []
+    for time, offset, row, name in sorted(found):
+        later = f"{name} {time}".strip()
+        numbered = (f"{later} ({number})" for number in count(2))
+        ids[offset, row] = next(i for i in chain((name, later), numbered) if i not in taken)
+        taken.add(ids[offset, row])
+        if ids[offset, row] != name:
+            more.append(ids[offset, row])
+    if more:
+        for offset, row in sorted(ids):
+            facts.ids.setdefault(offset, []).append(ids[offset, row])
+        some = ", ".join([*more[:3], *(["..."] if len(more) > 3 else [])])
+        facts.notes["runs"] = f"{len(more)} are called like older ones: they are {some}"
 
 
 def add_params(facts: FileFacts, runs: Sequence[RunFacts]) -> None:

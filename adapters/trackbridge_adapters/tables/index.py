@@ -30,7 +30,7 @@ from trackbridge_adapters.tables.mapping import (
     extended,
     layout,
 )
-from trackbridge_adapters.tables.melt import Axis, Line, Names, axis, leaf, lines, owners
+from trackbridge_adapters.tables.melt import Axis, Line, Names, axis, labels, leaf, lines, owners
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.spool import Kept, Packed, Spool, packed
@@ -101,6 +101,8 @@ class FileFacts:
     columns: list[Column]
     notes: dict[str, str]
     spans: list[Span] = field(default_factory=list)
+    ids: dict[int, list[str]] = field(default_factory=dict)
+    """The runs of rows, by the offset of their block, where a column does not tell them apart."""
 
 
 class Index:
@@ -143,6 +145,8 @@ class Index:
             facts = FileFacts(table, home, first, "", list(file.columns), dict(file.notes))
             beside.guess_download(facts)
             facts.unit = _unit(facts)
+            if facts.layout.is_of_runs:
+                beside.tell_apart(file, facts)
             _Pass(self, file, facts).run()
         finally:
             file.close()
@@ -189,11 +193,11 @@ class _Pass:
         with together(self._taken, file.blocks(), file.threads) as blocks:
             for (block, data), taken in blocks:
                 self._learn_columns(taken.rows)
-                found = self._note_rows(taken.rows)
+                found = self._note_rows(block, taken.rows)
                 self._note_problems(block, data, taken, found)
                 runs = np.array(sorted(set(found.tolist())), np.int64)
                 kept = self._index.spool.put(taken.packed)
-                before = self._number(taken.rows) if facts.layout.is_unordered else None
+                before = self._number(block, taken.rows) if facts.layout.is_unordered else None
                 steps = _range(taken.at.step)
                 facts.spans.append(Span(block, runs, steps, taken.digest, kept, before))
                 for number in runs.tolist():
@@ -216,13 +220,14 @@ class _Pass:
             facts.columns += new
             facts.layout = extended(facts.layout, new, self._index._said)
 
-    def _names(self, parsed: Parsed) -> Names:
-        return Names.of(parsed, self._facts.layout, self._facts.home)
+    def _names(self, block: Block, parsed: Parsed) -> Names:
+        facts = self._facts
+        return Names.of(parsed, facts.layout, facts.home, facts.ids.get(block.offset))
 
-    def _note_rows(self, parsed: Parsed) -> npt.NDArray[np.int64]:
+    def _note_rows(self, block: Block, parsed: Parsed) -> npt.NDArray[np.int64]:
         """The number of the run of each row, and of those that columns are of."""
         facts = self._facts
-        names = self._names(parsed)
+        names = self._names(block, parsed)
         pairs = pa.RecordBatch.from_arrays([*names], names=["project", "run_id"])
         group, first = groups(pairs, "project", "run_id") if parsed.rows else (np.zeros(0, int), [])
         refs = [RunRef(names.project[row].as_py(), names.run[row].as_py()) for row in first]
@@ -238,13 +243,17 @@ class _Pass:
                     self._points[number] = self._points.get(number, 0) + count
             return np.array([self._index.number(ref) for ref in refs], np.int64)
         order = np.array([self._index.number(ref) for ref in refs], np.int64)
+        if facts.ids:
+            shown = labels(parsed, facts.layout.column("run"), facts.home.run_id)
+            for number, row in zip(order.tolist(), first):
+                self._cells[number, str(facts.layout.column("run"))] = shown[row].as_py(), "string"
         self._count(parsed, group, order)
         self._note_cells(parsed, group, order)
         return order
 
-    def _number(self, parsed: Parsed) -> dict[Line, int]:
+    def _number(self, block: Block, parsed: Parsed) -> dict[Line, int]:
         """Count rows on, line by line; how many there were before."""
-        group, found = lines(parsed, self._facts.layout, self._names(parsed))
+        group, found = lines(parsed, self._facts.layout, self._names(block, parsed))
         before = {line: self._lines.get(line, 0) for line in found}
         for line, size in zip(found, np.bincount(group, minlength=len(found)).tolist()):
             self._lines[line] = before[line] + size
@@ -342,8 +351,8 @@ class _Pass:
             runs[number].estimated |= bool(self._changing or self._tokens)
         for (number, name), cell in self._cells.items():
             use = facts.layout.uses[name]
-            if use.role in OF_RUNS:
-                place = use.role, use.key or name
+            if use.role in OF_RUNS or use.role == "run":
+                place = "name" if use.role == "run" else use.role, use.key or name
                 runs[number].cells.setdefault(place, cell)
         for name in sorted(self._changing):
             use = facts.layout.uses[name]

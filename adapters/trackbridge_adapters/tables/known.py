@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 FIELDS = (
@@ -67,6 +67,16 @@ _CHART = re.compile(r"(?P<run>.+?) - (?P<key>.+?)(?P<bound>__MIN|__MAX)?")
 """A line of a chart in the CSV that W&B's pages export: the run's name, the metric's."""
 _AXES = ("Step", "Relative Time (Process)", "Relative Time (Wall)", "Wall Time")
 """What such a file begins with, where no axis of the user's own was chosen."""
+
+TABLE_OF_RUNS = "the table of runs that W&B's pages export"
+NAME, CREATED = "Name", "Created"
+_ITS_OWN = {CREATED, "Runtime", "Sweep", "Notes", "User", "Tags"}
+
+
+def is_table_of_runs(names: Collection[str]) -> bool:
+    """Whether these columns are beside others in the CSV of the runs that W&B's pages export."""
+    return {NAME, "State"} <= set(names) and not _ITS_OWN.isdisjoint(names)
+
 
 STATES = {
     "finished": "finished",

@@ -10,7 +10,14 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from trackbridge.errors import ConfigError
-from trackbridge_adapters.tables.known import FIELDS, PREFIXES, known, lines_of_chart
+from trackbridge_adapters.tables.known import (
+    FIELDS,
+    PREFIXES,
+    TABLE_OF_RUNS,
+    is_table_of_runs,
+    known,
+    lines_of_chart,
+)
 
 ROLES = {
     "project": "project of the run",
@@ -142,6 +149,12 @@ class Layout:
     def is_unordered(self) -> bool:
         """Whether no column says the order of rows, so that their own has to be kept."""
         return self.column("step") is None and self.column("time") is None
+
+    @property
+    def is_of_runs(self) -> bool:
+        """Whether each row is a run, by a name that others may have too."""
+        run = self.column("run")
+        return run is not None and self.uses[run].why == TABLE_OF_RUNS
 
     def of_metrics(self, keys: Collection[str] | None) -> Layout:
         """The same with nothing but metrics, those of the keys, for which less has to be read."""
@@ -336,14 +349,16 @@ def _guess_single(columns: Sequence[Column], uses: dict[str, Use], taken: set[st
             taken.add(role)
             del free[_plain(column.name)]
 
+    others = {column.name for column in columns} - uses.keys()
+    if not {"run", "step", "value"} & taken and is_table_of_runs(others):
+        uses["Name"] = Use("run", why=TABLE_OF_RUNS)
+        give("project", _PROJECT, ("int", "text"))
+        return
     any_kind = [kind for kind in KINDS if kind not in ("json", "empty")]
     give("value", _VALUE if _has_key(free, taken) else (), any_kind)
     if "value" in taken:
         give("key", _KEY, ("text",))
     give("run", _RUN, any_kind)
-    if "run" not in taken and {"Name", "State"} <= {c.name for c in columns} - uses.keys():
-        uses["Name"] = Use("run", why="the table of runs that W&B's pages export")
-        taken.add("run")
     give("project", _PROJECT, ("int", "text"))
     alone = not taken & {"run", "value"}  # else rows that were chosen or sorted have it too
     give("step", (*_STEP, "_index_level_0") if alone else _STEP, ("int", "whole"))

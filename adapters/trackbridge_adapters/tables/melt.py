@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +28,15 @@ class Names(NamedTuple):
     run: pa.DictionaryArray
 
     @classmethod
-    def of(cls, parsed: Parsed, layout: Layout, default: RunRef) -> Names:
-        """As columns say, and where these are empty or missing, by default."""
+    def of(
+        cls, parsed: Parsed, layout: Layout, default: RunRef, ids: Sequence[str] | None
+    ) -> Names:
+        """As ids or else columns say, and where these are empty or missing, by default."""
         return cls(
             labels(parsed, layout.column("project"), default.project),
-            labels(parsed, layout.column("run"), default.run_id),
+            labels(parsed, layout.column("run"), default.run_id)
+            if ids is None
+            else pa.array(ids, TEXT).dictionary_encode(),
         )
 
     def constant_run(self, run: str) -> Names:

@@ -176,7 +176,7 @@ class TablesReader:
         parsed: Parsed,
         wanted: npt.NDArray[np.int64],
     ) -> Iterator[Batch]:
-        names = Names.of(parsed, layout, facts.home)
+        names = Names.of(parsed, layout, facts.home, facts.ids.get(span.block.offset))
         at = axis(parsed, layout, facts.unit)
         if span.before is not None:
             at = Axis(ordinals(parsed, layout, names, span.before), None)

@@ -12,6 +12,7 @@ from unit.tables.read import assumed, points, rows
 from trackbridge.adapter import Query, RunRef
 from trackbridge.errors import ConfigError
 from trackbridge.registry import open_reader
+from trackbridge_adapters.tables import blocks
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "tables"
 LOSSES = [0.9, 0.45, 0.3]
@@ -165,6 +166,32 @@ def test_the_table_of_runs_of_wandbs_pages(tmp_path: Path) -> None:
     final = {(row["run_id"], row["key"]): row["value"] for row in rows(address, "summary")}
     assert final["red-moon-2", "loss"] == "0.75"
     assert [row["value"] for row in rows(address, "params")] == ["cnn", "mlp"]
+
+
+@pytest.mark.parametrize("small", [64, 1 << 20])
+def test_each_row_of_that_table_is_a_run_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", small)
+    (tmp_path / "runs.csv").write_text(
+        'Name,State,Created,Tags,trial,epoch,loss\nbase,finished,2024-05-02,"a, b",1,9,0.5\n'
+        "base,crashed,2024-05-01,a,1,8,0.4\nother,finished,2024-05-03,a,1,7,0.3\n"
+        "base,failed,2024-05-02,,2,6,0.2\n"
+    )
+    address = f"csv:{tmp_path}/runs.csv"
+    shown = {row["run_id"]: (row["name"], row["status"]) for row in rows(address, "runs")}
+    assert shown == {
+        "base": ("base", "crashed"),
+        "base 2024-05-02": ("base", "finished"),
+        "other": ("other", "finished"),
+        "base 2024-05-02 (2)": ("base", "failed"),
+    }
+    final = {(row["run_id"], row["key"]): row["value"] for row in rows(address, "summary")}
+    losses = {run: final[run, "loss"] for run in sorted(shown)}
+    assert [*losses.values()] == ["0.4", "0.5", "0.2", "0.3"]
+    assert final["base", "epoch"] == "8.0"
+    said = assumed(address)["runs"]
+    assert said == "2 are called like older ones: they are base 2024-05-02, base 2024-05-02 (2)"
 
 
 def test_the_history_of_wandb_as_json_lines(tmp_path: Path) -> None:
