@@ -82,7 +82,9 @@ def tell_apart(file: CsvFile | JsonlFile, facts: FileFacts) -> None:
         for offset, row in sorted(ids):
             facts.ids.setdefault(offset, []).append(ids[offset, row])
         some = ", ".join([*more[:3], *(["..."] if len(more) > 3 else [])])
-        facts.notes["runs"] = f"{len(more)} are called like older ones: they are {some}"
+        facts.notes["runs"] = (
+            f"{len(more)} of {len(found)} called like an older one, with the time in the id: {some}"
+        )
 
 
 def add_params(facts: FileFacts, runs: Sequence[RunFacts]) -> None:

@@ -51,7 +51,7 @@ class CsvFile:
         if not rows:
             raise ConfigError(f"{self.path}: an empty file, no table")
         self.names = _unique(rows[0])
-        self._refuse_no_header(rows[0])
+        self._refuse_no_header(*rows[:2])
         self._comma = self._separator != "," and _has_commas(rows[1:])
         self.columns = columns_of(self.names, rows[1:], comma=self._comma)
         self._start, self._line = self._after_header(sample, mark)
@@ -193,7 +193,12 @@ class CsvFile:
         rows = rows if whole or len(rows) < 2 else rows[:-1]
         return [row for row in rows if row]
 
-    def _refuse_no_header(self, row: Sequence[str]) -> None:
+    def _refuse_no_header(self, row: Sequence[str], below: Sequence[str] = ()) -> None:
+        if len(row) < len(below) and row[0].lower().startswith(("sep=", "#")):
+            raise ConfigError(
+                f"{self.path}: its first line is {self._separator.join(row)!r}, no names of "
+                "columns; take it away"
+            )
         if any(_NUMBER.fullmatch(cell.strip()) for cell in row):
             raise ConfigError(
                 f"{self.path}: its first line has numbers ({', '.join(row[:3])}), no names of "

@@ -125,6 +125,12 @@ class Index:
                 unread.append(error)
         if not self.runs:
             raise unread[0]
+        for declared in said:
+            if not any(declared.meets(n) for facts in self.files for n in facts.layout.uses):
+                raise ConfigError(
+                    f"{scheme}: no column is like {declared.pattern!r} to be the {declared.role} "
+                    "(--columns)"
+                )
         for reason in unread:
             self.runs[0].note(str(reason))
 

@@ -191,7 +191,7 @@ def test_each_row_of_that_table_is_a_run_whatever_it_is_called(
     assert [*losses.values()] == ["0.4", "0.5", "0.2", "0.3"]
     assert final["base", "epoch"] == "8.0"
     said = assumed(address)["runs"]
-    assert said == "2 are called like older ones: they are base 2024-05-02, base 2024-05-02 (2)"
+    assert said.startswith("2 of 4 called like an older one, with the time in the id: base 2024")
 
 
 def test_the_history_of_wandb_as_json_lines(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_a_mapping_that_cannot_be_is_one_line_with_the_way_out(tmp_path: Path) -
     for columns, said in (
         ("run=c", "no column 'c' to be the run"),
         ("ran=a", "write ROLE=COLUMN"),
+        ("metric=a,metric=eval/*", "no column is like 'eval/*' to be the metric"),
         ("run=*", "means 2 columns"),
         ("run=a,run=b", "said twice"),
         ("key=a", "value=COLUMN"),

@@ -165,6 +165,8 @@ def test_a_file_in_a_folder_that_is_no_table_is_named_and_the_others_are_read(
         ("t.csv", "a,b\n", "no rows below its header|no column holds values"),
         ("t.csv", "1,2\n3,4\n", "no names of columns"),
         ("t.csv", "run\na\nb\n", "no column holds values"),
+        ("t.csv", "sep=;\nrun;step;loss\na;0;0,1\n", "first line is 'sep=;', .*; take it away"),
+        ("t.csv", "# by me\nrun,step,loss\na,0,1\n", "first line is '# by me'"),
         ("t.jsonl", "", "an empty file"),
         ("t.jsonl", "no json\n", "no JSON Lines: line 1"),
     ],
