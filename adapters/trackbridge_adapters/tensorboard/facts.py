@@ -98,10 +98,9 @@ class Facts:
         name = self._names.get(tag)
         if name is None:
             name = self._names[tag] = _DOTS.sub("_", fit_name(tag, PLAIN))
-        stem = f"media/{folder}/{name}_{step}"
-        number = self._media.get(stem, 0)
-        path = f"{stem}_{number}{ending}"
-        self._media[stem] = number + 1
+        stem = f"media/{folder}/{name}_{step}_"
+        number = self._media[stem] = self._media.get(stem, -1) + 1
+        path = f"{stem}{number}{ending}"
         self.files[path] = content
         return path
 

@@ -14,6 +14,7 @@ from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.schema import BATCH_ROWS, TABLES, TIME
 from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.framing import Ints
+from trackbridge_adapters.tensorboard.layouts import Columns
 from trackbridge_adapters.tensorboard.scalars import Floats
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -62,26 +63,21 @@ class Series:
         about = {"key": key, "step": event.step, "time": micros(event.time)}
         self._append(place, {**about, **row})
 
-    def add_medium(
-        self, key: str, place: int, step: int, time: float, kind: str, value: str, path: str
-    ) -> None:
-        """The same, without a dictionary."""
-        self._single.append((place, (key, step, micros(time), None, kind, value, path)))
-
     def add_whole(self, place: int, row: Row) -> None:
         """A point that has its own key, step and time."""
         time = row["time"]
         self._append(place, {**row, "time": time and (time - EPOCH) // MICROSECOND})
 
     def add_columns(
-        self, places: Ints, keys: pa.Array, steps: Ints, times: Floats, kind: str, values: pa.Array
+        self, places: Ints, keys: pa.Array, steps: Ints, times: Floats, taken: Columns
     ) -> None:
         """Points of one kind; `times` are seconds."""
         count, (us, known) = len(places), microseconds(times)
-        rows, paths = pa.nulls(count, pa.int64()), pa.nulls(count, pa.string())
-        kinds, when = pa.repeat(pa.scalar(kind), count), pa.array(us, mask=~known)
+        rows, kinds = pa.nulls(count, pa.int64()), pa.repeat(pa.scalar(taken.kind), count)
+        paths = pa.nulls(count, pa.string()) if taken.paths is None else taken.paths
+        when = pa.array(us, mask=~known)
         self._places.append(places)
-        self._parts.append([keys, pa.array(steps), when, rows, kinds, values, paths])
+        self._parts.append([keys, pa.array(steps), when, rows, kinds, taken.values, paths])
 
     def batches(self) -> Iterator[Batch]:
         """All of them, in the file's order."""

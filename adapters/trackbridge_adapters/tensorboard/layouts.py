@@ -52,6 +52,7 @@ class Columns(NamedTuple):
     values: Any
     shape: tuple[int, ...] = ()
     """Of texts that are no scalars though they have one element."""
+    paths: pa.Array | None = None
 
 
 class Layout(NamedTuple):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from trackbridge_adapters.tensorboard import wire
-from trackbridge_adapters.tensorboard.framing import Ints
-from trackbridge_adapters.tensorboard.messages import Messages
+from trackbridge_adapters.tensorboard.facts import Facts
+from trackbridge_adapters.tensorboard.framing import Frames, Ints
+from trackbridge_adapters.tensorboard.messages import Bools, Messages
+from trackbridge_adapters.tensorboard.summaries import Values
+from trackbridge_adapters.tensorboard.values import medium
 
 ENCODED = 4
 """Field of an `Image` and of an `Audio`: the bytes of the file."""
@@ -34,6 +39,34 @@ class Media(NamedTuple):
     about: list[str]
     types: list[str | None]
     """Media types, where the values say some."""
+
+    def take(self, chosen: Bools) -> Media:
+        """Some of them."""
+        places = np.flatnonzero(chosen).tolist()
+        return Media(
+            self.rows[chosen],
+            self.kind,
+            self.starts[chosen],
+            self.stops[chosen],
+            [self.about[place] for place in places],
+            [self.types[place] for place in places],
+        )
+
+
+def media(
+    file: Path, part: Frames, found: Values, taken: Media, facts: Facts
+) -> tuple[pa.Array, pa.Array]:
+    """JSON and paths of files in values, which are files of the run from now on."""
+    data, base, kind = part.data, part.base, taken.kind
+    tags, kinds = [each.tag for each in found.kinds], found.kind[taken.rows].tolist()
+    columns = (column.tolist() for column in (found.steps[taken.rows], taken.starts, taken.stops))
+    rows = zip(kinds, *columns, taken.about, taken.types)
+    made = [
+        medium(kind, tags[code], step, data[start:stop], file, base + start, about, known, facts)
+        for code, step, start, stop, about, known in rows
+    ]
+    values, paths = zip(*made) if made else ((), ())
+    return pa.array(values, pa.string()), pa.array(paths, pa.string())
 
 
 def images(data: bytes, rows: Ints, at: Ints, ends: Ints) -> Media:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,7 +32,7 @@ from trackbridge_adapters.tensorboard.framing import (
 )
 from trackbridge_adapters.tensorboard.gathered import Numbers, Series, microseconds
 from trackbridge_adapters.tensorboard.layouts import Columns, columns
-from trackbridge_adapters.tensorboard.media import Media
+from trackbridge_adapters.tensorboard.media import Media, media
 from trackbridge_adapters.tensorboard.protos import (
     DecodeError,
     LogMessage,
@@ -48,9 +48,9 @@ from trackbridge_adapters.tensorboard.scalars import (
     scalar_at,
     scalars,
 )
-from trackbridge_adapters.tensorboard.single import Medium, Value, files, value_at
+from trackbridge_adapters.tensorboard.single import Value, taken_apart, value_at
 from trackbridge_adapters.tensorboard.summaries import ODD, Kind, Values, summaries
-from trackbridge_adapters.tensorboard.values import Number, Place, medium, points
+from trackbridge_adapters.tensorboard.values import Number, points
 
 WHOLE = {
     wire.GRAPH: ("_graph_def", "graphs", ".pb"),
@@ -104,14 +104,12 @@ class Scan:
         again = list(self._events(part, rest, damage))
         values += [v for event in again for v in self._values(file, part, *event, damage)]
         values += self._odd(file, part, more, damage)
-        alone: list[Value | Medium] = [*values]
-        alone += self._columns(file, part, found, numbers)
-        alone += self._columns(file, part, more, numbers)
-        for each in sorted(alone, key=itemgetter(0)):
-            if isinstance(each, Medium):
-                self._medium(file, part, each)
-            else:
-                self._value(each, numbers, damage)
+        files = list[tuple[Values, Media]]()
+        values += self._columns(file, part, found, numbers, files)
+        values += self._columns(file, part, more, numbers, files)
+        values += self._take_files(file, part, files, {value.tag for value in values})
+        for value in sorted(values, key=lambda value: value.at):
+            self._value(value, numbers, damage)
         for number, event, data in events:
             self._other(file, part, number, event, data)
         damage[begun:] = sorted(damage[begun:])
@@ -204,32 +202,41 @@ class Scan:
         return others
 
     def _columns(
-        self, file: Path, part: Frames, found: Values, numbers: Numbers
-    ) -> Iterator[Value | Medium]:
-        """Take the points of values; files, and what has to be read by itself, are given back."""
+        self,
+        file: Path,
+        part: Frames,
+        found: Values,
+        numbers: Numbers,
+        files: list[tuple[Values, Media]],
+    ) -> Iterator[Value]:
+        """Take the points of values; those that have to be read by themselves are given back."""
         self._note_time(found.times)
         left = found.kind != ODD
         plugins = [self._plugin(kind) for kind in found.kinds]
         for taken in columns(part.data, found, plugins):
             left[taken.rows] = False
             if isinstance(taken, Media):
-                yield from files(found, taken)
+                files.append((found, taken))
             else:
                 self._take(part, found, taken, numbers)
-        for row in np.flatnonzero(left).tolist():
-            kind = found.kinds[found.kind[row]]
-            start, stop = int(found.starts[row]), int(found.stops[row])
-            place = Place(file, part.data[start:stop], part.base + start, "")
-            event = wire.Event(float(found.times[row]), int(found.steps[row]), [])
-            yield Value(start, event, kind.tag, kind.metadata, place, None, False)
+        yield from taken_apart(file, part, found, np.flatnonzero(left))
 
-    def _medium(self, file: Path, part: Frames, each: Medium) -> None:
-        data, offset = part.data[each.start : each.stop], part.base + each.start
-        about = (each.about, each.media_type, self.facts)
-        value, path = medium(each.kind, each.tag, each.step, data, file, offset, *about)
-        if "series" in self._wanted:
-            moment = each.at, each.step, each.time
-            self._series.add_medium(each.tag, *moment, each.kind, value, path)
+    def _take_files(
+        self, file: Path, part: Frames, files: list[tuple[Values, Media]], odd: set[str]
+    ) -> Iterator[Value]:
+        """Take files; of tags with values of several forms they are given back.
+
+        Files of one tag and step are counted in the order in which they stand.
+        """
+        known = Counter(tag for found, taken in files for tag in found.tags(taken.rows))
+        odd |= {tag for tag, count in known.items() if count > 1}
+        for found, taken in files:
+            is_odd = np.array([kind.tag in odd for kind in found.kinds], np.bool_)
+            chosen = is_odd[found.kind[taken.rows]]
+            yield from taken_apart(file, part, found, taken.rows[chosen])
+            kept = taken.take(~chosen)
+            told, paths = media(file, part, found, kept, self.facts)
+            self._take(part, found, Columns(kept.rows, kept.kind, told, paths=paths), Numbers())
 
     def _take(self, part: Frames, found: Values, taken: Columns, numbers: Numbers) -> None:
         rows = taken.rows
@@ -245,7 +252,7 @@ class Scan:
             self.facts.note_shape(tag, part.base + at, taken.shape)
         if "series" in self._wanted:
             keys = pa.array(tags, pa.string()).take(pa.array(indices))
-            self._series.add_columns(starts, keys, steps, times, taken.kind, taken.values)
+            self._series.add_columns(starts, keys, steps, times, taken)
 
     def _plugin(self, kind: Kind) -> str | None:
         """The plugin that shows values of a kind; None where their metadata are none."""

@@ -1,4 +1,4 @@
-"""Values of summaries that are read by themselves, and files in values, one each."""
+"""Values of summaries that are read by themselves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trackbridge_adapters.tensorboard import beside, wire
-from trackbridge_adapters.tensorboard.framing import Damage, Frames
-from trackbridge_adapters.tensorboard.media import Media
+from trackbridge_adapters.tensorboard.framing import Damage, Frames, Ints
 from trackbridge_adapters.tensorboard.scalars import Spot, spot_in
 from trackbridge_adapters.tensorboard.summaries import Values
 from trackbridge_adapters.tensorboard.values import Place
@@ -26,20 +25,6 @@ class Value(NamedTuple):
     spot: Spot | None
     may_carry: bool
     """Whether rows of ours may stand beside it."""
-
-
-class Medium(NamedTuple):
-    """An image or a sound between two offsets of a part; `at` is where its value is."""
-
-    at: int
-    kind: str
-    tag: str
-    step: int
-    time: float
-    start: int
-    stop: int
-    about: str
-    media_type: str | None
 
 
 def value_at(
@@ -61,11 +46,11 @@ def value_at(
     yield Value(start, event, *named, place, spot, fields is None or beside.ROWS in fields)
 
 
-def files(found: Values, taken: Media) -> Iterator[Medium]:
-    tags = [kind.tag for kind in found.kinds]
-    rows = taken.rows
-    columns = (found.starts[rows], found.kind[rows], found.steps[rows], found.times[rows])
-    spans = (taken.starts, taken.stops)
-    known = (*(column.tolist() for column in (*columns, *spans)), taken.about, taken.types)
-    for at, kind, step, time, *others in zip(*known):
-        yield Medium(at, taken.kind, tags[kind], step, time, *others)
+def taken_apart(file: Path, part: Frames, found: Values, rows: Ints) -> Iterator[Value]:
+    """Some of many values, one by one."""
+    for row in rows.tolist():
+        kind = found.kinds[found.kind[row]]
+        start, stop = int(found.starts[row]), int(found.stops[row])
+        place = Place(file, part.data[start:stop], part.base + start, "")
+        event = wire.Event(float(found.times[row]), int(found.steps[row]), [])
+        yield Value(start, event, kind.tag, kind.metadata, place, None, False)

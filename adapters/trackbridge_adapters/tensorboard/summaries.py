@@ -56,6 +56,10 @@ class Values(NamedTuple):
     """Of a tensor's content the elements."""
     ends: Ints
 
+    def tags(self, rows: Ints) -> set[str]:
+        """The tags of some of the values."""
+        return {self.kinds[kind].tag for kind in np.unique(self.kind[rows]).tolist()}
+
 
 def summaries(part: Frames, numbers: list[int], damage: list[Damage]) -> tuple[Values, list[int]]:
     """The values of some records, and the records that are to be read by themselves."""
