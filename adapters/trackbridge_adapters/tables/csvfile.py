@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from trackbridge.errors import ConfigError
@@ -18,7 +19,7 @@ from trackbridge_adapters.tables.blocks import Block, cut, threads
 from trackbridge_adapters.tables.mapping import NUMERIC, Column, Layout
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
-from trackbridge_adapters.tables.sample import columns_of
+from trackbridge_adapters.tables.sample import NOTHING, columns_of
 from trackbridge_adapters.tables.values import is_large
 
 SAMPLE_BYTES = 1 << 18
@@ -92,6 +93,7 @@ class CsvFile:
         except pa.ArrowInvalid:
             data = self._decoded(block, data, problems)
             found = self._parsed(block, data, names, {}, problems)
+            found |= {n: _without_nothing(found[n]) for n in names if types[n] in _COUNTED.values()}
         else:
             found |= self._exactly(block, data, names, found)
         rows = len(found[names[0]]) if names else 0
@@ -284,6 +286,11 @@ def _type(column: Column, layout: Layout) -> pa.DataType:
     if role in ("metric", "value", "numbers", "summary") and column.kind in NUMERIC:
         return pa.float64()
     return pa.string()
+
+
+def _without_nothing(column: pa.Array) -> pa.Array:
+    nothing = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(NOTHING))
+    return pc.if_else(nothing, pa.scalar(None, pa.string()), column)
 
 
 def joined(column: pa.ChunkedArray) -> pa.Array:

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from trackbridge_adapters.tables.mapping import Column
 
+NOTHING = ("None", "none", "NULL", "Null", "null", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-")
+"""Cells that say nothing in a column of numbers, beside empty ones."""
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 _NUMBER = re.compile(
     r"\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf|infinity)\s*", re.IGNORECASE
@@ -36,6 +38,7 @@ def _column(name: str, given: Sequence[str], cells: Sequence[str]) -> Column:
     """What most of the cells are: the others are named, or a series of their own."""
     if not cells:
         return Column(name, "empty")
+    cells = [cell for cell in cells if cell not in NOTHING] or cells
     numeric = [cell for cell in cells if _NUMBER.fullmatch(cell)]
     if _are_most(numeric, cells):
         unit = unit_of(float(numeric[0]))

@@ -125,6 +125,15 @@ def test_columns_that_mean_one_thing_are_kept_apart(tmp_path: Path) -> None:
     assert (run["name"], json.loads(run["extra"])) == ("two", {"run_name": "one"})
 
 
+def test_words_for_nothing_are_nothing_among_numbers_and_texts_among_texts(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "step,loss,note\n0,NA,NA\n1,None,x\n2,-,-\n3,0.5,y\n4,#N/A,z\n5,0.25,z\n"
+    )
+    address = f"csv:{tmp_path}/t.csv"
+    assert [(p["step"], p["value"]) for p in points(address)] == [(3, 0.5), (5, 0.25)]
+    assert [s["value"] for s in series(address)][:3] == ['"NA"', '"x"', '"-"']
+
+
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",step,loss\n0,0,1\n1,1,2\n")
     assert "left out (numbers of lines)" in assumed(f"csv:{tmp_path}/t.csv").values()
