@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.columns import sliced
 from trackbridge.schema import TABLES
-from trackbridge_adapters.neptune.facts import TEXTS, is_console
+from trackbridge_adapters.neptune.facts import is_console
+from trackbridge_adapters.neptune.homes import TEXTS, astray, at_home, columns
 from trackbridge_adapters.neptune.parts import Part, millionths, of_runs, of_types, where
 from trackbridge_adapters.neptune.points import times
 
-_COLUMNS = ["attribute_path", "step", "timestamp", "string_value"]
+_PLACE = ["attribute_path", "step", "timestamp"]
 
 
 def logs(
@@ -58,8 +59,10 @@ def _series(ref: RunRef, parts: Iterable[Part], damage: list[str]) -> dict[str, 
         for group in part.groups:
             if ref not in group.runs or not group.may_have({TEXTS}):
                 continue
-            for data in part.batches(group, [*group.telling({TEXTS}), *_COLUMNS], damage):
+            wanted = [*group.telling({TEXTS}), *_PLACE, *columns(group, [TEXTS])]
+            for data in part.batches(group, wanted, damage):
                 rows = of_types(of_runs(data, group, {ref}), group, {TEXTS})
+                rows = at_home(rows, astray(rows, group))
                 paths = rows.column("attribute_path")
                 for path in filter(is_console, filter(None, paths.dictionary.to_pylist())):
                     kept = rows.filter(where(paths, [path]))

@@ -55,10 +55,9 @@ def ranked(
     ranks: dict[RunRef, list[tuple[tuple[int, ...], Place]]] = {}
     for place in sorted(files):
         for ref, known in facts.scan(files[place].values(), runs[place]).items():
-            points = known.metrics + known.series + known.console
             values = len(known.attributes) + len(known.files)
             sound = not any(part.path in broken for part in several[ref][place])
-            rank = points, values, sound, place.age
+            rank = known.points, values, sound, place.age
             ranks.setdefault(ref, []).append((rank, place))
     return {
         ref: [place for _, place in sorted(ranking, key=lambda ranked: ranked[0], reverse=True)]

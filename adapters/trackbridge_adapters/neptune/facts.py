@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,19 @@ import pyarrow as pa
 from trackbridge.adapter import Row, RunRef
 from trackbridge.columns import split
 from trackbridge.times import EPOCH
+from trackbridge_adapters.neptune.homes import (
+    FILES,
+    HISTOGRAMS,
+    HOMES,
+    KNOWN,
+    METRICS,
+    TEXTS,
+    VALUES,
+    astray,
+    at_home,
+    columns,
+    is_suspect,
+)
 from trackbridge_adapters.neptune.layout import entity
 from trackbridge_adapters.neptune.parts import (
     Group,
@@ -28,26 +41,13 @@ from trackbridge_adapters.neptune.parts import (
     where,
 )
 
-VALUES = {
-    "int": "int_value",
-    "float": "float_value",
-    "string": "string_value",
-    "bool": "bool_value",
-    "datetime": "datetime_value",
-    "string_set": "string_set_value",
-}
-"""Types of single values, and the columns that they are in (README of neptune-exporter)."""
-FILES = frozenset({"file", "file_set", "artifact", "file_series"})
-METRICS = "float_series"
-TEXTS = "string_series"
-HISTOGRAMS = "histogram_series"
-POINTS = frozenset({METRICS, TEXTS, HISTOGRAMS})
-KNOWN = POINTS | FILES | VALUES.keys()
 STREAMS = ("stdout", "stderr")
 TRACKED = ("monitoring/", "runtime/")
 """Where Neptune's clients log what they measure and catch (neptune 1.14, neptune-scale 0.30)."""
 _SMALL = ["project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp"]
 _SMALL += [*VALUES.values(), "file_value"]
+Lost = Counter[tuple[str, str | None]]
+"""Rows by type and the column that has their value, if any."""
 TIMES = -62_135_596_800_000, 253_402_300_799_999
 """First and last millisecond that calendars have."""
 
@@ -77,9 +77,16 @@ class Facts:
     parts: dict[Path, tuple[int, int]] = field(default_factory=dict)
     strange: Counter[str] = field(default_factory=Counter)
     """Rows of types that are not known."""
+    again: Counter[str] = field(default_factory=Counter)
+    """Values by path that are not read, since another one came later."""
     damage: list[str] = field(default_factory=list)
     entity: str | None = None
     """What it is, if no run."""
+
+    @property
+    def points(self) -> int:
+        """All that have a step."""
+        return self.metrics + self.series + self.console
 
     def value(self, path: str, *kinds: str) -> Any:
         """The value of an attribute that has one of these types."""
@@ -101,29 +108,59 @@ def scan(parts: Iterable[Part], refs: Collection[RunRef]) -> dict[RunRef, Facts]
     """What some runs' rows say; values of points are not read."""
     found = {ref: Facts() for ref in refs}
     for part in parts:
-        here = [ref for ref in part.runs if ref in found]
+        before = {ref: found[ref].points for ref in part.runs if ref in found}
         damage: list[str] = []
+        lost: dict[RunRef, Lost] = {ref: Counter() for ref in before}
         for group in part.groups:
             meant = [ref for ref in group.runs if ref in found]
-            if meant and group.type == METRICS:
+            if meant and group.type == METRICS and not is_suspect(group, METRICS):
                 for ref in meant:
                     found[ref].metrics += group.runs[ref]
             elif meant:
-                _scan_group(part, group, found, damage)
-        for ref in here:
-            found[ref].parts[part.path] = part.state
-            found[ref].entity = entity(part.path)
-            found[ref].damage += [*part.damage, *damage]
+                _scan_group(part, group, found, damage, lost)
+        for ref, points in before.items():
+            known = found[ref]
+            known.parts[part.path] = part.state
+            known.entity = entity(part.path)
+            lines = _lost(part, lost[ref], known.points - points)
+            known.damage += [*part.damage, *damage, *lines]
     return found
 
 
-def _scan_group(part: Part, group: Group, found: dict[RunRef, Facts], damage: list[str]) -> None:
-    columns = _SMALL if group.may_have(FILES | VALUES.keys()) else _SMALL[:4]
-    for data in part.batches(group, columns, damage):
-        for ref, rows in split(labelled(of_runs(data, group, found))):
+def _lost(part: Part, lost: Lost, points: int) -> Iterator[str]:
+    """What of a run is not where it should be in a file, or not there at all."""
+    for (kind, column), count in sorted(lost.items(), key=repr):
+        home, rows = HOMES[kind], f"{part.path.name}: {count} rows of the type {kind!r}"
+        if column is None:
+            yield f"{rows} have no value, for there is no column {home!r}, and are not read"
+        else:
+            yield f"{rows} have a value in {column!r}, not in {home!r}, and are not read"
+    absent = {name for group in part.groups for name in group.absent}
+    for name in sorted(absent & {"step", "timestamp"}) if points else ():
+        yield f"{part.path.name}: {points} points have no {name}, for there is no such column"
+
+
+def _scan_group(
+    part: Part,
+    group: Group,
+    found: dict[RunRef, Facts],
+    damage: list[str],
+    lost: dict[RunRef, Lost],
+) -> None:
+    single = group.may_have(FILES | VALUES.keys())
+    suspects = [kind for kind in HOMES if is_suspect(group, kind)]
+    wanted = dict.fromkeys([*(_SMALL if single else _SMALL[:4]), *columns(group, suspects)])
+    for data in part.batches(group, list(wanted), damage):
+        data = of_runs(data, group, found)
+        strays = list(astray(data, group))
+        for stray in strays:
+            for ref, rows in split(labelled(data.filter(pa.array(stray.rows)))):
+                if ref in lost:
+                    lost[ref][stray.kind, stray.column] += rows.num_rows
+        for ref, rows in split(labelled(at_home(data, strays))):
             if ref in found:
                 _count(rows, found[ref])
-                if len(columns) > 4:
+                if single:
                     _take(of_types(rows, group, FILES | VALUES.keys()), part, found[ref])
 
 
@@ -159,7 +196,10 @@ def _take(rows: pa.RecordBatch, part: Part, facts: Facts) -> None:
         elif kind in VALUES:
             value = row[VALUES[kind]]
             if value is not None:
-                facts.attributes[path] = kind, value
+                known = facts.attributes.setdefault(path, (kind, value))
+                if repr(known) != repr((kind, value)):
+                    facts.again[path] += 1
+                    facts.attributes[path] = kind, value
         elif (place := (row["file_value"] or {}).get("path")) is not None:
             at = None if row["step"] is None else step
             if kind == "file_series":

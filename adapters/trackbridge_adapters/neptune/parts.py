@@ -40,6 +40,7 @@ COLUMNS: dict[str, pa.DataType] = {
     ),
 }
 """Columns as every version has written them (model.py of neptune-exporter)."""
+VALUED = frozenset(name for name in COLUMNS if name.endswith("_value"))
 LABELS = ("project_id", "run_id")
 CODED = [name for name, kind in COLUMNS.items() if kind == CODE]
 AT_ONCE = 1 << 20
@@ -63,6 +64,12 @@ class Group:
     paths: tuple[str, str] | None = None
     steps: tuple[int, int] | None = None
     """In millionths."""
+    filled: frozenset[str] = frozenset()
+    """Columns of values in which there may be some."""
+    gaps: frozenset[str] = frozenset()
+    """Columns of values in which some may be lacking."""
+    absent: frozenset[str] = frozenset()
+    """Columns that the file does not have."""
 
     @property
     def type(self) -> str | None:
@@ -79,6 +86,10 @@ class Group:
         """Columns that tell which of its rows are of which run, and of one of these types."""
         labels = [] if self.run else LABELS
         return [*labels, *([] if self.type in types else ["attribute_type"])]
+
+    def elsewhere(self, home: str) -> list[str]:
+        """Columns in which values may be that are lacking in theirs."""
+        return sorted(self.filled - {home}) if home in self.gaps | self.absent else []
 
     def may_have_path(self, paths: Collection[str]) -> bool:
         """Whether there can be one of these attributes."""
@@ -220,6 +231,8 @@ def _group(file: pq.ParquetFile, number: int) -> Group:
         bounds.get("attribute_type"),
         bounds.get("attribute_path"),
         bounds.get("step"),
+        *_values(about),
+        frozenset(COLUMNS.keys() - file.schema_arrow.names),
     )
 
 
@@ -243,6 +256,21 @@ def _bounds(about: Any) -> dict[str, tuple[Any, Any]]:
         elif name == "step" and hasattr(least, "scaleb"):
             found[name] = int(least.scaleb(6)), int(most.scaleb(6))
     return found
+
+
+def _values(about: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Columns of values in which some may be, and in which some may be lacking."""
+    filled, gaps = set(), set()
+    for index in range(about.num_columns):
+        column = about.column(index)
+        name = column.path_in_schema.partition(".")[0]
+        if name in VALUED:
+            statistics = column.statistics
+            if statistics is None or statistics.num_values:
+                filled.add(name)
+            if statistics is None or not statistics.has_null_count or statistics.null_count:
+                gaps.add(name)
+    return frozenset(filled), frozenset(gaps)
 
 
 def _counted(file: pq.ParquetFile, number: int) -> dict[RunRef, int]:

@@ -15,14 +15,9 @@ from trackbridge.columns import batches, split, within
 from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES
 from trackbridge_adapters.neptune.contents import Contents
-from trackbridge_adapters.neptune.facts import (
-    HISTOGRAMS,
-    METRICS,
-    TEXTS,
-    TIMES,
-    is_console,
-    is_system,
-)
+from trackbridge_adapters.neptune.facts import TIMES, is_console, is_system
+from trackbridge_adapters.neptune.homes import HISTOGRAMS, METRICS, TEXTS, astray, at_home
+from trackbridge_adapters.neptune.homes import columns as columns_of
 from trackbridge_adapters.neptune.parts import (
     Group,
     Part,
@@ -52,9 +47,10 @@ def metrics(
         if not _may_meet(group, scales, excerpt):
             continue
         found: list[str] = []
-        columns = [*group.telling({METRICS}), *PLACE, "float_value"]
+        columns = [*group.telling({METRICS}), *PLACE, *columns_of(group, [METRICS])]
         for data in part.batches(group, columns, found):
             data = of_types(of_runs(data, group, scales), group, {METRICS})
+            data = at_home(data, astray(data, group))
             if excerpt.keys is not None:
                 data = data.filter(where(data.column("attribute_path"), excerpt.keys))
             for ref, rows in _split(data, group):
@@ -144,9 +140,12 @@ def series(
     """Texts and histograms of some runs."""
     for part, group in _groups(parts, scales, {TEXTS, HISTOGRAMS}):
         found: list[str] = []
-        columns = [*group.telling(()), *PLACE, "string_value", "histogram_value"]
+        homes = dict.fromkeys(["string_value", "histogram_value"])
+        homes |= dict.fromkeys(columns_of(group, [TEXTS, HISTOGRAMS]))
+        columns = [*group.telling(()), *PLACE, *homes]
         for data in part.batches(group, columns, found):
             data = of_types(of_runs(data, group, scales), group, {TEXTS, HISTOGRAMS})
+            data = at_home(data, astray(data, group))
             for ref, rows in _split(data, group):
                 made = _series(ref, rows.filter(_unprinted(rows)), scales[ref], found)
                 if made.num_rows:

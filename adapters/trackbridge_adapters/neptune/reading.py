@@ -10,7 +10,8 @@ from trackbridge.columns import batches
 from trackbridge.digest import ZERO, Digest, Digests
 from trackbridge.optional import Excerpt
 from trackbridge_adapters.neptune import console, facts, points, tables
-from trackbridge_adapters.neptune.facts import HISTOGRAMS, METRICS, TEXTS, Facts
+from trackbridge_adapters.neptune.facts import Facts
+from trackbridge_adapters.neptune.homes import HISTOGRAMS, METRICS, TEXTS
 from trackbridge_adapters.neptune.parts import Part
 from trackbridge_adapters.neptune.steps import MILLION, Scale, scales
 from trackbridge_adapters.neptune.store import Store
@@ -101,6 +102,10 @@ class Reading:
             *(
                 f"{count} rows of the type {kind!r} are not known and not read"
                 for kind, count in sorted(known.strange.items())
+            ),
+            *(
+                f"{path}: {count + 1} values are there; the last one is read"
+                for path, count in sorted(known.again.items())
             ),
         ]
         return {

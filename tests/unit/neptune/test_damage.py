@@ -206,6 +206,62 @@ def test_a_column_that_cannot_be_what_it_should_is_named(tmp_path: Path) -> None
     assert reading.row(found)["name"] == "a name"
 
 
+def test_values_whose_column_is_missing_are_named_and_none_is_made_up(tmp_path: Path) -> None:
+    lacking = ("int_value", "float_value", "string_value", "file_value", "step")
+    schema = pa.schema([field for field in exporting.SCHEMA if field.name not in lacking])
+    text = point("monitoring/1/stdout", "string_series", 0, "printed", NOON)
+    histogram = point("h", "histogram_series", 0, None, NOON)
+    histogram["histogram_value"] = {"type": "COUNTING", "edges": [0.0, 1.0], "values": [1.0]}
+    rows = [single("lr", "int", 7), single("b", "bool", True), single("f", "file", "f")]
+    path = write(tmp_path, *REF, [rows, LOSS[:3], [text], [histogram]], schema=schema)
+    found = reading.tables(tmp_path)
+    assert found.keys() == {"params", "series", "runs"}
+    assert reading.params(found) == {"b": True}
+    [info] = Export(str(tmp_path)).list_runs(Query())
+    assert info.points == len(found["series"]) == 1
+    gone = {"file": "file", "float_series": "float", "int": "int", "string_series": "string"}
+    counts = {"file": 1, "float_series": 3, "int": 1, "string_series": 1}
+    assert reading.damage(found) == [
+        *(
+            f"{path.name}: {counts[kind]} rows of the type '{kind}' have no value, for there is no"
+            f" column '{home}_value', and are not read"
+            for kind, home in gone.items()
+        ),
+        f"{path.name}: 1 points have no step, for there is no such column",
+    ]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["groups apart", "one group"])
+def test_values_in_columns_of_other_types_are_named(tmp_path: Path, *, together: bool) -> None:
+    wrong = {**single("y", "int", None), "float_value": 1.5}
+    lost = {**point("loss", "float_series", 1, None, NOON), "int_value": 3}
+    nan = point("loss", "float_series", 2, None, NOON)
+    values, points = [*IDS, wrong, single("x", "int", 1)], [LOSS[0], lost, nan]
+    path = write(tmp_path, *REF, [[*values, *points]] if together else [values, points])
+    found = reading.tables(tmp_path)
+    assert [(row["step"], repr(row["value"])) for row in found["metrics"]] == [
+        (0, "0.0"),
+        (2, "nan"),
+    ]
+    assert reading.params(found) == {"sys/id": "R-1", "x": 1}
+    [info] = Export(str(tmp_path)).list_runs(Query())
+    assert info.points == 2
+    assert reading.damage(found) == [
+        f"{path.name}: 1 rows of the type 'float_series' have a value in 'int_value',"
+        " not in 'float_value', and are not read",
+        f"{path.name}: 1 rows of the type 'int' have a value in 'float_value',"
+        " not in 'int_value', and are not read",
+    ]
+
+
+def test_several_values_of_one_attribute_are_named_where_they_differ(tmp_path: Path) -> None:
+    rows = [single("x", "int", value) for value in (1, 1, 2)]
+    write(tmp_path, *REF, [[*IDS, *IDS, *rows, single("x", "string", "s")]])
+    found = reading.tables(tmp_path)
+    assert reading.params(found)["x"] == "s"
+    assert reading.damage(found) == ["x: 3 values are there; the last one is read"]
+
+
 def test_rows_without_labels_or_paths_hide_no_others(tmp_path: Path) -> None:
     nothing = {"run_id": None, "attribute_path": None, "attribute_type": None}
     label = {"project_id": REF.project, "run_id": REF.run_id}
