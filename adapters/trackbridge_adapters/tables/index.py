@@ -23,6 +23,7 @@ from trackbridge_adapters.tables.jsonlfile import JsonlFile, columns_of
 from trackbridge_adapters.tables.known import FIELDS
 from trackbridge_adapters.tables.mapping import (
     NUMBERS,
+    NUMERIC,
     TEXTS,
     Column,
     Declaration,
@@ -34,7 +35,7 @@ from trackbridge_adapters.tables.melt import Axis, Line, Names, axis, labels, le
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.spool import Kept, Packed, Spool, packed
-from trackbridge_adapters.tables.values import Cells
+from trackbridge_adapters.tables.values import Cells, no_numbers
 
 OPENERS: dict[str, type[CsvFile] | type[JsonlFile]] = {"csv": CsvFile, "jsonl": JsonlFile}
 OF_RUNS = (TEXTS, "param", "tag", "extra", *FIELDS)
@@ -90,6 +91,15 @@ class Span(NamedTuple):
 
 
 @dataclass
+class Texts:
+    """Cells that are no numbers among those of a metric."""
+
+    cells: int = 0
+    count: int = 0
+    first: str = ""
+
+
+@dataclass
 class FileFacts:
     """A file whose columns are understood."""
 
@@ -101,6 +111,8 @@ class FileFacts:
     columns: list[Column]
     notes: dict[str, str]
     spans: list[Span] = field(default_factory=list)
+    texts: dict[str, Texts] = field(default_factory=dict)
+    """Of metrics by their columns, in CSV, where each cell may say anything."""
     ids: dict[int, list[str]] = field(default_factory=dict)
     """The runs of rows, by the offset of their block, where a column does not tell them apart."""
 
@@ -201,6 +213,7 @@ class _Pass:
                 self._learn_columns(taken.rows)
                 found = self._note_rows(block, taken.rows)
                 self._note_problems(block, data, taken, found)
+                self._note_texts(block, data, taken.rows)
                 runs = np.array(sorted(set(found.tolist())), np.int64)
                 kept = self._index.spool.put(taken.packed)
                 before = self._number(block, taken.rows) if facts.layout.is_unordered else None
@@ -337,6 +350,22 @@ class _Pass:
             if len(cells.bad) > len(named):
                 what = f"{len(cells.bad) - len(named)} more cells of {name} are no {role}"
                 self._problems.append((Problem(block.line, what), _first(order)))
+
+    def _note_texts(self, block: Block, data: bytes, parsed: Parsed) -> None:
+        """What is no number in columns that are metrics by most of their cells, or by word."""
+        layout = self._facts.layout
+        kinds = {column.name: column.kind for column in self._facts.columns}
+        for name in layout.columns("metric", NUMBERS):
+            meant = kinds[name] in NUMERIC or (kinds[name] == "text" and layout.uses[name].declared)
+            if not meant or name not in parsed.columns or parsed.words(name) != "cells":
+                continue
+            column = parsed.columns[name]
+            rows, seen = no_numbers(column), self._facts.texts.setdefault(name, Texts())
+            seen.cells += len(column) - column.null_count
+            if len(rows) and not seen.count:
+                lines_of = self._file.lines_of(block, data, rows[:1].tolist())
+                seen.first = f"{column[rows[0]].as_py()!r} in line {lines_of[int(rows[0])]}"
+            seen.count += len(rows)
 
     def _settle(self) -> None:
         """Decide what all rows tell, and say what is wrong to the runs that it is of."""

@@ -256,6 +256,15 @@ def _moment(text: str) -> datetime | None:
     return None if len(found.bad) else moment(int(found.values[0]))
 
 
+def _odd(facts: FileFacts, name: str) -> str:
+    """What of a metric is no number."""
+    texts = facts.texts.get(name)
+    if not texts or not texts.count or facts.layout.uses[name].role != "metric":
+        return ""
+    some = f"{texts.count} of {texts.cells} cells are no numbers, such as {texts.first}"
+    return f"; {some}: kept as texts"
+
+
 def _order(layout: Layout) -> str:
     """What says the order of points that have no step."""
     if not layout.is_unordered:
@@ -276,4 +285,4 @@ def _assumed(facts: FileFacts) -> Iterator[tuple[str, str]]:
         key = f" {use.key}" if use.key and use.key != name else ""
         of = f" of run {use.run}" if use.run else ""
         why = f" ({use.why})" if use.why else ""
-        yield f"column {name}", f"{meaning}{key}{of}{why}"
+        yield f"column {name}", f"{meaning}{key}{of}{why}{_odd(facts, name)}"

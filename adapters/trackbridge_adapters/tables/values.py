@@ -32,6 +32,9 @@ UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
+NONE = np.zeros(0, np.int64)
+
+
 class Others(NamedTuple):
     """Rows whose values are no scalars: their kinds, and values as JSON text."""
 
@@ -66,6 +69,14 @@ def numbers(column: pa.Array, words: Words) -> Numbers:
     if pa.types.is_integer(kind) and is_large(filled):
         return _whole_numbers(filled, values, there)
     return Numbers(values, there, None)
+
+
+def no_numbers(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Rows of a column of cells that are neither empty nor a number."""
+    if not pa.types.is_string(column.type):
+        return NONE
+    number = pc.fill_null(pc.match_substring_regex(column, _NUMBER), True)
+    return np.flatnonzero(~number.to_numpy(zero_copy_only=False))
 
 
 def _whole_numbers(
@@ -165,9 +176,6 @@ class Cells(NamedTuple):
     there: npt.NDArray[np.bool_] | None
     bad: npt.NDArray[np.int64]
     """Rows with something else in them."""
-
-
-NONE = np.zeros(0, np.int64)
 
 
 def steps(column: pa.Array, words: Words) -> Cells:

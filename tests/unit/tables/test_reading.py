@@ -134,6 +134,16 @@ def test_words_for_nothing_are_nothing_among_numbers_and_texts_among_texts(tmp_p
     assert [s["value"] for s in series(address)][:3] == ['"NA"', '"x"', '"-"']
 
 
+def test_cells_of_a_metric_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('step,loss\n0,0.5\n1,0.25\n2,"1,5"\n3,"1,25"\n4,1\n')
+    address = f"csv:{tmp_path}/t.csv"
+    said = "2 of 5 cells are no numbers, such as '1,5' in line 4: kept as texts"
+    assert assumed(address)["loss"] == f"metric; {said}"
+    (tmp_path / "t.csv").write_text('step,loss\n0,"1,5"\n')
+    said = "1 of 1 cells are no numbers, such as '1,5' in line 2: kept as texts"
+    assert assumed(address, columns="metric=loss")["loss"] == f"metric; {said}"
+
+
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",step,loss\n0,0,1\n1,1,2\n")
     assert "left out (numbers of lines)" in assumed(f"csv:{tmp_path}/t.csv").values()
