@@ -16,6 +16,7 @@ from trackbridge.adapter import Row
 from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.encode_points import message
 from trackbridge_adapters.tensorboard.facts import Content, content_of
+from trackbridge_adapters.tensorboard.names import is_unicode
 from trackbridge_adapters.tensorboard.values import Place
 
 ROWS = 1001
@@ -74,8 +75,8 @@ def _is_row(row: dict[str, Any], strings: int) -> bool:
     numbers = [row.get(name) for name in ("step", "row", "time")]
     path, embedded = row.get("path") or "", row.get(EMBEDDED)
     return (
-        isinstance(row.get("key"), str)
-        and all(text is None or isinstance(text, str) for text in texts)
+        row.get("key") is not None
+        and all(t is None or (isinstance(t, str) and is_unicode(t)) for t in (row["key"], *texts))
         and all(n is None or (type(n) is int and -(2**63) <= n < 2**63) for n in numbers)
         and not any(part in ("", ".", "..") for part in path.split("/") if path)
         and (embedded is None or (type(embedded) is int and 0 <= embedded < strings and path != ""))

@@ -15,6 +15,7 @@ from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.beside import EPOCH, START
 from trackbridge_adapters.tensorboard.encode_points import message
 from trackbridge_adapters.tensorboard.framing import frame
+from trackbridge_adapters.tensorboard.names import is_unicode
 from trackbridge_adapters.tensorboard.pictures import dimensions
 from trackbridge_adapters.tensorboard.protos import (
     Event,
@@ -152,7 +153,7 @@ def _of_hparams(content: bytes) -> Shown:
 # Series
 
 
-def shown(kind: str, value: Any, contents: Sequence[bytes]) -> Shown | None:
+def shown(kind: str | None, value: Any, contents: Sequence[bytes]) -> Shown | None:
     """A value of some kind as TensorBoard has a form for it; None where it has none.
 
     `contents` are the bytes of its files: several images may share an event.
@@ -194,10 +195,10 @@ def _sounds(contents: Sequence[bytes]) -> Shown | None:
 
 def _texts(value: Any) -> Shown | None:
     if isinstance(value, str):
-        return Shown("text", _strings([value], ()))
+        return Shown("text", _strings([value], ())) if is_unicode(value) else None
     table = np.array(value, object) if isinstance(value, list) else np.array(None)
     flat = table.reshape(-1).tolist()
-    if not flat or not all(isinstance(text, str) for text in flat):
+    if not flat or not all(isinstance(text, str) and is_unicode(text) for text in flat):
         return None
     return Shown("text", _strings(flat, table.shape))
 
@@ -208,10 +209,10 @@ def _histogram(value: Any) -> Shown | None:
     counts, bins = told.get("values"), told.get("bins")
     packed = told.get("packedBins")
     try:
-        if isinstance(packed, dict):
-            steps = np.arange(int(packed["count"]) + 1)
-            bins = float(packed["min"]) + float(packed["size"]) * steps
-        edges, heights = np.asarray(bins, np.float64), np.asarray(counts, np.float64)
+        heights = np.asarray(counts, np.float64)
+        if isinstance(packed, dict) and int(packed["count"]) == heights.size:
+            bins = float(packed["min"]) + float(packed["size"]) * np.arange(heights.size + 1)
+        edges = np.asarray(bins, np.float64)
         rights = np.asarray(told.get("rights", edges[1:]), np.float64)
     except (TypeError, ValueError, KeyError, IndexError, OverflowError):
         return None
@@ -240,5 +241,5 @@ def parsed(value: str | None) -> Any:
     """JSON as what it says; None where it is none."""
     try:
         return json.loads(value or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

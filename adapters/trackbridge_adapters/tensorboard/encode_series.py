@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from trackbridge.adapter import Row
-from trackbridge.errors import IntegrityError
-from trackbridge_adapters.tensorboard import beside, carried, encode
+from trackbridge_adapters.tensorboard import beside, encode
 from trackbridge_adapters.tensorboard.encode import Shown
+from trackbridge_adapters.tensorboard.likeness import EMBEDDED, Likeness
 from trackbridge_adapters.tensorboard.restored import Said
-
-LARGEST = 64 << 20
-"""Bytes of pictures or sounds of one event: TensorBoard keeps them in memory."""
-EMBEDDED = ("image", "audio")
-"""Kinds whose bytes are in the event file, and nowhere else."""
 
 
 class Series:
@@ -25,6 +19,7 @@ class Series:
 
     def __init__(self, home: Path, metrics: Mapping[str, Any], rows: list[Row], said: Said) -> None:
         self._home, self._said = home, said
+        self._likeness = Likeness(home, said)
         self._taken = dict.fromkeys(metrics, "scalars")
         """The plugin that shows each tag: the first event of a tag says it for all."""
         self._rows = sorted(rows, key=_place)
@@ -33,36 +28,19 @@ class Series:
         done: set[Path] = set()
         for _, group in groupby(self._rows, key=_event):
             rows = list(group)
-            files = [file for row in rows for file in self._files([row["path"]])]
-            shown = self._media(rows[0]["kind"], files) if len(files) == len(rows) else None
+            files = [file for row in rows for file in self._likeness.files([row["path"]])]
+            shown = (
+                self._likeness.media(rows[0]["kind"], files) if len(files) == len(rows) else None
+            )
             if shown is not None:
                 yield self._record(rows, shown, embedded=True)
                 done.update(files)
                 continue
             for row in rows:
-                value = encode.parsed(row["value"])
-                other = self._media(row["kind"], self._files(_several(value)))
-                other = other or encode.shown(row["kind"], value, [])
-                other = other or self._said.tensor(row["key"], value)
-                yield self._record([row], other or encode.as_text(row))
+                yield self._record([row], self._likeness.of(row))
         for path in done:
             path.unlink()
             _tidy(path.parent, self._home)
-
-    def _media(self, kind: str, files: list[Path]) -> Shown | None:
-        """Pictures or sounds, if all of the files are."""
-        if kind not in EMBEDDED or sum(file.stat().st_size for file in files) > LARGEST:
-            return None
-        return encode.shown(kind, None, [file.read_bytes() for file in files])
-
-    def _files(self, paths: Iterable[str | None]) -> list[Path]:
-        """Those files of the run that are there."""
-        found = []
-        for path in filter(None, paths):
-            with suppress(IntegrityError):  # a value may name anything
-                place = carried.place(self._home, "", path)
-                found += [place] if place.is_file() else []
-        return found
 
     def _record(self, rows: list[Row], shown: Shown, *, embedded: bool = False) -> bytes:
         """An event that stands for some rows."""
@@ -95,12 +73,6 @@ def _event(row: Row) -> tuple[Any, ...]:
     if row["kind"] in EMBEDDED:
         return _place(row)
     return (*_place(row), id(row))
-
-
-def _several(value: Any) -> list[str]:
-    """The files of a value that has several pictures (`images/separated`, wandb 0.31)."""
-    names = value.get("filenames") if isinstance(value, dict) else None
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _tidy(folder: Path, home: Path) -> None:

@@ -25,7 +25,7 @@ def encoded(text: str) -> str:
     """The name for a text, which can be read back; `IntegrityError` where there can be none."""
     if text in ("", ".", ".."):
         raise IntegrityError(f"{text!r} is no name of a file: it would lead out of its run")
-    if shown(text) != text:
+    if not is_unicode(text):
         raise IntegrityError(f"{text!r} is no name of a file: no Unicode")
     name = _SIGNS.sub(_percent, text).replace("tfevents", "tf%65vents")
     return _percent(name[0]) + name[1:] if _DEVICES.match(name) else name
@@ -58,6 +58,11 @@ def shortened(text: str, room: int = 120) -> str:
         return name
     mark = "~" + hashlib.sha256(text.encode()).hexdigest()[:12]
     return raw[: room - len(mark)].decode("utf-8", "ignore").rstrip(". ") + mark
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it has no half of a pair of surrogates, which names of files and JSON may have."""
+    return text.isascii() or shown(text) == text
 
 
 def shown(name: str) -> str:

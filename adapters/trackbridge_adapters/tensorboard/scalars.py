@@ -225,8 +225,8 @@ def _values(data: Rows, spot: Spot) -> tuple[Floats, npt.NDArray[np.bool_]]:
 
 
 def differing(tag: str, offset: int) -> Damage:
-    """Of a scalar whose exact value is not what every other program shows."""
-    return Damage(offset, f"{tag!r} is shown as another number than it is")
+    """Of a value beside which stands what every other program shows otherwise."""
+    return Damage(offset, f"{tag!r} is shown as something else than it is")
 
 
 def _column(data: Rows, at: int, form: str) -> npt.NDArray[Any]:

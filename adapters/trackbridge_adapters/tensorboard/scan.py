@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +33,7 @@ from trackbridge_adapters.tensorboard.framing import (
 )
 from trackbridge_adapters.tensorboard.gathered import Numbers, Series, microseconds
 from trackbridge_adapters.tensorboard.layouts import Columns, columns
+from trackbridge_adapters.tensorboard.likeness import Likeness
 from trackbridge_adapters.tensorboard.media import Media, media
 from trackbridge_adapters.tensorboard.protos import (
     DecodeError,
@@ -90,6 +92,11 @@ class Scan:
             with file.open("rb") as stream:
                 for part in frames(stream, damage, self._sizes[file]):
                     yield from self._part(file, part, damage)
+
+    @cached_property
+    def _likeness(self) -> Likeness:
+        """Of the rows of this run, all of whose files are in one folder."""
+        return Likeness.beside(next(iter(self._files)).parent)
 
     def _part(self, file: Path, part: Frames, damage: list[Damage]) -> Iterator[Batch]:
         self._series, numbers, begun = Series(self._ref), Numbers(), len(damage)
@@ -286,7 +293,7 @@ class Scan:
         except DecodeError:
             damage.append(Damage(value.place.offset, f"a value of {value.tag!r} that is none"))
             return
-        if value.may_carry and self._carried(message.tensor.string_val, value, damage):
+        if value.may_carry and self._carried(message.tensor, value, plugin, damage):
             return
         for point in points(message, value.place._replace(plugin=plugin), event.step, self.facts):
             if isinstance(point, Number):
@@ -294,12 +301,16 @@ class Scan:
             else:
                 self._add(value.tag, value.at, event, point)
 
-    def _carried(self, strings: Sequence[bytes], value: Value, damage: list[Damage]) -> bool:
-        """Take the rows that a value of ours stands for, if it is one."""
+    def _carried(self, tensor: Any, value: Value, plugin: str, damage: list[Damage]) -> bool:
+        """Take the rows that a value of ours stands for, if they are what is shown."""
+        strings = tensor.string_val
         try:
             told = beside.rows(value.place.data, strings)
         except (wire.WireError, ValueError) as error:
             damage.append(Damage(value.place.offset, f"a value of {value.tag!r}: {error}"))
+            return False
+        if told and not self._likeness.is_shown(told, tensor, plugin):
+            damage.append(differing(value.tag, value.place.offset))
             return False
         for row in told:
             content = beside.content(row, value.place, strings)

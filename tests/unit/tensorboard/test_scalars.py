@@ -139,7 +139,7 @@ def test_an_exact_value_counts_only_where_it_is_what_is_shown(tmp_path: Path, co
     found = [struct.unpack("<d", point[3])[0] for point in points]
     assert [struct.pack("<d", v) for v in found[3:]] == [struct.pack("<d", v) for v in values[3:]]
     assert found[:2] == [12345.0, 0.0] and math.isnan(found[2])
-    assert [each.reason for each in damage] == ["'loss' is shown as another number than it is"] * 3
+    assert [each.reason for each in damage] == ["'loss' is shown as something else than it is"] * 3
     assert len({each.offset for each in damage}) == 3
 
 

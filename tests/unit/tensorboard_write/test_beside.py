@@ -14,6 +14,8 @@ from trackbridge.adapter import RunRef
 from trackbridge.schema import TABLES
 from trackbridge_adapters.tensorboard import beside, encode, pictures
 from trackbridge_adapters.tensorboard.encode_points import message
+from trackbridge_adapters.tensorboard.likeness import Likeness
+from trackbridge_adapters.tensorboard.restored import Said
 from trackbridge_adapters.tensorboard.scan import Scan
 
 REF = RunRef("p", "r")
@@ -25,10 +27,12 @@ anything = st.recursive(
 NAMES = ("key", "step", "row", "time", "kind", "value", "path", beside.EMBEDDED)
 
 
-def read(folder: Path, content: bytes) -> tuple[list[dict[str, Any]], list[str]]:
+def read(
+    folder: Path, content: bytes, shown: encode.Shown | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows and the damage of a file with one text, beside which something stands."""
     file = folder / "events.out.tfevents.1"
-    shown = encode.shown("text", "shown", [])
+    shown = shown or encode.shown("text", "shown", [])
     assert shown is not None
     file.write_bytes(encode.opening(1.0) + encode.event(2.0, 3, "tag", shown, content))
     scan = Scan(REF, [file], {file: file.stat().st_size}, ["series"])
@@ -36,10 +40,30 @@ def read(folder: Path, content: bytes) -> tuple[list[dict[str, Any]], list[str]]
     return rows, [each.reason for each in scan.damage[file]]
 
 
-def test_a_row_comes_back_as_it_was_whatever_is_shown(tmp_path: Path) -> None:
-    row = dict.fromkeys(TABLES["series"].names) | {"key": "k", "kind": "table", "value": "[1, 2]"}
-    rows, damage = read(tmp_path, beside.told(row))
-    assert (rows, damage) == ([{**row, **REF._asdict()}], [])
+EMPTY = dict.fromkeys(TABLES["series"].names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("table", "[1, 2]"),
+        ("text", '"a text"'),
+        ("text", '"half a pair: \\ud800"'),
+        ("text", '[["a", "b"]]'),
+        ("json", "[" * 20_000),
+        ("histogram", '{"bins": [0, 1, 2.5], "values": [3, 4]}'),
+        ("histogram", '{"packedBins": {"count": 1e15, "min": 0, "size": 1}, "values": [3]}'),
+    ],
+)
+def test_a_row_comes_back_as_it_was_if_it_is_what_is_shown(
+    tmp_path: Path, kind: str, value: str
+) -> None:
+    row = EMPTY | {"key": "k", "kind": kind, "value": value}
+    shown = Likeness(tmp_path, Said({})).of(row)
+    assert read(tmp_path, beside.told(row), shown) == ([{**row, **REF._asdict()}], [])
+    [found], damage = read(tmp_path, beside.told(row))
+    assert (found["key"], found["value"]) == ("tag", '"shown"')
+    assert damage == ["'tag' is shown as something else than it is"]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +79,7 @@ def test_a_row_comes_back_as_it_was_whatever_is_shown(tmp_path: Path) -> None:
         b'{"key": "k", "step": true}',
         b'{"key": "k", "time": 9223372036854775807}',
         b'{"key": "k", "step": 9223372036854775808}',
+        b'{"key": "k", "kind": "\\ud800"}',
         b'{"key": "k", "path": "../x", "embedded": 0}',
         b'{"key": "k", "path": "x", "embedded": 7}',
         b'{"key": "k", "path": "x", "embedded": -1}',
