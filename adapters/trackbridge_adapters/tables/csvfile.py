@@ -15,7 +15,7 @@ import pyarrow.csv as pv
 
 from trackbridge.errors import ConfigError
 from trackbridge_adapters.tables import place
-from trackbridge_adapters.tables.blocks import Block, cut, threads
+from trackbridge_adapters.tables.blocks import Block, count, cut, threads
 from trackbridge_adapters.tables.mapping import NUMERIC, Column, Layout
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
@@ -84,6 +84,7 @@ class CsvFile:
     def parse(self, block: Block, data: bytes, layout: Layout) -> Parsed:
         """The columns that are not left out."""
         problems: list[Problem] = []
+        data = self._closed(block, data, problems)
         if self._encoding != "utf-8":
             data = self._decoded(block, data, problems)
         types = {column.name: _type(column, layout) for column in self.columns}
@@ -159,6 +160,7 @@ class CsvFile:
 
     def lines_of(self, block: Block, data: bytes, rows: Collection[int]) -> dict[int, int]:
         """In which lines of the file some rows of a block are."""
+        data = self._closed(block, data, [])
         text = io.StringIO(data.decode(self._encoding, "replace"), newline="")
         reader, found, row, line = csv.reader(text, delimiter=self._separator), {}, 0, 0
         for cells in reader:
@@ -168,6 +170,34 @@ class CsvFile:
                 row += 1
             line = reader.line_num
         return found
+
+    def _closed(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
+        """The bytes without lines in which a quote is opened that hides the end; they are named."""
+        while b'"' in data and count(data, b'"', len(data)) % 2:
+            lines = io.BytesIO(data).readlines()
+            number = self._never_closed(lines)
+            if number is None:
+                break
+            line = lines[number].rstrip(b"\r\n")
+            what = "a quote is opened and never closed; the line is left out"
+            text = line.decode(self._encoding, "replace")
+            problems.append(Problem(block.line + number, what, text))
+            lines[number] = lines[number][len(line) :]
+            data = b"".join(lines)
+        return data
+
+    def _never_closed(self, lines: Sequence[bytes]) -> int | None:
+        """In which line a quote is opened that hides the end; None where it is only a sign."""
+        texts = [line.decode(self._encoding, "replace") for line in lines]
+        rows = csv.reader(texts, delimiter=self._separator)
+        last = end = 0
+        try:
+            for _ in rows:
+                last, end = end, rows.line_num
+            more = csv.reader([*texts[last:], "more"], delimiter=self._separator)
+            return last if sum(1 for _ in more) == 1 else None
+        except csv.Error:  # a carriage return by itself
+            return None
 
     def _decoded(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
         """The bytes as UTF-8; what is none is replaced, and named."""

@@ -388,10 +388,13 @@ class _Pass:
             use = facts.layout.uses[name]
             if use.role in OF_RUNS or use.role == "run":
                 place = "name" if use.role == "run" else use.role, use.key or name
-                runs[number].cells.setdefault(place, cell)
+                known = runs[number].cells.setdefault(place, cell)
+                if known != cell:
+                    what = f"{name} is {cell[0]}, but {known[0]} in a file before it, which is kept"
+                    self._problems.append((Problem(0, what), number))
         for name in sorted(self._changing):
             use = facts.layout.uses[name]
-            if use.declared and use.role in OF_RUNS:
+            if use.role in OF_RUNS:
                 what = f"{name} changes within runs; as a {use.role} it keeps its first value"
                 self._problems.append((Problem(0, what), None))
         for problem, of in self._problems:

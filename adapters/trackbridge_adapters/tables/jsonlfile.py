@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -18,7 +19,12 @@ from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.sample import unit_of, unit_of_text
 from trackbridge_adapters.tables.values import is_large
 
+DEEPEST = 200
+"""Objects and lists in one another that are read; a line with more of them is damage."""
+_DEEP = "no JSON (nested too deeply)"
 _MARK = b"\xef\xbb\xbf"
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed")
+"""What may be half of a character of UTF-16, alone."""
 
 
 class JsonlFile:
@@ -55,15 +61,7 @@ class JsonlFile:
 
     def parse(self, block: Block, data: bytes, layout: Layout | None = None) -> Parsed:
         """The columns that are not left out; lines that are no objects are named."""
-        try:
-            data.decode()
-            table = _typed(data)
-        except (pa.ArrowException, UnicodeDecodeError):
-            parsed = _one_by_one(block, data)
-        else:
-            parsed = _flat(table)
-            if any(_is_doubtful(column) for column in parsed.columns.values()):
-                parsed = _one_by_one(block, data)
+        parsed = _by_arrow(data) or _one_by_one(block, data)
         if layout is None:
             return parsed
         kept = {n: c for n, c in parsed.columns.items() if not _is_left_out(layout, n)}
@@ -73,7 +71,7 @@ class JsonlFile:
         """In which lines of the file some rows of a block are."""
         found, row = {}, 0
         for number, line in enumerate(data.split(b"\n")):
-            if line.strip() and isinstance(_object(line), dict):
+            if line.strip() and _object(line)[0] is not None:
                 if row in rows:
                     found[row] = block.line + number
                 row += 1
@@ -127,6 +125,28 @@ def _is_left_out(layout: Layout, name: str) -> bool:
     return name in layout.uses and layout.uses[name].role == "skip"
 
 
+def _by_arrow(data: bytes) -> Parsed | None:
+    """All columns, as long as Arrow gives what is written."""
+    if _may_be_deep(data):
+        return None
+    try:
+        data.decode()
+        parsed = _flat(_typed(data))
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    return None if any(_is_doubtful(column) for column in parsed.columns.values()) else parsed
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Whether a line has brackets in which Arrow (25) would lose itself: it nests its calls."""
+    signs = np.frombuffer(data, np.uint8)
+    opened = np.flatnonzero((signs == ord("{")) | (signs == ord("[")))
+    if len(opened) <= DEEPEST:
+        return False
+    lines = np.searchsorted(opened, np.flatnonzero(signs == ord("\n")))
+    return bool(np.diff(lines, prepend=0, append=len(opened)).max() > DEEPEST)
+
+
 def _typed(data: bytes) -> pa.Table:
     """The objects as Arrow reads them, but texts that look like times as they are."""
     block = pj.ReadOptions(block_size=max(len(data) + 1, 1 << 20))
@@ -174,11 +194,11 @@ def _one_by_one(block: Block, data: bytes) -> Parsed:
     for number, line in enumerate(data.split(b"\n"), block.line):
         if not line.strip():
             continue
-        found = _object(line)
-        if isinstance(found, dict):
+        found, wrong = _object(line)
+        if found is not None:
             rows.append(found)
-        else:
-            problems.append(Problem(number, found, line.decode("utf-8", "replace")))
+        if wrong:
+            problems.append(Problem(number, wrong, line.decode("utf-8", "replace")))
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     arrays = {name: _array(values) for name, values in columns.items()}
@@ -186,23 +206,50 @@ def _one_by_one(block: Block, data: bytes) -> Parsed:
     return Parsed(len(rows), arrays, tokens, True, problems)
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
-    """The object in a line, flattened; or why there is none."""
+def _object(line: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The object in a line, flattened; and what is wrong with it, or why there is none."""
     try:
         found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        return f"no JSON ({reason})"
-    return dict(leaves(found)) if isinstance(found, dict) else "no JSON object"
+    except ValueError as error:
+        return None, f"no JSON ({error})"
+    except RecursionError:
+        return None, _DEEP
+    if not isinstance(found, dict):
+        return None, "no JSON object"
+    if line.count(b"{") + line.count(b"[") > DEEPEST and _depth(found) > DEEPEST:
+        return None, _DEEP
+    wrong = []
+    if _HALF.search(line):
+        text = json.dumps(found, ensure_ascii=False)
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if whole != text:
+            found = json.loads(whole)
+            wrong.append("half a character of UTF-16, which is replaced")
+    values: dict[str, Any] = {}
+    for name, value in leaves(found):
+        if name in values:
+            wrong.append(f"two values are called {name}, of which the first is kept")
+        values.setdefault(name, value)
+    return values, "; ".join(wrong)
+
+
+def _depth(value: Any) -> int:
+    """How many objects and lists are in one another."""
+    depth, level = 0, [value]
+    while level := [inner for outer in level for inner in _inside(outer)]:
+        depth += 1
+    return depth
+
+
+def _inside(value: Any) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _is_plain(values: Collection[Any]) -> bool:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int}:
         return all(-(2**63) <= value < 2**63 for value in values if value is not None)
-    if kinds == {str}:
-        return not any("\ud800" <= sign <= "\udfff" for value in values for sign in value or "")
-    return kinds in (set(), {bool}, {float})
+    return kinds in (set(), {str}, {bool}, {float})
 
 
 def _array(values: list[Any]) -> pa.Array:

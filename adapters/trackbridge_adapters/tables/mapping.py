@@ -194,7 +194,7 @@ def _apart(uses: Mapping[str, Use]) -> dict[str, Use]:
             why = f"{ROLES[use.role]} is {other}; {use.role}={name} takes this one"
             made[name] = Use("extra", name, why=why)
         elif other != name:
-            made[name] = replace(use, key=name, why=f"{other} is {key}")
+            made[name] = replace(use, key=name, why=f"{key} is the column {other}")
     return made if made == uses else _apart(made)
 
 

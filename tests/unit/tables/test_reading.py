@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from unit.tables.read import assumed, points, rows, series
+from unit.tables.read import assumed, damage, points, rows, series
 
 from trackbridge.adapter import Query
 from trackbridge.cli import main
@@ -119,7 +119,7 @@ def test_columns_that_mean_one_thing_are_kept_apart(tmp_path: Path) -> None:
     (run,) = rows(address, "runs")
     assert (run["name"], json.loads(run["extra"])) == ("one", {"display_name": "two"})
     said = assumed(address)
-    assert said["config.lr"] == "param (params.lr is lr)"
+    assert said["config.lr"] == "param (lr is the column params.lr)"
     assert "(name of the run is run_name; name=display_name takes" in said["display_name"]
     (run,) = rows(address, "runs", columns="name=display_name")
     assert (run["name"], json.loads(run["extra"])) == ("two", {"run_name": "one"})
@@ -142,6 +142,17 @@ def test_cells_of_a_metric_that_are_no_numbers_are_named(tmp_path: Path) -> None
     (tmp_path / "t.csv").write_text('step,loss\n0,"1,5"\n')
     said = "1 of 1 cells are no numbers, such as '1,5' in line 2: kept as texts"
     assert assumed(address, columns="metric=loss")["loss"] == f"metric; {said}"
+
+
+def test_params_of_which_a_run_has_two_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("run,step,loss,params.lr\nr,0,1,0.1\nr,1,1,0.2\n")
+    (tmp_path / "b.csv").write_text("run,step,acc,params.lr\nr,0,1,0.3\n")
+    address = f"csv:{tmp_path}"
+    assert [(row["key"], row["value"]) for row in rows(address, "params")] == [("lr", "0.1")]
+    assert damage(address) == [
+        f"{tmp_path}/a.csv: params.lr changes within runs; as a param it keeps its first value",
+        f"{tmp_path}/b.csv: params.lr is 0.3, but 0.1 in a file before it, which is kept",
+    ]
 
 
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:

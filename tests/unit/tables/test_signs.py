@@ -367,3 +367,40 @@ def test_series_of_texts_that_change_are_no_params(tmp_path: Path) -> None:
         ("phase", '"hot"'),
     ]
     assert [r["key"] for r in rows(address, "params")] == ["model"]
+
+
+def test_a_quote_that_is_never_closed_takes_its_own_line_alone(tmp_path: Path) -> None:
+    lines = ['r,0,1,"two\nlines"', 'r,1,2,5"" wide', 'r,2,3,"oops', "r,3,4,x", "r,y,6,"]
+    (tmp_path / "t.csv").write_text("run,step,loss,note\n" + "\n".join(lines))
+    address = f"csv:{tmp_path}/t.csv"
+    assert found(address) == [("r", 0, 1.0), ("r", 1, 2.0), ("r", 3, 4.0), ("r", None, 6.0)]
+    assert damage(address) == [
+        f"{tmp_path}/t.csv line 5: a quote is opened and never closed; the line is left out",
+        f"{tmp_path}/t.csv line 7: step 'y' is no step; the row is kept without one",
+    ]
+    (tmp_path / "t.csv").write_text('run,step,loss,note\nr,0,1,5" wide\n')
+    assert not damage(address)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"run": "r", "step": 1, "a": {"b": 1}, "a.b": 2}', "two values are called a.b"),
+        ('{"run": "\\ud800", "step": 1, "a.b": 1}', "half a character"),
+        ('{"run": "\\udfff", "step": 1, "a.b": 1}', "half a character"),
+        ('{"run": "r", "\\ud800": "x"}', "half a character"),
+        ('{"run": "r", "d": ' + '{"a":' * 300 + "1" + "}" * 301, "nested too deeply"),
+        ('{"run": "r", "d": ' + "[" * 10**5 + "]" * 10**5 + "}", "nested too deeply"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_an_odd_object_is_named_with_its_line_and_the_rest_is_read(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    (tmp_path / "t.jsonl").write_text(f'{{"run": "r", "step": 0, "a.b": 0.5}}\n{line}\n')
+    address = f"jsonl:{tmp_path}/t.jsonl"
+    assert found(address)[0] == ("r", 0, 0.5)
+    assert [p["value"] for p in points(address) if p["step"]] in ([], [1.0])
+    (what,) = damage(address)
+    assert what.startswith(f"{tmp_path}/t.jsonl line 2: ")
+    assert said in what
