@@ -61,11 +61,12 @@ def media(
     tags, kinds = [each.tag for each in found.kinds], found.kind[taken.rows].tolist()
     columns = (column.tolist() for column in (found.steps[taken.rows], taken.starts, taken.stops))
     rows = zip(kinds, *columns, taken.about, taken.types)
-    made = [
-        medium(kind, tags[code], step, data[start:stop], file, base + start, about, known, facts)
-        for code, step, start, stop, about, known in rows
-    ]
-    values, paths = zip(*made) if made else ((), ())
+    values, paths = list[str](), list[str]()
+    for code, step, start, stop, about, known in rows:
+        place = file, base + start
+        value, path = medium(kind, tags[code], step, data[start:stop], place, about, known, facts)
+        values.append(value)
+        paths.append(path)
     return pa.array(values, pa.string()), pa.array(paths, pa.string())
 
 

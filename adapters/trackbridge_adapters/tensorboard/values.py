@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 
 from trackbridge.adapter import Row
 from trackbridge_adapters.tensorboard import numbers
-from trackbridge_adapters.tensorboard.facts import Facts, content_of
+from trackbridge_adapters.tensorboard.facts import Content, Facts, content_of
 from trackbridge_adapters.tensorboard.hparams import PLUGIN
 from trackbridge_adapters.tensorboard.protos import make_ndarray
 
@@ -152,8 +153,8 @@ def _number(value: float) -> float | int:
 def _image(
     tag: str, image: bytes, about: dict[str, Any], place: Place, step: int, facts: Facts
 ) -> Row:
-    offset = place.offset + place.data.find(image)
-    value, path = medium("image", tag, step, image, place.file, offset, _more(about), None, facts)
+    at = place.file, place.offset + place.data.find(image)
+    value, path = medium("image", tag, step, image, at, _more(about), None, facts)
     return {"kind": "image", "value": value, "path": path}
 
 
@@ -167,22 +168,21 @@ def medium(
     tag: str,
     step: int,
     data: bytes,
-    file: Path,
-    offset: int,
+    place: tuple[Path, int],
     about: str,
     media_type: str | None,
     facts: Facts,
 ) -> tuple[str, str]:
-    """JSON and path of an image or a sound that stands in an event file, as a file of the run."""
+    """JSON and path of an image or a sound as a file of the run; `place`: event file and offset."""
     folder, forms = FORMS[kind]
     ending, guessed = _form(data, forms)
-    content = content_of(file, offset, data, media_type or guessed)
+    digest, size = hashlib.sha256(data).hexdigest(), len(data)
+    content = Content(*place, size, digest, media_type or guessed)
     path = facts.keep(folder, tag, step, ending, content)
-    value = (
-        f'{{"_type": "{kind}-file", "path": "{path}", "sha256": "{content.sha256}"'
-        f', "size": {content.size}, "format": "{ending[1:]}"{about}}}'
-    )
-    return value, path
+    return (
+        f'{{"_type": "{kind}-file", "path": "{path}", "sha256": "{digest}"'
+        f', "size": {size}, "format": "{ending[1:]}"{about}}}'
+    ), path
 
 
 def _form(data: bytes, forms: tuple[tuple[bytes, str, str], ...]) -> tuple[str, str | None]:
@@ -222,8 +222,9 @@ def _sounds(
 def _sound(
     tag: str, sound: bytes, about: dict[str, Any], place: Place, step: int, facts: Facts
 ) -> Row:
-    offset, known = place.offset + place.data.find(sound), about.get("content_type")
-    value, path = medium("audio", tag, step, sound, place.file, offset, _more(about), known, facts)
+    at = place.file, place.offset + place.data.find(sound)
+    known = about.get("content_type")
+    value, path = medium("audio", tag, step, sound, at, _more(about), known, facts)
     return {"kind": "audio", "value": value, "path": path}
 
 
