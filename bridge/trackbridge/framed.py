@@ -61,7 +61,8 @@ def _table(frame: pd.DataFrame | pa.Table | ArrowStream) -> pa.Table:
         if isinstance(frame, pd.DataFrame):
             if any(name is not None for name in frame.index.names):
                 frame = frame.reset_index()
-            return pa.Table.from_pandas(frame, preserve_index=False)
+            numbered = frame.index.equals(pd.RangeIndex(len(frame)))
+            return pa.Table.from_pandas(frame, preserve_index=not numbered)
         return pa.table(frame)
     except (pa.ArrowException, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -99,7 +99,7 @@ def test_periods_and_nanoseconds_are_texts_that_say_them(tmp_path: Path) -> None
 
 def test_an_index_without_a_name_is_what_it_can_be(tmp_path: Path) -> None:
     def of(frame: pd.DataFrame) -> str:
-        return trackbridge.from_frame(pa.Table.from_pandas(frame), "index", tmp_path)
+        return trackbridge.from_frame(frame, "index", tmp_path)
 
     name = "__index_level_0__"
     frame = pd.DataFrame({"loss": [1.0, 2.0]}, index=[10, 20])
