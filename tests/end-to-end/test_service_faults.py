@@ -174,7 +174,13 @@ def test_what_fails_for_a_while_is_done_all_the_same(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [403, pytest.param(503, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("operation", [*OF_THE_CLIENT, *OF_OURS, *OF_BOTH])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(operation, marks=pytest.mark.nightly if number % 3 else ())
+        for number, operation in enumerate([*OF_THE_CLIENT, *OF_OURS, *OF_BOTH])
+    ],
+)
 def test_what_fails_for_ever_is_named_and_the_same_command_finishes_it_later(
     operation: str, status: int, server: Server, source: str, good: Good
 ) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import mlflow_servers
 import pytest
 
+CONTRACT = "tests/unit/mlflow_rest/test_contract.py"
+
 
 @pytest.fixture(scope="session")
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -29,3 +31,11 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def root(tmp_path: Path) -> Path:
     """A folder for artifacts."""
     return tmp_path / "artifacts"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A workspace for each example takes minutes: test_round_trips.py has the short form."""
+    for item in items:
+        if item.nodeid.startswith(CONTRACT) and "test_any_run_" in item.name:
+            item.add_marker(pytest.mark.nightly)
