@@ -7,7 +7,7 @@ import any_runs
 from trackbridge.testing.roundtrip import RoundTripContract
 from trackbridge_adapters.mlflow import ADAPTER
 
-EXAMPLES = 40
+EXAMPLES = 20
 
 
 class Trip(RoundTripContract):
