@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-"""No consumers of jobs: seven processes beside each server (MLflow 3.17), which nothing here uses."""
+"""No consumers of jobs (MLflow 3.17): seven processes beside each server that nothing here uses."""
 PATIENCE = 120
 """Seconds until a server has to answer."""
 
