@@ -7,13 +7,14 @@ same time, writes the same file.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from trackbridge.adapter import Batch, RunRef
 from trackbridge.errors import IntegrityError, NotFoundError, TransientError
-from trackbridge_adapters.archive.chunks import Part, chunk_id, share_path, uncommitted
+from trackbridge_adapters.archive.chunks import Part, share_path, uncommitted
 from trackbridge_adapters.archive.parts import PartWriter
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Share(NamedTuple):
 
 def put(store: ArchiveWriter, run: RunRef, batches: Iterable[Batch]) -> Share:
     """Write rows of `metrics` of a run; a share without rows has no file."""
-    with store.folder.scratch(f"share-{chunk_id(run)}") as scratch:
+    with store.folder.scratch(f"share-{uuid.uuid4().hex}") as scratch:
         staged = scratch / "metrics.parquet"
         writer = PartWriter(staged, "metrics")
         try:

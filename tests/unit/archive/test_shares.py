@@ -113,18 +113,6 @@ def test_a_part_is_brought_once_though_two_take_it(place: Path) -> None:
     assert tables(place) == referred(place)
 
 
-def test_what_a_kill_left_of_a_part_goes_when_another_one_is_written(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (run,) = runs("a")
-    with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", lambda *args, **kwargs: None)
-        put(place, run, 0, 2)
-    assert list(place.glob(".incoming-share*"))
-    put(place, run, 2, 5)
-    assert not list(place.glob(".incoming-share*"))
-
-
 def test_a_damaged_part_is_named_and_makes_another_fingerprint(place: Path) -> None:
     (run,) = runs("a")
     finish(place, run, put(place, run, 0, 2), put(place, run, 2, 5))
