@@ -14,7 +14,7 @@ import pyarrow as pa
 from trackbridge.adapter import RunRef
 from trackbridge.columns import codes, groups
 from trackbridge.errors import ConfigError
-from trackbridge.optional import Excerpt as Part
+from trackbridge.optional import Excerpt
 from trackbridge.prefetch import together
 from trackbridge_adapters.tables import beside
 from trackbridge_adapters.tables.blocks import Block
@@ -81,13 +81,13 @@ class Span(NamedTuple):
     before: Mapping[Line, int] | None
     """How many rows of its lines come before it; None where columns say the order."""
 
-    def may_have(self, part: Part | None) -> bool:
-        """Whether points of the part can be in it."""
-        if part is None or self.steps is None:
+    def may_have(self, excerpt: Excerpt | None) -> bool:
+        """Whether points of the excerpt can be in it."""
+        if excerpt is None or self.steps is None:
             return True
         low, high = self.steps
-        before = part.first is not None and high < part.first
-        return not before and not (part.last is not None and low > part.last)
+        before = excerpt.first is not None and high < excerpt.first
+        return not before and not (excerpt.last is not None and low > excerpt.last)
 
 
 @dataclass
@@ -414,11 +414,11 @@ def _range(steps: Cells | None) -> tuple[int, int] | None:
 
 
 def spans_of(
-    index: Index, wanted: npt.NDArray[np.int64], part: Part | None
+    index: Index, wanted: npt.NDArray[np.int64], excerpt: Excerpt | None
 ) -> Iterator[tuple[FileFacts, list[Span]]]:
-    """The blocks in which some runs have rows, or points of a part, by file."""
+    """The blocks in which some runs have rows, or points of an excerpt, by file."""
     for facts in index.files:
-        some = (span for span in facts.spans if span.may_have(part))
+        some = (span for span in facts.spans if span.may_have(excerpt))
         found = [span for span in some if np.isin(span.runs, wanted).any()]
         if found:
             yield facts, found

@@ -16,8 +16,7 @@ import pyarrow as pa
 from trackbridge.adapter import Batch, Capabilities, FileRef, Query, Row, RunInfo, RunKey, RunRef
 from trackbridge.columns import batches, codes, within
 from trackbridge.errors import NotFoundError, TransientError
-from trackbridge.optional import Assumption
-from trackbridge.optional import Excerpt as Part
+from trackbridge.optional import Assumption, Excerpt
 from trackbridge.prefetch import together
 from trackbridge_adapters.tables.index import (
     OPENERS,
@@ -102,10 +101,10 @@ class TablesReader:
             if table in asked:
                 yield from batches(table, (row for found in rows for row in found[table]))
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
-        for batch in self._flowing(self._wanted(refs), part):
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
+        for batch in self._flowing(self._wanted(refs), excerpt):
             if batch.table == "metrics":
-                data = within(batch.data, part)
+                data = within(batch.data, excerpt)
                 if data.num_rows:
                     yield Batch("metrics", data)
 
@@ -134,10 +133,10 @@ class TablesReader:
     def _refuse(self, ref: RunRef, what: str) -> NoReturn:
         raise NotFoundError(f"{self.address}: no {what}")
 
-    def _flowing(self, wanted: npt.NDArray[np.int64], part: Part | None) -> Iterator[Batch]:
+    def _flowing(self, wanted: npt.NDArray[np.int64], excerpt: Excerpt | None) -> Iterator[Batch]:
         """Points and final values of the runs of these numbers."""
-        for facts, spans in spans_of(self._index, wanted, part):
-            layout = facts.layout if part is None else facts.layout.of_metrics(part.keys)
+        for facts, spans in spans_of(self._index, wanted, excerpt):
+            layout = facts.layout if excerpt is None else facts.layout.of_metrics(excerpt.keys)
             with self._rows_of(facts, layout, spans) as rows:
                 for span, parsed in rows:
                     yield from self._of_block(facts, layout, span, parsed, wanted)

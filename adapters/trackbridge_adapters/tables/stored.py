@@ -25,12 +25,11 @@ from trackbridge.adapter import (
 from trackbridge.columns import codes, within
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import storage_errors
-from trackbridge.optional import Excerpt as Part
+from trackbridge.optional import Excerpt
 from trackbridge.schema import SHARED, TABLES
 from trackbridge_adapters.tables.blocks import cut
 from trackbridge_adapters.tables.emit import CONTENTS, ORIGINS, header, parse
-from trackbridge_adapters.tables.layout import COMMIT, WRITING, Commit, load, place_of
-from trackbridge_adapters.tables.layout import Part as Bytes
+from trackbridge_adapters.tables.layout import COMMIT, WRITING, Commit, Part, load, place_of
 from trackbridge_adapters.tables.values import moment
 
 
@@ -114,10 +113,10 @@ class StoredReader:
             if table not in SHARED and (tables is None or table in tables):
                 yield from (Batch(table, data) for data in self.rows(table, refs))
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         self._refuse_missing(refs)
         for data in self.rows("metrics", refs):
-            found = within(data, part)
+            found = within(data, excerpt)
             if found.num_rows:
                 yield Batch("metrics", found)
 
@@ -193,12 +192,12 @@ class StoredReader:
         return {ref for ref, origin in self.origins.items() if origin.chunk == number}
 
     def part_rows(
-        self, table: str, part: Bytes, refs: Collection[RunRef]
+        self, table: str, part: Part, refs: Collection[RunRef]
     ) -> Iterator[pa.RecordBatch]:
         """The rows of some runs in a part."""
         yield from _chosen(self._part(table, part), refs)
 
-    def part_bytes(self, table: str, part: Bytes) -> Iterator[bytes]:
+    def part_bytes(self, table: str, part: Part) -> Iterator[bytes]:
         """The bytes of a part, in blocks of whole rows; `IntegrityError` at its end if damaged."""
         place = place_of(self.root, self.commit, table)
         digest = hashlib.sha256()
@@ -210,7 +209,7 @@ class StoredReader:
         if digest.hexdigest() != part.sha256:
             raise IntegrityError(f"{place} is damaged: not the bytes that were written; restore it")
 
-    def _part(self, table: str, part: Bytes) -> Iterator[pa.RecordBatch]:
+    def _part(self, table: str, part: Part) -> Iterator[pa.RecordBatch]:
         where = str(place_of(self.root, self.commit, table))
         for data in self.part_bytes(table, part):
             yield from parse(data, table, self.scheme, where)

@@ -27,7 +27,7 @@ from trackbridge.adapter import (
 from trackbridge.columns import batches, sliced
 from trackbridge.disk import native_errors
 from trackbridge.errors import NotFoundError
-from trackbridge.optional import Excerpt as Part
+from trackbridge.optional import Excerpt
 from trackbridge.schema import POINTS, SHARED, TABLES
 from trackbridge_adapters.tensorboard import carried
 from trackbridge_adapters.tensorboard.carried import LOCK
@@ -120,9 +120,9 @@ class LogFolders:
                 yield from _emptied(rows)
         yield from _emptied(rows)
 
-    def read_points(self, refs: Sequence[RunRef], part: Part) -> Iterator[Batch]:
+    def read_points(self, refs: Sequence[RunRef], excerpt: Excerpt) -> Iterator[Batch]:
         for ref in refs:
-            yield from self._points(self._run(ref), ["metrics"], part)
+            yield from self._points(self._run(ref), ["metrics"], excerpt)
 
     def read_shared(self, query: Query) -> Iterator[Batch]:
         self._look()
@@ -169,9 +169,13 @@ class LogFolders:
             return Content(run.others[file.path], 0, -1)
         return self._known(run).files.get(file.path)
 
-    def _points(self, run: Run, wanted: Collection[str], part: Part | None) -> Iterator[Batch]:
+    def _points(
+        self, run: Run, wanted: Collection[str], excerpt: Excerpt | None
+    ) -> Iterator[Batch]:
         sizes = {path: run.states[path][1] for path in run.events}
-        scan = Scan(run.ref, run.events, sizes, wanted, part, run.origin.tags if run.origin else {})
+        scan = Scan(
+            run.ref, run.events, sizes, wanted, excerpt, run.origin.tags if run.origin else {}
+        )
         with native_errors(self.address):
             yield from scan.batches()
         for path, damage in scan.damage.items():

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.columns import sliced
-from trackbridge.optional import Excerpt as Part
+from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.tensorboard import beside, wire
 from trackbridge_adapters.tensorboard.carried import Metric
@@ -75,13 +75,13 @@ class Scan:
         files: Collection[Path],
         sizes: dict[Path, int],
         wanted: Collection[str],
-        part: Part | None = None,
+        excerpt: Excerpt | None = None,
         tags: Mapping[str, Metric] = MappingProxyType({}),
     ) -> None:
         self.facts = Facts()
         self.damage: dict[Path, list[Damage]] = {}
         self._ref, self._files, self._sizes = ref, files, sizes
-        self._wanted, self._only, self._tags = wanted, part, tags
+        self._wanted, self._only, self._tags = wanted, excerpt, tags
         self._codes: dict[str, int] = {}
         self._series = Series(ref)
 
@@ -381,12 +381,12 @@ class Scan:
         yield from sliced("metrics", pa.RecordBatch.from_arrays(columns, schema=TABLES["metrics"]))
 
 
-def _within(steps: Ints, part: Part) -> npt.NDArray[np.bool_]:
+def _within(steps: Ints, excerpt: Excerpt) -> npt.NDArray[np.bool_]:
     found = np.ones(len(steps), np.bool_)
-    if part.first is not None:
-        found &= steps >= part.first
-    if part.last is not None:
-        found &= steps <= part.last
+    if excerpt.first is not None:
+        found &= steps >= excerpt.first
+    if excerpt.last is not None:
+        found &= steps <= excerpt.last
     return found
 
 
