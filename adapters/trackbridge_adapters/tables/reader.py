@@ -18,6 +18,7 @@ from trackbridge.columns import batches, codes, within
 from trackbridge.errors import NotFoundError, TransientError
 from trackbridge.optional import Assumption, Excerpt
 from trackbridge.prefetch import together
+from trackbridge.times import moment
 from trackbridge_adapters.tables.index import (
     OPENERS,
     FileFacts,
@@ -42,7 +43,7 @@ from trackbridge_adapters.tables.melt import (
 from trackbridge_adapters.tables.parsed import Parsed
 from trackbridge_adapters.tables.place import TableFile, project_of
 from trackbridge_adapters.tables.sample import unit_of
-from trackbridge_adapters.tables.values import moment, times
+from trackbridge_adapters.tables.values import times
 
 _LEAF = ("key", "value", "type")
 HOLDS = {

@@ -27,10 +27,10 @@ from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.folder import storage_errors
 from trackbridge.optional import Excerpt
 from trackbridge.schema import SHARED, TABLES
+from trackbridge.times import moment
 from trackbridge_adapters.tables.blocks import cut
 from trackbridge_adapters.tables.emit import CONTENTS, ORIGINS, header, parse
 from trackbridge_adapters.tables.layout import COMMIT, WRITING, Commit, Part, load, place_of
-from trackbridge_adapters.tables.values import moment
 
 
 class Origin(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +26,6 @@ _SAID = {'"NaN"': "NaN", '"Infinity"': "Infinity", '"-Infinity"': "-Infinity"}
 
 UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 """Microseconds of a unit that times are counted in."""
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 NONE = np.zeros(0, np.int64)
@@ -262,16 +258,6 @@ def _spelled(texts: pa.Array, unit: str) -> Cells:
         values[rows[good]] = micros.fill_null(0).to_numpy(zero_copy_only=False)[good]
         there[rows[good]] = True
     return Cells(values, there, np.flatnonzero(valid & ~there))
-
-
-def moment(micros: int | None) -> datetime | None:
-    """A time as Python knows it; None where it lies beyond the years that it has."""
-    if micros is None:
-        return None
-    try:
-        return _EPOCH + timedelta(microseconds=micros)
-    except OverflowError:
-        return None
 
 
 def _parsed(texts: pa.Array) -> pa.Array:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 from trackbridge.adapter import Row
+from trackbridge.times import micros, moment
 from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.encode_points import message
 from trackbridge_adapters.tensorboard.facts import Content, content_of
@@ -24,7 +25,6 @@ ROWS = 1001
 START = b"\x08\x01\x1a\x0btrackbridge"
 """A `SessionLog` that says that a session starts: what our files begin with."""
 COLUMNS = ("key", "step", "row", "kind", "value", "path")
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 EMBEDDED = "embedded"
 """Place of the row's file among the strings of the tensor."""
 
@@ -33,7 +33,7 @@ def told(row: Row, embedded: int | None = None) -> bytes:
     """A field that has a row of `series`; `embedded`: where its file is in the value's tensor."""
     known = {name: row[name] for name in COLUMNS if row.get(name) is not None}
     if row.get("time") is not None:
-        known["time"] = (row["time"] - EPOCH) // timedelta(microseconds=1)
+        known["time"] = micros(row["time"])
     if embedded is not None:
         known[EMBEDDED] = embedded
     content = json.dumps(known, ensure_ascii=False).encode()
@@ -83,8 +83,8 @@ def _is_row(row: dict[str, Any], strings: int) -> bool:
     )
 
 
-def _time(micros: int | None) -> datetime | None:
-    try:
-        return None if micros is None else EPOCH + timedelta(microseconds=micros)
-    except OverflowError as error:
-        raise ValueError("a time that is none stands beside the value") from error
+def _time(since_1970: int | None) -> datetime | None:
+    found = moment(since_1970)
+    if found is None and since_1970 is not None:
+        raise ValueError("a time that is none stands beside the value")
+    return found

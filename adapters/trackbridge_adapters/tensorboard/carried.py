@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from trackbridge.adapter import ORIGIN, SIDECAR, Row, RunKey, RunRef
 from trackbridge.errors import IntegrityError
-from trackbridge_adapters.tensorboard.beside import EPOCH
+from trackbridge.times import EPOCH, micros
 from trackbridge_adapters.tensorboard.names import decoded, pieces
 
 ABOUT = "run.json"
@@ -91,7 +91,7 @@ def about(made: Origin) -> bytes:
     run = {name: made.row[name] for name in COLUMNS if made.row.get(name) is not None}
     for name in TIMES:
         if made.row.get(name) is not None:
-            run[name] = (made.row[name] - EPOCH) // timedelta(microseconds=1)
+            run[name] = micros(made.row[name])
     told = {"run_key": str(made.key), **made.ref._asdict(), "events": made.events, "run": run}
     if made.tags:
         told["tags"] = dict(made.tags)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackbridge.adapter import Row
+from trackbridge.times import EPOCH
 from trackbridge_adapters.tensorboard import wire
-from trackbridge_adapters.tensorboard.beside import EPOCH, START
+from trackbridge_adapters.tensorboard.beside import START
 from trackbridge_adapters.tensorboard.encode_points import message
 from trackbridge_adapters.tensorboard.framing import frame
 from trackbridge_adapters.tensorboard.names import is_unicode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from trackbridge.adapter import Batch, Row, RunRef
 from trackbridge.schema import BATCH_ROWS, TABLES, TIME
+from trackbridge.times import micros, moment
 from trackbridge_adapters.tensorboard import wire
 from trackbridge_adapters.tensorboard.framing import Ints
 from trackbridge_adapters.tensorboard.layouts import Columns
 from trackbridge_adapters.tensorboard.scalars import Floats
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 COLUMNS = [field.name for field in TABLES["series"]][len(RunRef._fields) :]
-MICROSECOND = timedelta(microseconds=1)
 FIRST_SECOND, LAST_SECOND = -62135596800, 253402300800
 """Years that a time has: 1 to 9999."""
 
@@ -60,13 +59,12 @@ class Series:
 
     def add(self, key: str, place: int, event: wire.Event, row: Row) -> None:
         """A point: `row` is its kind, its value and its path, if it has one."""
-        about = {"key": key, "step": event.step, "time": micros(event.time)}
+        about = {"key": key, "step": event.step, "time": nearest(event.time)}
         self._append(place, {**about, **row})
 
     def add_whole(self, place: int, row: Row) -> None:
         """A point that has its own key, step and time."""
-        time = row["time"]
-        self._append(place, {**row, "time": time and (time - EPOCH) // MICROSECOND})
+        self._append(place, {**row, "time": micros(row["time"])})
 
     def add_columns(
         self, places: Ints, keys: pa.Array, steps: Ints, times: Floats, taken: Columns
@@ -112,7 +110,7 @@ def microseconds(seconds: Floats) -> tuple[Ints, npt.NDArray[np.bool_]]:
     return np.rint(np.where(known, seconds, 0) * 1e6).astype(np.int64), known
 
 
-def micros(seconds: float) -> int | None:
+def nearest(seconds: float) -> int | None:
     """A time in seconds as the nearest microsecond, if it is one."""
     if not FIRST_SECOND <= seconds < LAST_SECOND:
         return None
@@ -121,5 +119,4 @@ def micros(seconds: float) -> int | None:
 
 def when(seconds: float) -> datetime | None:
     """The same as a time."""
-    us = micros(seconds)
-    return None if us is None else EPOCH + us * MICROSECOND
+    return moment(nearest(seconds))
