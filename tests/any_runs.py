@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from trackbridge.testing import strategies
@@ -22,3 +24,10 @@ def made(count: int) -> list[MadeRun]:
 
     gather()
     return runs
+
+
+def by_night(items: Iterable[pytest.Item], contract: str) -> None:
+    """Leave the examples one by one, of the contract suite in a module, to the night."""
+    for item in items:
+        if item.nodeid.startswith(contract) and "test_any_run" in item.name:
+            item.add_marker(pytest.mark.nightly)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import any_runs
 import mlflow_servers
 import pytest
 
@@ -36,6 +37,4 @@ def root(tmp_path: Path) -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A workspace for each example takes minutes: test_round_trips.py has the short form."""
-    for item in items:
-        if item.nodeid.startswith(CONTRACT) and "test_any_run_" in item.name:
-            item.add_marker(pytest.mark.nightly)
+    any_runs.by_night(items, CONTRACT)

@@ -1,5 +1,6 @@
 """Databases of the tests are dropped at the end."""
 
+import any_runs
 import pytest
 from servers import dropped  # noqa: F401
 
@@ -14,6 +15,4 @@ def _clean(dropped: None) -> None:  # noqa: F811
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A database for each example takes minutes: test_round_trips.py has the short form."""
-    for item in items:
-        if item.nodeid.startswith(CONTRACT) and "test_any_run" in item.name:
-            item.add_marker(pytest.mark.nightly)
+    any_runs.by_night(items, CONTRACT)

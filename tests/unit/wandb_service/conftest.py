@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import any_runs
 import pytest
 
 import trackbridge
@@ -144,6 +145,4 @@ def canned() -> Iterator[Callable[..., Canned]]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What uploads each example by itself takes minutes: test_round_trips.py has the short form."""
-    for item in items:
-        if item.nodeid.startswith(CONTRACT) and "test_any_run" in item.name:
-            item.add_marker(pytest.mark.nightly)
+    any_runs.by_night(items, CONTRACT)
