@@ -124,13 +124,14 @@ def run_id(shown: str) -> str:
 
 
 def expected(source: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """Step and value of the points of each run's metrics, as a reader gives them."""
+    """Step and value of the points by run and tag, as a reader gives them."""
     reader = open_reader(str(source))
     found: dict[tuple[str, str], list[tuple[int, float]]] = {}
     refs = [info.ref for info in reader.list_runs(Query())]
     for batch in reader.read_runs(refs, ["metrics"]):
         for row in batch.data.to_pylist():
-            points = found.setdefault((row["run_id"], row["key"]), [])
+            tag = "system/" * row["system"] + row["key"]
+            points = found.setdefault((row["run_id"], tag), [])
             points.append((row["step"] or 0, row["value"]))
     return found
 
