@@ -72,6 +72,14 @@ class Splitting(Reader, Protocol):
         """The rows of `metrics` of a run that are in a piece; rules as for `read_runs`."""
         ...
 
+    def read_rest(self, ref: RunRef, *, sound: bool) -> Iterator[Batch]:
+        """What `read_runs` gives of a run but its `metrics`, which were read in pieces.
+
+        `sound` says that all those points had a time, a step and a value: they need not be gone
+        through again to tell which of them cannot be read.
+        """
+        ...
+
 
 @runtime_checkable
 class Dividing(Writer, Protocol):

@@ -21,7 +21,7 @@ from trackbridge.adapter import SIDECAR, Batch, FileRef, Reader, Row, RunInfo, R
 from trackbridge.columns import batches, relabel, sliced, split
 from trackbridge.errors import IntegrityError, NotFoundError
 from trackbridge.fit import holds_everything
-from trackbridge.optional import Excerpt
+from trackbridge.optional import Excerpt, Splitting
 from trackbridge.residual import PointRestoration
 from trackbridge.row_residual import LABELS, KeptRow, RowRestoration
 from trackbridge.schema import TABLES, TIME
@@ -190,6 +190,12 @@ class Overlay:
             yield from self._restore(batch)
         for ref in self._sidecars:
             yield from self._rest(ref, tables)
+
+    def read_rest(self, *, sound: bool) -> Iterator[Batch]:
+        """What `read` gives of a run but its `metrics`, which were read in pieces (`Splitting`)."""
+        assert isinstance(self.reader, Splitting)
+        for batch in self.reader.read_rest(*self.refs, sound=sound):
+            yield from self._restore(batch)
 
     def read_points(self, excerpt: Excerpt) -> Iterator[Batch]:
         """Batches of `metrics` as `read` gives them, with the rows that are in an excerpt.

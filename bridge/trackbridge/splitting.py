@@ -32,6 +32,9 @@ FEWEST_POINTS = 2 * CHUNK_POINTS
 PIECE_POINTS = 1_000_000
 """So small that workers end together, so large that opening the stores takes nothing beside it."""
 
+OF_POINTS = ("step", "time", "value")
+"""Columns of which most stores have a value for each point."""
+
 Found = TypeVar("Found")
 
 
@@ -44,20 +47,21 @@ class Write:
 
     def carry_out(self, source: Reader, target: Writer, files: FileChoice) -> Written:
         assert isinstance(source, Splitting) and isinstance(target, Dividing)
-        digests, points = Digests(), 0
+        digests, points, sound = Digests(), 0, True
         to = target.target(self.info.key)
 
         def passing() -> Iterator[Batch]:
-            nonlocal points
+            nonlocal points, sound
             for batch in source.read_piece(self.info.ref, self.piece):
                 native = Batch(batch.table, relabel(batch.data, {self.info.ref: to}))
                 digests.add(native)
                 points += native.data.num_rows
+                sound &= not any(native.data.column(name).null_count for name in OF_POINTS)
                 yield native
 
         with prefetched(passing()) as ready:
             token = target.put_points(self.info.key, ready)
-        return Written(token, points, digests[to])
+        return Written(token, points, digests[to], sound)
 
 
 @dataclass(frozen=True)

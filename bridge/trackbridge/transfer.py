@@ -48,6 +48,8 @@ class Written(NamedTuple):
     token: str
     points: int
     digests: RunDigests
+    sound: bool
+    """Whether each of them has a step, a time and a value."""
 
 
 class MissedPointsError(IntegrityError):
@@ -225,7 +227,7 @@ class _Passage:
         """
         files: list[Row] = []
         with (
-            prefetched(self._overlay.read(self._tables)) as batches_read,
+            prefetched(self._read()) as batches_read,
             prefetched(self._translated(batches_read, files)) as translated,
         ):
             for points, natives in translated:
@@ -234,6 +236,11 @@ class _Passage:
                 if not self._careful:  # else they were told of before
                     self._progress.points(points)
         return files
+
+    def _read(self) -> Iterator[Batch]:
+        if self._written:
+            return self._overlay.read_rest(sound=all(each.sound for each in self._written))
+        return self._overlay.read()
 
     def _translated(
         self, batches_read: Iterator[Batch], files: list[Row]

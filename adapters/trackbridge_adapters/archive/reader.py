@@ -113,6 +113,9 @@ class ArchiveReader:
                 for data in read_part(local, "metrics", inside, groups=range(first, end)):
                     yield Batch("metrics", data)
 
+    def read_rest(self, ref: RunRef, *, sound: bool) -> Iterator[Batch]:
+        yield from self.read_runs([ref], TABLES.keys() - {"metrics"})
+
     def _where(self, refs: Sequence[RunRef]) -> list[tuple[Chunk, set[RunRef] | None]]:
         """The chunks that runs live in, each with those that are meant, or None for all of it."""
         self.index.refresh()

@@ -82,6 +82,12 @@ class Session:
         """
         raise NotImplementedError
 
+    def counts(self, where: str = "", values: Sequence[Any] = ()) -> dict[str, int]:
+        """How many points each run has that meets a condition; the index on runs covers it."""
+        condition = f"WHERE run_uuid {where}" if where else ""
+        query = f"SELECT run_uuid, count(*) FROM metrics {condition} GROUP BY run_uuid"
+        return dict(self.fetch(query, values))
+
     def pieces(self, info: RunInfo, points: int) -> Sequence[str]:
         """See `Splitting.split`."""
         raise NotImplementedError
@@ -90,8 +96,11 @@ class Session:
         """The points in a piece of a run; as `points` gives them."""
         raise NotImplementedError
 
-    def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Run id and a line for each kind of value that `points` gives as null or changed."""
+    def bad_points(self, runs: Sequence[str], *, sound: bool = False) -> Iterator[tuple[str, str]]:
+        """Run id and a line for each kind of value that `points` gives as null or changed.
+
+        `sound`: it is known that it gives none as null.
+        """
         return iter(())
 
     def select(

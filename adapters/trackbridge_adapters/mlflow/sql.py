@@ -61,6 +61,12 @@ class SqlReader:
         with self.database.session() as session:
             yield from sql_read.piece(session, ref, piece)
 
+    def read_rest(self, ref: RunRef, *, sound: bool) -> Iterator[Batch]:
+        from trackbridge_adapters.mlflow import sql_read
+
+        with self.database.session() as session:
+            yield from sql_read.rest(session, ref, self.home, sound=sound)
+
     def read_shared(self, query: Query) -> Iterator[Batch]:
         from trackbridge_adapters.mlflow import sql_shared
 

@@ -46,7 +46,7 @@ def runs(session: Session, query: Query, home: Path) -> Iterator[RunInfo]:
     if query.run_ids:
         where = IN
         values = [json.dumps(list(query.run_ids))]
-    points = _points(session, where, values)
+    points = session.counts(where, values)
     states = sql_states.runs(session, where, values)
     tags = sql_states.tags(session, where, values)
     models = sql_states.models(session, where, values)
@@ -132,10 +132,3 @@ def _info(
         carried=carried,
         deleted=gone or native["lifecycle_stage"] == "deleted",
     )
-
-
-def _points(session: Session, where: str, values: list[str]) -> dict[str, int]:
-    """Points of each run; the index on runs covers the query."""
-    restriction = f"WHERE run_uuid {where} GROUP BY run_uuid" if where else "GROUP BY run_uuid"
-    query = f"SELECT run_uuid, count(*) FROM metrics {restriction}"
-    return dict(session.fetch(query, values))

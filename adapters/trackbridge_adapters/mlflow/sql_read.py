@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trackbridge.adapter import Batch, Row, RunRef
@@ -196,19 +196,36 @@ def runs(
     """The rows of some runs, `runs` last: only then is known what of them is damaged."""
     wanted = {"metrics", *SMALL} if tables is None else set(tables)
     _check(session, refs)
-    projects = {ref.run_id: ref.project for ref in refs}
     doubtful = True
     if "metrics" in wanted:
-        points = sql_points.Points(session, projects)
+        points = sql_points.Points(session, {ref.run_id: ref.project for ref in refs})
         for data in points:
             yield Batch("metrics", data)
         doubtful = points.irregular
-    if not wanted & set(SMALL):
-        return
+    wanted &= set(SMALL)
+    if wanted:
+        ids = [ref.run_id for ref in refs]
+        bad = session.bad_points(ids) if doubtful and "runs" in wanted else ()
+        yield from _small(session, refs, wanted, home, bad)
+
+
+def rest(session: Session, ref: RunRef, home: Path, *, sound: bool) -> Iterator[Batch]:
+    """The rows of a run but its points."""
+    _check(session, [ref])
+    yield from _small(session, [ref], SMALL, home, session.bad_points([ref.run_id], sound=sound))
+
+
+def _small(
+    session: Session,
+    refs: Sequence[RunRef],
+    wanted: Collection[str],
+    home: Path,
+    bad_points: Iterable[tuple[str, str]],
+) -> Iterator[Batch]:
+    """The rows of small tables."""
     damage: dict[str, list[str]] = defaultdict(list)
-    if doubtful and "runs" in wanted:
-        for run_id, line in session.bad_points(list(projects)):
-            damage[run_id].append(line)
+    for run_id, line in bad_points:
+        damage[run_id].append(line)
     for start in range(0, len(refs), GROUP):
         chunk = Chunk(session, refs[start : start + GROUP], home, damage)
         for table in SMALL:

@@ -21,6 +21,9 @@ from trackbridge_adapters.mlflow.session import EVERY_POINT, Rows, Session
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RUN_INDEX = "index_metrics_run_uuid"
+"""There since revision bd07f7e963c5 (2021)."""
+
 
 class SqliteSession(Session):
     """What sessions of SQLite have in common, however the file was opened."""
@@ -57,10 +60,20 @@ class SqliteSession(Session):
 
         return sqlite_points.piece(self, run, piece)
 
-    def bad_points(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def counts(self, where: str = "", values: Sequence[Any] = ()) -> dict[str, int]:
+        from trackbridge_adapters.mlflow import sqlite_counts
+
+        long = None if where else sqlite_counts.longest(self)
+        if long is None:
+            return super().counts(where, values)
+        return sqlite_counts.beside(self, long)
+
+    def bad_points(self, runs: Sequence[str], *, sound: bool = False) -> Iterator[tuple[str, str]]:
         from trackbridge_adapters.mlflow import sqlite_points
 
-        return sqlite_points.damage(self, runs)
+        if not sound:
+            yield from sqlite_points.no_numbers(self, runs)
+        yield from sqlite_points.garbled_keys(self, runs)
 
     def batches(self, query: str, values: Sequence[Any]) -> Iterator[pa.RecordBatch]:
         """The rows of a query in batches of the run model's size, as they come."""

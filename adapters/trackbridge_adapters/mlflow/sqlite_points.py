@@ -22,7 +22,7 @@ from trackbridge_adapters.mlflow.session import (
     fit_in_time,
     native_keys,
 )
-from trackbridge_adapters.mlflow.sqlite import SqliteSession
+from trackbridge_adapters.mlflow.sqlite import RUN_INDEX, SqliteSession
 
 TYPES = (pa.string(), pa.string(), pa.float64(), pa.int64(), pa.int64(), pa.int64())
 
@@ -35,9 +35,6 @@ GOOD = {
     "step": "typeof(step) = 'integer'",
 }
 """When a value is one that MLflow could have written: SQLite lets any column hold anything."""
-
-RUN_INDEX = "index_metrics_run_uuid"
-"""There since revision bd07f7e963c5 (2021)."""
 
 KEY_SHARE = 0.1
 """Share of the runs from which on points of some keys are found by key, not by run (measured)."""
@@ -119,8 +116,8 @@ def _read(session: SqliteSession, rest: str, values: list[Any]) -> Iterator[pa.R
             yield _without_bad(data)
 
 
-def damage(session: SqliteSession, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """See `Session.bad_points`."""
+def no_numbers(session: SqliteSession, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Run id and a line for each column in which it has what is no number; all points are read."""
     ids = [json.dumps(list(runs))]
     columns = sorted(session.columns("metrics").keys() & GOOD.keys())
     bad = {column: f"({column} IS NOT NULL AND NOT ({GOOD[column]}))" for column in columns}
@@ -135,10 +132,14 @@ def damage(session: SqliteSession, runs: Sequence[str]) -> Iterator[tuple[str, s
         for run, count, example in found:
             line = f"metrics.{column}: {count} values cannot be read, e.g. {example[:40]!r}"
             yield run, line
+
+
+def garbled_keys(session: SqliteSession, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Run id and a line for each key that is no text; the points are not read."""
     if not any(_garbled(key) for (key,) in session.fetch(EVERY_KEY)):
         return
     keys = f"SELECT DISTINCT run_uuid, key FROM metrics WHERE run_uuid {IN}"
-    for run, key in session.fetch(keys, ids):
+    for run, key in session.fetch(keys, [json.dumps(list(runs))]):
         yield from ((run, line) for line in _garbled(key))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
 import pytest
 
-from trackbridge.adapter import Reader, RunRef
+from trackbridge.adapter import Batch, Reader, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge.optional import Splitting
 from trackbridge.schema import BATCH_ROWS, TABLES
@@ -61,3 +62,16 @@ def check_pieces(reader: Reader) -> None:
                 assert batch.table == "metrics"
                 assert batch.data.schema.equals(TABLES["metrics"])
                 assert batch.data.num_rows <= BATCH_ROWS
+        check_rest(reader, info.ref, every)
+
+
+def check_rest(reader: Splitting, ref: RunRef, points: Sequence[Batch]) -> None:
+    """What is left of a run beside its pieces is the same as when it is read at once."""
+    __tracebackhide__ = True
+    whole = [batch for batch in reader.read_runs([ref]) if batch.table != "metrics"]
+    names = ("step", "time", "value")
+    sound = not any(batch.data.column(name).null_count for batch in points for name in names)
+    for known in {False, sound}:
+        rest = list(reader.read_rest(ref, sound=known))
+        assert not any(batch.table == "metrics" for batch in rest)
+        same_rows(whole, rest)

@@ -25,6 +25,7 @@ from trackbridge_adapters.mlflow.files_points import Columns, MetricFile, Series
 from trackbridge_adapters.mlflow.sql_points_write import Points
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
+OF_POINTS = ("step", "time", "value")
 LINE = st.tuples(st.integers(-(10**15), 10**15), st.floats(), st.integers(-(2**63), 2**63 - 1))
 
 
@@ -142,6 +143,10 @@ def read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         rows[batch.table] += batch.data.to_pylist()
     alone = [b.data.to_pylist() for b in reader.read_runs([ref], ["runs"])]
     assert [rows["runs"]] == alone, "what is damaged does not depend on what is read"
+    whole = all(row[name] is not None for row in rows["metrics"] for name in OF_POINTS)
+    for sound in {False, whole}:
+        rest = [b.data.to_pylist() for b in reader.read_rest(ref, sound=sound) if b.table == "runs"]
+        assert rest == alone
     extra = json.loads(rows["runs"][0]["extra"] or "{}")
     return rows["metrics"], extra.get("damage", [])
 
