@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -36,8 +37,8 @@ SCRATCH = ".incoming-"
 """Local files being written lie in folders of this prefix below the root, outside `data/`."""
 HELD = ".held"
 """The file in them on which whoever writes there has a lock."""
-LOCK_TRIES = 3
-"""After so many it is a file system without locks."""
+LOCK_SECONDS = 0.5
+"""After so long it is a file system without locks."""
 UNTOLD = -1
 """The size of a file where a listing names no sizes, as those of web servers."""
 
@@ -247,13 +248,13 @@ class LocalFolder:
 
     def _make_scratch(self, name: str) -> tuple[Path, Lock]:
         """A scratch folder and the lock by which it is known that somebody works in it."""
-        for _ in range(LOCK_TRIES):
+        while True:
             made = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{name}.", dir=self._root))
             held = Lock(made / HELD)
             with suppress(FileNotFoundError):  # who removes what was left came in between
-                if held.acquire():
-                    break
-        return made, held
+                if not held.acquire(LOCK_SECONDS) or held.stands:
+                    return made, held
+                held.release()
 
     def _remove_scratch(self, names: str) -> None:
         """Remove what nobody works in any more."""
@@ -261,8 +262,10 @@ class LocalFolder:
             held = Lock(left / HELD)
             with suppress(OSError):
                 if held.acquire():
+                    shutil.rmtree(left, ignore_errors=True)  # before anybody can take it
                     held.release()
-                    shutil.rmtree(left, ignore_errors=True)
+                    if sys.platform == "win32":  # which keeps a file that is open
+                        shutil.rmtree(left, ignore_errors=True)
 
     def _file(self, path: str) -> Path:
         """Where a file lies; `IntegrityError` where something else does, as a pipe with no end."""

@@ -32,6 +32,16 @@ class Lock:
         self._file = file
         return True
 
+    @property
+    def stands(self) -> bool:
+        """Whether the file that is held is still in its place: its folder may have been removed."""
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)

@@ -7,7 +7,6 @@ same time, writes the same file.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,7 +37,7 @@ class Share(NamedTuple):
 
 def put(store: ArchiveWriter, run: RunRef, batches: Iterable[Batch]) -> Share:
     """Write rows of `metrics` of a run; a share without rows has no file."""
-    with store.folder.scratch(f"share-{uuid.uuid4().hex}") as scratch:
+    with store.folder.scratch("share") as scratch:
         staged = scratch / "metrics.parquet"
         writer = PartWriter(staged, "metrics")
         try:
