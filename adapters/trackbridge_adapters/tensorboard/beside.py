@@ -15,8 +15,8 @@ from typing import Any
 from trackbridge.adapter import Row
 from trackbridge.times import micros, moment
 from trackbridge_adapters.tensorboard import wire
+from trackbridge_adapters.tensorboard.contents import Content, content_of
 from trackbridge_adapters.tensorboard.encode_points import message
-from trackbridge_adapters.tensorboard.facts import Content, content_of
 from trackbridge_adapters.tensorboard.names import is_unicode
 from trackbridge_adapters.tensorboard.values import Place
 

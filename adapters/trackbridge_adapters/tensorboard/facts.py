@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from trackbridge.adapter import Names
 from trackbridge.fit_text import fit_name
+from trackbridge_adapters.tensorboard.contents import Content, Contents
 from trackbridge_adapters.tensorboard.framing import Damage
 from trackbridge_adapters.tensorboard.hparams import PLUGIN, HParams
 from trackbridge_adapters.tensorboard.protos import DecodeError, SummaryMetadata
@@ -20,16 +19,6 @@ NAMED = 20
 PLAIN = Names(length=100, alphabet=r"A-Za-z0-9_.\-")
 """Of files that are named after tags."""
 _DOTS = re.compile(r"^\.+")
-
-
-class Content(NamedTuple):
-    """Bytes of a file of the run: a part of an event file, or a file of its own."""
-
-    file: Path
-    offset: int
-    size: int
-    sha256: str | None = None
-    media_type: str | None = None
 
 
 class Facts:
@@ -44,7 +33,7 @@ class Facts:
         self.event_files: dict[str, dict[str, str]] = {}
         self.shapes: dict[str, list[int]] = {}
         """Of texts that are no scalars though they have one element."""
-        self.files: dict[str, Content] = {}
+        self.files = Contents()
         self._shaped: dict[str, tuple[int, int]] = {}
         self._names: dict[str, str] = {}
         self._media: dict[str, int] = {}
@@ -101,7 +90,7 @@ class Facts:
         stem = f"media/{folder}/{name}_{step}_"
         number = self._media[stem] = self._media.get(stem, -1) + 1
         path = f"{stem}{number}{ending}"
-        self.files[path] = content
+        self.files.put(path, content)
         return path
 
     def extra(self) -> str | None:
@@ -128,22 +117,6 @@ class Facts:
             known = {}
         told = {**(known if isinstance(known, dict) else {}), "damage": self.damage}
         return json.dumps(told, ensure_ascii=False, sort_keys=True)
-
-    def file_columns(self) -> dict[str, list[Any]]:
-        """The rows of `files`, by column."""
-        files = self.files.values()
-        return {
-            "owner": [""] * len(files),
-            "path": list(self.files),
-            "size": [file.size for file in files],
-            "sha256": [file.sha256 for file in files],
-            "media_type": [file.media_type for file in files],
-        }
-
-
-def content_of(file: Path, offset: int, data: bytes, media_type: str | None) -> Content:
-    """A part of an event file."""
-    return Content(file, offset, len(data), hashlib.sha256(data).hexdigest(), media_type)
 
 
 def _about(metadata: Any) -> dict[str, Any]:

@@ -108,8 +108,8 @@ def of_tensors(plugin: str, data: bytes, rows: Ints, starts: Ints, stops: Ints) 
     if form is None:
         return None
     write, place = form
-    told = zip(*(side[:, :2].tolist() for side in (starts, stops)))
-    about = [write(*(data[a:b] for a, b in zip(*spans))) for spans in told]
+    told = zip(*(side[:, number].tolist() for number in (0, 1) for side in (starts, stops)))
+    about = [write(data[a:b], data[c:d]) for a, b, c, d in told]
     chosen = np.array([each is not None for each in about], np.bool_)
     known = [each for each in about if each is not None]
     kind, first, last = "image" if place else "audio", starts[chosen, place], stops[chosen, place]

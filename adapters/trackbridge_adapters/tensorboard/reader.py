@@ -31,7 +31,8 @@ from trackbridge.optional import Excerpt
 from trackbridge.schema import POINTS, SHARED, TABLES
 from trackbridge_adapters.tensorboard import carried
 from trackbridge_adapters.tensorboard.carried import LOCK
-from trackbridge_adapters.tensorboard.facts import Content, Facts
+from trackbridge_adapters.tensorboard.contents import Content
+from trackbridge_adapters.tensorboard.facts import Facts
 from trackbridge_adapters.tensorboard.folders import KIND, LogFolder, Run
 from trackbridge_adapters.tensorboard.framing import Damage
 from trackbridge_adapters.tensorboard.gathered import when
@@ -233,7 +234,7 @@ def _emptied(rows: dict[str, list[Row]]) -> Iterator[Batch]:
 
 def _files(ref: RunRef, facts: Facts) -> Iterator[Batch]:
     """The files that event files have in them, in columns: they may be as many as points are."""
-    schema, found = TABLES["files"], facts.file_columns()
+    schema, found = TABLES["files"], facts.files.columns()
     known = {**{name: [text] * len(facts.files) for name, text in ref._asdict().items()}, **found}
     columns = [
         pa.array(known[field.name], field.type)

@@ -22,7 +22,8 @@ from trackbridge.optional import Excerpt
 from trackbridge.schema import TABLES, TIME
 from trackbridge_adapters.tensorboard import beside, wire
 from trackbridge_adapters.tensorboard.carried import Metric
-from trackbridge_adapters.tensorboard.facts import Facts, content_of
+from trackbridge_adapters.tensorboard.contents import content_of
+from trackbridge_adapters.tensorboard.facts import Facts
 from trackbridge_adapters.tensorboard.framing import (
     Damage,
     Frames,
@@ -315,7 +316,7 @@ class Scan:
         for row in told:
             content = beside.content(row, value.place, strings)
             if content is not None:
-                self.facts.files[row["path"]] = content
+                self.facts.files.put(row["path"], content)
             if "series" in self._wanted:
                 self._series.add_whole(value.at, beside.columns(row))
         return bool(told)

@@ -14,7 +14,8 @@ import numpy as np
 
 from trackbridge.adapter import Row
 from trackbridge_adapters.tensorboard import numbers
-from trackbridge_adapters.tensorboard.facts import Content, Facts, content_of
+from trackbridge_adapters.tensorboard.contents import Content, content_of
+from trackbridge_adapters.tensorboard.facts import Facts
 from trackbridge_adapters.tensorboard.hparams import PLUGIN
 from trackbridge_adapters.tensorboard.protos import make_ndarray
 
