@@ -6,6 +6,7 @@ never altered afterwards: a local file by fsync and rename, one in an object sto
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import quote
 
 from trackbridge.audit.verify import is_hostile
@@ -29,8 +30,12 @@ from trackbridge.errors import (
 from trackbridge.locks import Lock
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from trackbridge.audit.verify import Found
 
+_PASSING = re.compile(r"(?i)connect|timeout|httpclient|payload|incomplete|parser|checksum")
+"""Errors by whose names one knows connections that broke, also in the middle of an answer."""
 _CREDENTIALS = re.compile(r"[^\s\"'/@]+:[^\s\"'/@]+@")
 """Before the host or bucket of an address."""
 SCRATCH = ".incoming-"
@@ -148,7 +153,7 @@ def remote_errors(where: str) -> Iterator[None]:
     except Exception as error:  # each library that fsspec stands for has its own kinds
         what = _CREDENTIALS.sub("", str(error).strip().partition("\n")[0])
         kind = type(error).__name__
-        made = TransientError if re.search(r"(?i)connect|timeout", kind) else BridgeError
+        made = TransientError if _PASSING.search(kind) else BridgeError
         raise made(f"{where}: {kind}: {what}") from error
 
 
@@ -340,7 +345,8 @@ class RemoteFolder:
 
     def open(self, path: str) -> BinaryIO:
         with self._errors(path):
-            return cast(BinaryIO, self._system.open(self._path(path), "rb"))
+            file = self._system.open(self._path(path), "rb")
+        return io.BufferedReader(_RemoteFile(file, f"{self.address}/{path}"), 1 << 18)
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path]:
@@ -364,8 +370,15 @@ class RemoteFolder:
         local.unlink()
 
     def move(self, path: str, to: str) -> None:
+        from fsspec.spec import AbstractFileSystem
+
+        here, there = self._path(path), self._path(to)
         with self._errors(path):
-            self._system.mv(self._path(path), self._path(to))
+            if type(self._system).mv is not AbstractFileSystem.mv:
+                self._system.mv(here, there)
+                return
+            self._system.cp_file(here, there)  # its `mv` takes `[` and `*` for a pattern
+            self._system.rm_file(here)
 
     def settle(self, paths: Iterable[str]) -> None:
         """Nothing to do: an object store answers when it has the file."""
@@ -393,6 +406,27 @@ class RemoteFolder:
 
     def _errors(self, path: str) -> AbstractContextManager[None]:
         return remote_errors(f"{self.address}/{path}".rstrip("/"))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file whose bytes come by and by: so do its errors, which are made ours."""
+
+    def __init__(self, file: BinaryIO, where: str) -> None:
+        self._file, self._where = file, where
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        with remote_errors(self._where):
+            data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -28,6 +28,9 @@ STATE = "TRACKBRIDGE_STATE"
 ON_ONE_MACHINE = {"file", "local", "memory"}
 """Protocols of fsspec's by which another machine or process may mean another place."""
 
+VANISHED = (FileNotFoundError, IsADirectoryError)
+"""The errors of a file that is not there any more, or is none."""
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -153,7 +156,10 @@ class Receipts:
         return f"{self._folder}/{chunk}.json"
 
     def _read(self) -> list[bytes]:
-        """The receipts' files; those that vanish or cannot be read meanwhile are left out."""
+        """The receipts' files; those that vanish meanwhile are left out.
+
+        Not what a fault hides for a while: an older receipt, or none, would count in its place.
+        """
         with self._errors():
             try:
                 listed = self._files.ls(self._folder, detail=False)
@@ -162,6 +168,9 @@ class Receipts:
             paths = sorted(path for path in listed if path.endswith(".json"))
             # many at a time where that is another server's, and names are no patterns to it
             found = self._files.cat_ranges(paths, None, None, on_error="return")
+            for data in found:
+                if isinstance(data, Exception) and not isinstance(data, VANISHED):
+                    raise data
         return [data for data in found if isinstance(data, bytes)]
 
     def _put(self, path: str, document: str) -> None:

@@ -96,7 +96,8 @@ def work(version: str, data: bytes) -> Answer:
     except (ImportError, AttributeError) as error:
         return host, "ConfigError", f"lacks what this machine has ({error}); install the same there"
     try:
-        with kept_open(job, stores.reader, stores.writer) as (reader, writer):
+        opening = partial(persist, stores.reader), partial(persist, stores.writer)
+        with kept_open(job, *opening) as (reader, writer):
             done = (
                 _moved(reader, writer, stores.files, receipts, given)
                 if isinstance(given, Chunk)

@@ -97,3 +97,30 @@ def test_an_object_store_that_does_not_answer_is_said_in_a_line(
         Receipts("memory:a", "memory:b").latest()
     assert "\n" not in str(caught.value)
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("fault", [OSError(16, "Please reduce your request rate"), EOFError("cut")])
+def test_a_receipt_that_cannot_be_read_for_a_while_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    monkeypatch.setenv("TRACKBRIDGE_STATE", f"memory://{tmp_path.as_posix()}")
+    monkeypatch.setattr("trackbridge.retry._backoff", lambda _: 0.0)
+    receipts = Receipts("memory:a", "memory:b")
+    receipts.add("older", [Receipt("x//p/run1", "before", "there", {})])
+    receipts.add("newer", PROOF)
+    cat, faults = MemoryFileSystem.cat_file, [fault]
+
+    def faulty(system: MemoryFileSystem, path: str, *args: object, **more: object) -> object:
+        if faults and path.endswith("newer.json"):
+            raise faults.pop()
+        return cat(system, path, *args, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", faulty)
+    if isinstance(fault, OSError):
+        assert receipts.latest()["x//p/run1"].fingerprint == "here"
+    else:
+        with pytest.raises(ConfigError, match="cut"):
+            receipts.latest()
+    assert not faults
