@@ -69,7 +69,11 @@ class Splitting(Reader, Protocol):
         ...
 
     def read_piece(self, ref: RunRef, piece: str) -> Iterator[Batch]:
-        """The rows of `metrics` of a run that are in a piece; rules as for `read_runs`."""
+        """The rows of `metrics` of a run that are in a piece; rules as for `read_runs`.
+
+        None where the run may have changed since it was cut: so pieces that are of two states of it
+        have not all its points together, and it is moved whole.
+        """
         ...
 
     def read_rest(self, ref: RunRef, *, sound: bool) -> Iterator[Batch]:

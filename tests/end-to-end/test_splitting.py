@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -168,6 +169,32 @@ def test_points_that_are_no_numbers_are_named(source: str, tmp_path: Path) -> No
     assert trackbridge.verify(source, f"archive:{tmp_path / 'out'}").holds
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE metrics SET value = value + 1 WHERE step BETWEEN 100 AND 300",
+        "UPDATE metrics SET step = step + 1000 WHERE step > 10",
+        f"DELETE FROM metrics WHERE key = 'm0' AND step = {STEPS - 1}; INSERT INTO metrics SELECT"
+        " key, value, timestamp, run_uuid, 9999, is_nan FROM metrics"
+        f" WHERE key = 'm4' AND step = {STEPS - 1}",
+    ],
+)
+@pytest.mark.parametrize("when", [0, 5])
+def test_a_run_that_changes_between_its_pieces_arrives_as_it_was_at_one_moment(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, when: int
+) -> None:
+    write, given = splitting.Write.carry_out, itertools.count()
+
+    def amid(self: Any, *stores: Any) -> Any:
+        if next(given) == when:
+            alter(source, change)
+        return write(self, *stores)
+
+    monkeypatch.setattr(splitting.Write, "carry_out", amid)
+    assert trackbridge.migrate(source, f"archive:{tmp_path / 'out'}").verified
+    check_whole(source, tmp_path / "out")
+
+
 def test_a_piece_that_does_not_read_back_fails_the_run_and_is_mended_by_another_call(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,5 +255,5 @@ def test_a_worker_that_is_killed_amid_a_piece_harms_nothing(
 
 def alter(source: str, statement: str) -> None:
     with sqlite3.connect(source.rpartition(":///")[2]) as database:
-        database.execute(statement)
+        database.executescript(statement)
     database.close()

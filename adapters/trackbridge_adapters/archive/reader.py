@@ -95,23 +95,26 @@ class ArchiveReader:
                     yield Batch("metrics", data)
 
     def split(self, info: RunInfo, points: int) -> Sequence[str]:
-        """Row groups of the files of metrics: file, first and last one."""
+        """Row groups of the files of metrics: file, its digest, first and last one."""
         self.index.refresh()
         files = self._home(info.ref).files_of("metrics")
         width = max(1, points // GROUP_ROWS)
         return [
-            f"{number}-{first}-{first + width}"
+            f"{number}-{part.sha256}-{first}-{first + width}"
             for number, (_, part) in enumerate(files)
             for first in range(0, -(-part.rows // GROUP_ROWS), width)
         ]
 
     def read_piece(self, ref: RunRef, piece: str) -> Iterator[Batch]:
-        number, first, end = map(int, piece.split("-"))
+        number, digest, first, end = piece.split("-")
+        groups = range(int(first), int(end))
         for chunk, inside in self._where([ref]):
-            path, part = [*chunk.files_of("metrics")][number]
-            with self._opened(chunk, path, part) as local:
-                for data in read_part(local, "metrics", inside, groups=range(first, end)):
-                    yield Batch("metrics", data)
+            for path, part in [*chunk.files_of("metrics")][int(number) :][:1]:
+                if part.sha256 != digest:
+                    return
+                with self._opened(chunk, path, part) as local:
+                    for data in read_part(local, "metrics", inside, groups=groups):
+                        yield Batch("metrics", data)
 
     def read_rest(self, ref: RunRef, *, sound: bool) -> Iterator[Batch]:
         yield from self.read_runs([ref], TABLES.keys() - {"metrics"})

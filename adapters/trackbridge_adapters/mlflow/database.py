@@ -38,6 +38,12 @@ class Stamp(NamedTuple):
     main: tuple[int, int, bytes]
     others: tuple[tuple[str, int, int], ...]
 
+    @property
+    def state(self) -> str:
+        """The state that the database is in, the same for a copy of a quiet one."""
+        size, _, counter = self.main
+        return "-".join(map(str, [size, counter.hex(), *(n for _, *of in self.others for n in of)]))
+
 
 class Database:
     """One SQLite file, opened anew for each `session`.
@@ -97,7 +103,9 @@ class Database:
         check_header(self.path)
         before = self._stamp()
         copied = bool(before.others) or self._restless
-        session = FileSession(self._copy(before) if copied else self.path, self.path)
+        file = self._copy(before) if copied else self.path
+        state = (self._copied if copied and self._copied else before).state
+        session = FileSession(file, self.path, state)
         try:
             yield session
         finally:

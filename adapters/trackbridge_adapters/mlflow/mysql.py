@@ -166,6 +166,12 @@ class MysqlConnection:
     def blocks(self) -> tuple[int, int]:
         return 0, 0
 
+    def state(self) -> str:
+        return ""
+
+    def is_as_in(self, state: str, rest: str, values: Sequence[Any]) -> bool:
+        return True
+
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         with self._errors():
             self._connection.exec_driver_sql(*_bound(query, values)).close()

@@ -48,6 +48,16 @@ TYPES = {
 }
 """What COPY takes for a column of each type that MLflow uses (dbmodels/models.py, 3.17)."""
 
+NEWER = (
+    "CASE WHEN age(xmin) BETWEEN 0 AND age(?::xid) THEN NOT pg_visible_in_snapshot("
+    "(?::int8 + age(?::xid) - age(xmin))::text::xid8, ?::pg_snapshot) ELSE false END"
+)
+"""Whether a row was written after a snapshot: none is ever altered, but written anew.
+
+Given are the oldest transaction of the snapshot (as rows have it, whole, as rows have it), and
+the snapshot.
+"""
+
 # SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html)
 UNIQUE = "23505"
 PASSING = ("40", "08", "55P03", "57", "53300")
@@ -126,6 +136,22 @@ class PostgresConnection:
             (),
         )
         return (blocks, rows) if version >= 140000 else (0, 0)  # the first with Tid Range Scan
+
+    def state(self) -> str:
+        # what was committed, and the table's file, another one after CLUSTER
+        query = "SELECT pg_current_snapshot()::text, pg_relation_filenode('metrics')::int8"
+        ((snapshot, file),) = self.fetch(query, ())
+        return f"{snapshot}.{file}"
+
+    def is_as_in(self, state: str, rest: str, values: Sequence[Any]) -> bool:
+        snapshot, file = state.split(".")
+        oldest = int(snapshot.split(":")[0])
+        short = str(oldest % 2**32)  # as rows have it
+        found = self.fetch(
+            f"SELECT 1 FROM metrics {rest} AND {NEWER} LIMIT 1",
+            [*values, short, str(oldest), short, snapshot],
+        )
+        return not found and file == self.state().split(".")[1]  # which is its file from now on
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> None:
         with self._errors(), self._connection.cursor() as cursor:

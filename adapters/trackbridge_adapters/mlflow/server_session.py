@@ -89,6 +89,17 @@ class Connection(Protocol):
         """Blocks and about how many rows `metrics` has; no blocks if they cannot be asked for."""
         ...
 
+    def state(self) -> str:
+        """What tells, with `is_as_in`, whether rows of `metrics` have changed; without `-`."""
+        ...
+
+    def is_as_in(self, state: str, rest: str, values: Sequence[Any]) -> bool:
+        """Whether the rows of a part of `metrics` are those of that state, in their places.
+
+        So they are until the transaction ends.
+        """
+        ...
+
     def execute(self, query: str, values: Sequence[Any]) -> None: ...
 
     def ingest(self, table: str, data: pa.Table, types: Mapping[str, str]) -> None:
@@ -164,17 +175,20 @@ class ServerSession(Session):
             return sql_split.by_key(self, info, points)
         count = min(max(1, round(info.points / points)), blocks)
         edges = [blocks * number // count for number in range(count)]
-        return [f"{begin}-{end}" for begin, end in zip(edges, [*edges[1:], ""])]
+        state = self._connection.state()
+        return [f"{state}-{begin}-{end}" for begin, end in zip(edges, [*edges[1:], ""])]
 
     def piece(self, run: str, piece: str) -> Iterator[pa.RecordBatch]:
         if piece.startswith("["):
             listed = [json.dumps([run]), json.dumps(sql_split.keys_of(piece))]
             rest = f'WHERE run_uuid {IN} AND "key" {IN}'
         else:
-            begin, end = piece.split("-")
+            state, begin, end = piece.split("-")
             rest = f"WHERE run_uuid {IN} AND ctid >= '({int(begin)},0)'"
             rest += f" AND ctid < '({int(end)},0)'" if end else ""
             listed = [json.dumps([run])]
+            if not self._connection.is_as_in(state, rest, listed):
+                return
         yield from self._points(rest, listed)
 
     def bad_points(self, runs: Sequence[str], *, sound: bool = False) -> Iterator[tuple[str, str]]:

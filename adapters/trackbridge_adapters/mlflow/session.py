@@ -93,7 +93,10 @@ class Session:
         raise NotImplementedError
 
     def piece(self, run: str, piece: str) -> Iterator[pa.RecordBatch]:
-        """The points in a piece of a run; as `points` gives them."""
+        """The points in a piece of a run; as `points` gives them.
+
+        None where some of them may have changed since the run was cut.
+        """
         raise NotImplementedError
 
     def bad_points(self, runs: Sequence[str], *, sound: bool = False) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,9 @@ RUN_INDEX = "index_metrics_run_uuid"
 class SqliteSession(Session):
     """What sessions of SQLite have in common, however the file was opened."""
 
+    state = ""
+    """Another one for another state of the database; empty: not known."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: dict[str, dict[str, str]] = {}
@@ -90,7 +93,8 @@ class FileSession(SqliteSession):
     It is read with Python's own SQLite, in bulk with that of ADBC, which is columnar.
     """
 
-    def __init__(self, file: Path, path: Path) -> None:
+    def __init__(self, file: Path, path: Path, state: str) -> None:
+        self.state = state
         self._uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         with native_errors(path):
             self._connection = sqlite3.connect(self._uri, uri=True, check_same_thread=False)

@@ -72,11 +72,11 @@ def points(
 
 
 def pieces(session: SqliteSession, info: RunInfo, points: int) -> Sequence[str]:
-    """Ranges of rows, in which points lie as they were logged.
+    """Ranges of rows, in which points lie as they were logged, in one state of the database.
 
     Where they are few among those of other runs, they are looked up by run.
     """
-    if not session.has_index(RUN_INDEX):
+    if not session.state or not session.has_index(RUN_INDEX):
         return ()
     ((first, last),) = session.fetch(f"SELECT {_EDGES} FROM json_each(?)", [_ids(info)])
     if first is None:
@@ -84,13 +84,16 @@ def pieces(session: SqliteSession, info: RunInfo, points: int) -> Sequence[str]:
     width, count = last - first + 1, max(1, round(info.points / points))
     sign = "+" if info.points >= SCAN_SHARE * width else ""
     edges = [first + width * number // count for number in range(count + 1)]
-    return [f"{sign}{begin}:{end - 1}" for begin, end in pairwise(edges)]
+    return [f"{session.state}:{sign}{begin}:{end - 1}" for begin, end in pairwise(edges)]
 
 
 def piece(session: SqliteSession, run: str, piece: str) -> Iterator[pa.RecordBatch]:
     """See `Session.piece`."""
-    sign = "+" if piece.startswith("+") else ""
-    edges = [int(edge) for edge in piece.removeprefix("+").split(":")]
+    state, *ends = piece.split(":")
+    if state != session.state:
+        return
+    sign = "+" if ends[0].startswith("+") else ""
+    edges = [int(edge) for edge in ends]
     rest = f"FROM metrics WHERE rowid BETWEEN ? AND ? AND {sign}run_uuid = ? ORDER BY rowid"
     yield from _read(session, rest, [*edges, run])
 

@@ -154,3 +154,14 @@ def test_an_error_while_a_part_is_written_leaves_nothing(place: Path) -> None:
     with pytest.raises(TransientError):
         writer(place).put_points(key("a"), failing())
     assert not shares(place) and not [p for p in files_of(place) if "scratch" in p]
+
+
+def test_pieces_of_a_run_that_was_replaced_have_no_points(place: Path) -> None:
+    (run,), (other,) = runs("a"), runs("a", loss=9)
+    finish(place, run, put(place, run, 0, 2), put(place, run, 2, 5))
+    archive = reader(place)
+    (info,) = archive.list_runs(Query())
+    pieces = archive.split(info, 1)
+    assert len(pieces) == 2
+    finish(place, other, put(place, other, 0, 5))
+    assert not [batch for piece in pieces for batch in archive.read_piece(info.ref, piece)]

@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from trackbridge.adapter import Query, Row
 from trackbridge.errors import IntegrityError
+from trackbridge.optional import Splitting
 from trackbridge.registry import open_reader
 from trackbridge_adapters.mlflow.server_session import APART
 
@@ -60,3 +61,35 @@ def test_a_run_whose_id_has_that_sign_is_an_error(tmp_path: Path) -> None:
     uri = with_points(POSTGRES, tmp_path, f"odd{APART}id", "('a', 1, 0, 0, false)")
     with pytest.raises(IntegrityError, match="cannot be read"):
         read(uri)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE metrics SET value = value + 1 WHERE step > 4000",
+        "INSERT INTO metrics SELECT key, value, timestamp, run_uuid, 9999, false FROM metrics"
+        " WHERE step = 1",
+        "CLUSTER metrics USING metric_pk",  # which gives all rows other places
+    ],
+)
+def test_pieces_have_no_points_that_have_changed_since_the_run_was_cut(
+    tmp_path: Path, change: str
+) -> None:
+    points = ", ".join(f"('{step % 3}', {step}, 0, {step}, false)" for step in range(5000))
+    uri = with_points(POSTGRES, tmp_path, RUN, points)
+    database = make_url(uri).database or ""
+    POSTGRES.run("ANALYZE metrics", database)
+    reader = open_reader(f"mlflow:{uri}")
+    assert isinstance(reader, Splitting)
+    [info] = reader.list_runs(Query())
+    pieces = reader.split(info, 500)
+
+    def found() -> int:
+        batches = (batch for piece in pieces for batch in reader.read_piece(info.ref, piece))
+        return sum(batch.data.num_rows for batch in batches)
+
+    assert len(pieces) > 5 and found() == info.points == 5000
+    POSTGRES.run(f"INSERT INTO tags VALUES ('a', 'tag', '{RUN}')", database)
+    assert found() == 5000
+    POSTGRES.run(change, database)
+    assert found() < 5000
