@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from trackbridge.adapter import STORE, Batch, FileRef, ItemRef, RunInfo, RunKey, RunRef
-from trackbridge.errors import IntegrityError
+from trackbridge.errors import IntegrityError, TransientError
 from trackbridge.folder import storage_errors
 from trackbridge.optional import ItemInfo
 from trackbridge.schema import ITEM_TABLES, ITEMS, NAMED_BY, SHARED
@@ -58,6 +58,8 @@ class ArchiveSink:
         self._names: set[Name] = set()
         self._shares: list[Share] = []
         self._number = itertools.count()
+        homes = writer.index.homes
+        self._found = {ref: homes[ref].chunk.generation for ref in targets if ref in homes}
         self._refuse_strangers()
 
     def __enter__(self) -> ArchiveSink:
@@ -151,6 +153,7 @@ class ArchiveSink:
             shares=shares,
         )
         if not self._is_there(chunk):
+            self._refuse_the_late()
             self._runs.publish(chunk)
             check_shares(self._store, shares)
             index.add(chunk)
@@ -159,6 +162,18 @@ class ArchiveSink:
             if any(entry.info.ref in self._targets for entry in old.entries):
                 take_out(self._store, old, self._scratch)
         index.refresh()
+
+    def _refuse_the_late(self) -> None:
+        """What another one has written since we began may be newer than what we have read.
+
+        To begin anew helps, but where points are ours that were read before.
+        """
+        for ref in self._targets:
+            home = self._store.index.homes.get(ref)
+            if home is not None and home.chunk.generation > self._found.get(ref, 0):
+                raise (IntegrityError if self._shares else TransientError)(
+                    f"{self._store.address}: run {ref.run_id} was written by another one meanwhile"
+                )
 
     def _is_there(self, chunk: Chunk) -> bool:
         """Whether somebody who was given the same runs has committed the very same before.
