@@ -6,6 +6,7 @@ never altered afterwards: a local file by fsync and rename, one in an object sto
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -38,6 +39,8 @@ _PASSING = re.compile(r"(?i)connect|timeout|httpclient|payload|incomplete|parser
 """Errors by whose names one knows connections that broke, also in the middle of an answer."""
 _CREDENTIALS = re.compile(r"[^\s\"'/@]+:[^\s\"'/@]+@")
 """Before the host or bucket of an address."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk without room."""
 SCRATCH = ".incoming-"
 """Local files being written lie in folders of this prefix below the root, outside `data/`."""
 HELD = ".held"
@@ -138,6 +141,9 @@ def storage_errors(where: str, *, passing: bool) -> Iterator[None]:
     except PermissionError as error:
         raise ConfigError(f"{where}: access denied; check the rights to it") from error
     except OSError as error:
+        if error.errno in FULL and not passing:  # then so it is for all runs
+            reason = os.strerror(error.errno)
+            raise ConfigError(f"{where}: {reason}; free some and call again") from error
         reason = error.strerror or str(error) or type(error).__name__
         raise (TransientError if passing else BridgeError)(f"{where}: {reason}") from error
 

@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.archive.archives import everything, files_of, reader, runs, write, writer
 
+import trackbridge
 from trackbridge.adapter import FileRef, Query, RunRef
 from trackbridge.errors import BridgeError, ConfigError, IntegrityError, NotFoundError
 from trackbridge.folder import UNTOLD
@@ -258,6 +260,23 @@ def test_a_full_disk_is_named_and_what_was_there_stays(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BridgeError, match="No space left"):
+    with pytest.raises(ConfigError, match=r"No space left on device; free some and call again$"):
         write(archive, runs("a", 2.0))
     assert everything(archive) == before
+
+
+def test_a_full_disk_ends_a_migration_in_a_line(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    write(target, runs("z"))
+
+    def full(*_: object, **named: object) -> None:
+        raise OSError(28, "Error writing bytes to file. Detail: [errno 28]")  # as Arrow says it
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pq.ParquetWriter, "write_batch", full)
+        with pytest.raises(ConfigError, match=r"No space left on device; free some"):
+            trackbridge.migrate(f"archive:{archive}", f"archive:{target}")
+    report = trackbridge.migrate(f"archive:{archive}", f"archive:{target}")
+    assert report.verified and report.copied == report.total
