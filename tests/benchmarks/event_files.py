@@ -3,7 +3,8 @@
 All read the same files in one run, each in a process of its own after its imports, into what it
 gives people: rows of Arrow here, a DataFrame there, lists of events. EventAccumulator keeps all
 (it would sample) and leaves tensors as messages, which nobody can use as such: `decoded` is it with
-`make_ndarray` of each tensor, as its users call it. Seconds are those of the processor.
+`make_ndarray` of each tensor, as its users call it. Seconds are those of the processor, the
+median of three.
 `--points N` scales the data (default 200,000 scalars, fewer of what is larger); `--kind K` measures
 files of one kind alone.
 """
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ ALL = {
     "compressedHistograms": 1,
 }
 PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(60)
+TIMES = 3
 Make = Callable[[int], Any]
 
 
@@ -266,10 +269,13 @@ def compare(kind: str, count: int, folder: Path, works: Iterable[str]) -> None:
     seconds = {}
     for name in works:
         command = [sys.executable, __file__, "--work", name, "--folder", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows, spent = done.stdout.split()[-2:]
-        assert int(rows) == count, (name, rows)
-        seconds[name] = float(spent)
+        spent = []
+        for _ in range(TIMES):
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rows, each = done.stdout.split()[-2:]
+            assert int(rows) == count, (name, rows)
+            spent.append(float(each))
+        seconds[name] = median(spent)
     ratios = {name: round(spent / seconds["ours"], 1) for name, spent in seconds.items()}
     print(f"{kind}: {count / seconds['ours']:,.0f} points/s; times slower: {json.dumps(ratios)}")
 

@@ -234,7 +234,7 @@ class _Pass:
         """Columns of JSON Lines that come later than in the first block."""
         facts = self._facts
         self._tokens |= parsed.tokens
-        new = [c for c in columns_of(parsed) if c.name not in facts.layout.uses]
+        new = columns_of(parsed, facts.layout.uses)
         if new:
             facts.columns += new
             facts.layout = extended(facts.layout, new, self._index._said)

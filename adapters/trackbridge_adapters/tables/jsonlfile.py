@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -82,9 +82,10 @@ class JsonlFile:
         return None
 
 
-def columns_of(parsed: Parsed) -> list[Column]:
-    """Columns by what they hold."""
-    return [_column(n, c, n in parsed.tokens) for n, c in parsed.columns.items()]
+def columns_of(parsed: Parsed, known: Container[str] = ()) -> list[Column]:
+    """Columns that are not known yet, by what they hold."""
+    new = [name for name in parsed.columns if name not in known]
+    return [_column(name, parsed.columns[name], name in parsed.tokens) for name in new]
 
 
 def _column(name: str, column: pa.Array, tokens: bool) -> Column:
