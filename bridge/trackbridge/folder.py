@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import quote
@@ -28,11 +29,10 @@ from trackbridge.errors import (
     NotFoundError,
     TransientError,
 )
+from trackbridge.guarded import GuardedFile
 from trackbridge.locks import Lock
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from trackbridge.audit.verify import Found
 
 _PASSING = re.compile(r"(?i)connect|timeout|httpclient|payload|incomplete|parser|checksum")
@@ -352,7 +352,7 @@ class RemoteFolder:
     def open(self, path: str) -> BinaryIO:
         with self._errors(path):
             file = self._system.open(self._path(path), "rb")
-        return io.BufferedReader(_RemoteFile(file, f"{self.address}/{path}"), 1 << 18)
+        return io.BufferedReader(GuardedFile(file, partial(self._errors, path)), 1 << 18)
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path]:
@@ -412,27 +412,6 @@ class RemoteFolder:
 
     def _errors(self, path: str) -> AbstractContextManager[None]:
         return remote_errors(f"{self.address}/{path}".rstrip("/"))
-
-
-class _RemoteFile(io.RawIOBase):
-    """A file whose bytes come by and by: so do its errors, which are made ours."""
-
-    def __init__(self, file: BinaryIO, where: str) -> None:
-        self._file, self._where = file, where
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer)
-        with remote_errors(self._where):
-            data = self._file.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def _name(entry: Mapping[str, Any]) -> str:

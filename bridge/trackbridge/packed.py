@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 from trackbridge.audit.verify import Found, is_hostile
 from trackbridge.errors import ConfigError, IntegrityError, NotFoundError
 from trackbridge.folder import storage_errors
+from trackbridge.guarded import GuardedFile
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -186,7 +187,9 @@ class _Zip:
                 self.sizes[info.filename] = info.file_size
 
     def open(self, name: str) -> BinaryIO:
-        return cast("BinaryIO", _Strict(self._file, name))
+        with _damage():
+            file = self._file.open(name)
+        return cast("BinaryIO", GuardedFile(cast("BinaryIO", file), _damage))
 
 
 class _Tar:
@@ -210,30 +213,9 @@ class _Tar:
         return cast("BinaryIO", _Part(self._path, self._begins[name], self.sizes[name]))
 
 
-class _Strict(io.RawIOBase):
-    """A file of a zip, whose damage is an error of reading like any other."""
-
-    def __init__(self, pack: zipfile.ZipFile, name: str) -> None:
-        with _damage():
-            self._file = pack.open(name)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer)
-        with _damage():
-            data = self._file.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
 @contextmanager
 def _damage() -> Iterator[None]:
+    """Makes damage of a file in a zip an error of reading like any other."""
     try:
         yield
     except DAMAGE as error:
