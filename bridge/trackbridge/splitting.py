@@ -32,10 +32,12 @@ FEWEST_POINTS = 2 * CHUNK_POINTS
 PIECE_POINTS = 1_000_000
 """So small that workers end together, so large that opening the stores takes nothing beside it."""
 
-OF_POINTS = ("step", "time", "value")
-"""Columns of which most stores have a value for each point."""
-
 Found = TypeVar("Found")
+
+
+def is_sound(points: Batch) -> bool:
+    """Whether each row of `metrics` has a step, a time and a value."""
+    return not any(points.data.column(name).null_count for name in ("step", "time", "value"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Write:
                 native = Batch(batch.table, relabel(batch.data, {self.info.ref: to}))
                 digests.add(native)
                 points += native.data.num_rows
-                sound &= not any(native.data.column(name).null_count for name in OF_POINTS)
+                sound &= is_sound(native)
                 yield native
 
         with prefetched(passing()) as ready:

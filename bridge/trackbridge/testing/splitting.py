@@ -12,6 +12,7 @@ from trackbridge.adapter import Batch, Reader, RunRef
 from trackbridge.errors import NotFoundError
 from trackbridge.optional import Splitting
 from trackbridge.schema import BATCH_ROWS, TABLES
+from trackbridge.splitting import is_sound
 from trackbridge.testing import samples
 from trackbridge.testing.base import ContractBase, Seeded, listed
 from trackbridge.testing.compare import same_rows
@@ -69,9 +70,7 @@ def check_rest(reader: Splitting, ref: RunRef, points: Sequence[Batch]) -> None:
     """What is left of a run beside its pieces is the same as when it is read at once."""
     __tracebackhide__ = True
     whole = [batch for batch in reader.read_runs([ref]) if batch.table != "metrics"]
-    names = ("step", "time", "value")
-    sound = not any(batch.data.column(name).null_count for batch in points for name in names)
-    for known in {False, sound}:
+    for known in {False, all(map(is_sound, points))}:
         rest = list(reader.read_rest(ref, sound=known))
         assert not any(batch.table == "metrics" for batch in rest)
         same_rows(whole, rest)
