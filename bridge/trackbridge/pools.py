@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from importlib import import_module
 from io import BytesIO
@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from trackbridge.errors import ConfigError, TransientError, without_secrets
+from trackbridge.prefetch import together
 
 CONNECT_SECONDS = 10
 """How long a cluster may take to answer, and to have its first worker."""
@@ -152,12 +153,13 @@ class Processes(Pool):
         )
 
     def _end(self) -> None:
-        def end(place: Any, last: Future[Any]) -> None:
+        def end(given: tuple[Any, Future[Any]]) -> None:
+            place, last = given
             place.shutdown(wait=True, kill_workers=not last.done())
 
-        if self._places:  # together: each may take half a second
-            with ThreadPoolExecutor(len(self._places)) as threads:
-                list(threads.map(end, *zip(*self._places)))
+        # each may take half a second
+        with together(end, self._places, max(1, len(self._places))) as ended:
+            list(ended)
 
 
 _at_work = threading.Lock()

@@ -109,9 +109,9 @@ class ArchiveReader:
         number, digest, first, end = piece.split("-")
         groups = range(int(first), int(end))
         for chunk, inside in self._where([ref]):
-            for path, part in [*chunk.files_of("metrics")][int(number) :][:1]:
-                if part.sha256 != digest:
-                    return
+            for place, (path, part) in enumerate(chunk.files_of("metrics")):
+                if (str(place), part.sha256) != (number, digest):
+                    continue
                 with self._opened(chunk, path, part) as local:
                     for data in read_part(local, "metrics", inside, groups=groups):
                         yield Batch("metrics", data)
