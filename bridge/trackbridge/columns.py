@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,15 @@ from trackbridge.schema import BATCH_ROWS, EVERY_TABLE
 
 def codes(column: pa.DictionaryArray) -> npt.NDArray[np.int64]:
     """Index of each row's value in the column's dictionary; -1 for null."""
+    return np.asarray(_indices(column), np.int64)
+
+
+def _indices(column: pa.DictionaryArray) -> npt.NDArray[Any]:
     indices = column.indices
     if indices.null_count:
         indices = indices.fill_null(-1)
-    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
+    found: npt.NDArray[Any] = indices.to_numpy(zero_copy_only=False)
+    return found
 
 
 def compacted(column: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -46,23 +51,50 @@ def numpy_of(column: pa.Array, kind: Any) -> npt.NDArray[Any]:
 
 def groups(data: pa.RecordBatch, *columns: str) -> tuple[npt.NDArray[np.int64], list[int]]:
     """The group of each row by equal texts in some columns, and a row that stands for each."""
-    combined, span = np.zeros(data.num_rows, np.int64), 1
-    for name in columns:
-        column = data.column(name)
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        combined = combined * (len(column.dictionary) + 1) + codes(column) + 1
-        span *= len(column.dictionary) + 1
-    if span > 4 * data.num_rows + BATCH_ROWS:
+    coded = [data.column(name) for name in columns]
+    coded = [c if pa.types.is_dictionary(c.type) else c.dictionary_encode() for c in coded]
+    sizes = [len(column.dictionary) + 1 for column in coded]
+    indices = [_indices(column) for column in coded]
+    starts = _starts(indices)
+    if starts is None:
+        group, first = _numbered(indices, sizes)
+        return group, first.tolist()
+    group, first = _numbered([index[starts] for index in indices], sizes)
+    return np.repeat(group, np.diff(starts, append=data.num_rows)), starts[first].tolist()
+
+
+def _starts(indices: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int64] | None:
+    """Where rows differ from the ones before them; None where many do."""
+    for rows in (BATCH_ROWS // 16, None):  # some first, since to look at all has its price
+        parts = [index[:rows] for index in indices]
+        changed = np.zeros(len(parts[0]), bool)
+        changed[:1] = True
+        for part in parts:
+            changed[1:] |= part[1:] != part[:-1]
+        if np.count_nonzero(changed) > len(changed) // 8:
+            return None
+    return np.flatnonzero(changed)
+
+
+def _numbered(
+    indices: Sequence[npt.NDArray[Any]], sizes: Sequence[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The group of each row, and a row of each; an index is -1 or more, and less than its size."""
+    rows = len(indices[0])
+    combined, span = np.zeros(rows, np.int64), 1
+    for index, size in zip(indices, sizes):
+        combined = combined * size + index + 1
+        span *= size
+    if span > 4 * rows + BATCH_ROWS:
         _, first, group = np.unique(combined, return_index=True, return_inverse=True)
-        return group.reshape(-1), first.tolist()
+        return group.reshape(-1), first
     used = np.flatnonzero(np.bincount(combined, minlength=span))
     number = np.zeros(span, np.int64)
     number[used] = np.arange(len(used))
     group = number[combined]
     first = np.zeros(len(used), np.int64)
-    first[group[::-1]] = np.arange(data.num_rows - 1, -1, -1)
-    return group, first.tolist()
+    first[group[::-1]] = np.arange(rows - 1, -1, -1)
+    return group, first
 
 
 def latest(group: npt.NDArray[np.int64], *keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -84,7 +84,8 @@ class CsvFile:
     def parse(self, block: Block, data: bytes, layout: Layout) -> Parsed:
         """The columns that are not left out."""
         problems: list[Problem] = []
-        data = self._closed(block, data, problems)
+        if block.is_open:
+            data = self._closed(block, data, problems)
         if self._encoding != "utf-8":
             data = self._decoded(block, data, problems)
         types = {column.name: _type(column, layout) for column in self.columns}
@@ -123,7 +124,9 @@ class CsvFile:
 
         table = pv.read_csv(
             pa.BufferReader(data),
-            read_options=pv.ReadOptions(column_names=self.names, use_threads=False),
+            read_options=pv.ReadOptions(
+                column_names=self.names, use_threads=False, block_size=len(data) + 1
+            ),
             parse_options=pv.ParseOptions(
                 delimiter=self._separator,
                 newlines_in_values=b'"' in data,
@@ -160,7 +163,8 @@ class CsvFile:
 
     def lines_of(self, block: Block, data: bytes, rows: Collection[int]) -> dict[int, int]:
         """In which lines of the file some rows of a block are."""
-        data = self._closed(block, data, [])
+        if block.is_open:
+            data = self._closed(block, data, [])
         text = io.StringIO(data.decode(self._encoding, "replace"), newline="")
         reader, found, row, line = csv.reader(text, delimiter=self._separator), {}, 0, 0
         for cells in reader:
@@ -173,7 +177,7 @@ class CsvFile:
 
     def _closed(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
         """The bytes without lines in which a quote is opened that hides the end; they are named."""
-        while b'"' in data and count(data, b'"', len(data)) % 2:
+        while count(data, b'"') % 2:
             lines = io.BytesIO(data).readlines()
             number = self._never_closed(lines)
             if number is None:

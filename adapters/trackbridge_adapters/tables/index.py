@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from trackbridge.adapter import RunRef
 from trackbridge.columns import codes, groups
@@ -34,7 +35,7 @@ from trackbridge_adapters.tables.mapping import (
 from trackbridge_adapters.tables.melt import Axis, Line, Names, axis, labels, leaf, lines, owners
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
-from trackbridge_adapters.tables.spool import Kept, Packed, Spool, packed
+from trackbridge_adapters.tables.spool import Kept, Spool, packed
 from trackbridge_adapters.tables.values import Cells, no_numbers
 
 OPENERS: dict[str, type[CsvFile] | type[JsonlFile]] = {"csv": CsvFile, "jsonl": JsonlFile}
@@ -179,7 +180,7 @@ def _unit(facts: FileFacts) -> str:
 
 def digest(data: bytes) -> bytes:
     """Another one for each state of the bytes of a block."""
-    return hashlib.sha1(data, usedforsecurity=False).digest()
+    return xxhash.xxh3_128_digest(data)
 
 
 class _Taken(NamedTuple):
@@ -188,7 +189,7 @@ class _Taken(NamedTuple):
     rows: Parsed
     at: Axis
     digest: bytes
-    packed: Packed
+    kept: Kept | None
 
 
 class _Pass:
@@ -215,10 +216,9 @@ class _Pass:
                 self._note_problems(block, data, taken, found)
                 self._note_texts(block, data, taken.rows)
                 runs = np.array(sorted(set(found.tolist())), np.int64)
-                kept = self._index.spool.put(taken.packed)
                 before = self._number(block, taken.rows) if facts.layout.is_unordered else None
                 steps = _range(taken.at.step)
-                facts.spans.append(Span(block, runs, steps, taken.digest, kept, before))
+                facts.spans.append(Span(block, runs, steps, taken.digest, taken.kept, before))
                 for number in runs.tolist():
                     self._index.runs[number].digest.update(taken.digest)
         if file.harm:
@@ -228,7 +228,7 @@ class _Pass:
     def _taken(self, found: tuple[Block, bytes]) -> _Taken:
         rows = self._file.parse(*found, self._facts.layout)
         at = axis(rows, self._facts.layout, self._facts.unit)
-        return _Taken(rows, at, digest(found[1]), packed(rows))
+        return _Taken(rows, at, digest(found[1]), self._index.spool.put(packed(rows)))
 
     def _learn_columns(self, parsed: Parsed) -> None:
         """Columns of JSON Lines that come later than in the first block."""

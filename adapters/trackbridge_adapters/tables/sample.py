@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from trackbridge_adapters.tables.mapping import Column
 
 NOTHING = ("None", "none", "NULL", "Null", "null", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-")
 """Cells that say nothing in a column of numbers, beside empty ones."""
-_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
-_NUMBER = re.compile(
-    r"\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf|infinity)\s*", re.IGNORECASE
-)
-_MOMENT = re.compile(r"\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
+_WHOLE = r"^[+-]?[0-9]+$"
+_NUMBER = r"^(?i:[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity))$"
+_WHOLE_FLOAT = r"^[+-]?[0-9]+\.0+$"
+_MOMENT = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?$"
 _EARLIEST = 1e8
 """Seconds since 1970 that are taken for a time: since 1973; less is what a run took."""
 
@@ -25,60 +27,71 @@ def columns_of(
     """Columns by the texts of their cells."""
     found = []
     for position, name in enumerate(names):
-        cells = [row[position] for row in rows if position < len(row)]
-        given = [cell.replace(",", ".") if comma else cell for cell in cells if cell.strip()]
-        column = _column(name, given, [cell.strip() for cell in given])
+        said = [row[position] if position < len(row) else "" for row in rows]
+        cells = pc.utf8_trim_whitespace(pa.array(said, pa.string()))
+        if comma:
+            cells = pc.replace_substring(cells, ",", ".")
+        column = _column(name, cells.filter(pc.not_equal(cells, "")))
         if column.kind == "float":
-            column = column._replace(part=_part(rows, position, comma))
+            column = column._replace(part=_part(said, cells))
         found.append(column)
     return found
 
 
-def _column(name: str, given: Sequence[str], cells: Sequence[str]) -> Column:
+def _column(name: str, cells: pa.Array) -> Column:
     """What most of the cells are: the others are named, or a series of their own."""
-    if not cells:
+    if not len(cells):
         return Column(name, "empty")
-    cells = [cell for cell in cells if cell not in NOTHING] or cells
-    numeric = [cell for cell in cells if _NUMBER.fullmatch(cell)]
-    if _are_most(numeric, cells):
-        unit = unit_of(float(numeric[0]))
-        if _are_most([cell for cell in cells if _WHOLE.fullmatch(cell)], cells):
-            counts = [str(number) for number in range(len(cells))] == list(cells)
-            return Column(name, "int", counts, _grow(cells), unit)
-        if _are_whole(numeric):
+    known = cells.filter(pc.invert(pc.is_in(cells, pa.array(NOTHING))))
+    cells = known if len(known) else cells
+    numeric = _numeric(cells)
+    if _are_most(numeric):
+        numbers = cells.filter(numeric)
+        unit = unit_of(float(numbers[0].as_py()))
+        whole = pc.match_substring_regex(cells, _WHOLE)
+        if _are_most(whole):
+            return Column(name, "int", _count(cells), _grow(cells, whole), unit)
+        if pc.all(pc.match_substring_regex(numbers, _WHOLE_FLOAT)).as_py():
             return Column(name, "whole", unit=unit)
         return Column(name, "float", unit=unit)
-    if {cell.lower() for cell in cells} <= {"true", "false"}:
+    if pc.all(pc.is_in(pc.utf8_lower(cells), pa.array(["true", "false"]))).as_py():
         return Column(name, "bool")
-    if _are_most([cell for cell in cells if _MOMENT.fullmatch(cell)], cells):
+    if _are_most(pc.match_substring_regex(cells, _MOMENT)):
         return Column(name, "time", unit="iso")
     return Column(name, "text")
 
 
-def _part(rows: Sequence[Sequence[str]], position: int, comma: bool) -> str:
-    for number, row in enumerate(rows, 1):
-        cell = row[position].strip() if position < len(row) else ""
-        said = cell.replace(",", ".") if comma else cell
-        if _NUMBER.fullmatch(said) and float(said) % 1:
-            return f"{cell} in row {number}"
+def _numeric(cells: pa.Array) -> pa.Array:
+    """Which cells are numbers."""
+    try:
+        return pc.is_valid(pc.cast(cells, pa.float64()))
+    except pa.ArrowInvalid:
+        return pc.match_substring_regex(cells, _NUMBER)
+
+
+def _part(said: Sequence[str], cells: pa.Array) -> str:
+    """The first cell with a number that is not whole."""
+    for row, (text, cell) in enumerate(zip(said, cells.to_pylist()), 1):
+        if re.match(_NUMBER, cell) and float(cell) % 1:
+            return f"{text.strip()} in row {row}"
     return ""
 
 
-def _are_most(some: Sequence[str], cells: Sequence[str]) -> bool:
-    return 2 * len(some) > len(cells)
+def _are_most(some: pa.Array) -> bool:
+    return bool(2 * some.true_count > len(some))
 
 
-def _grow(cells: Sequence[str]) -> bool:
+def _count(cells: pa.Array) -> bool:
+    """Whether they are 0, 1, 2 and so on."""
+    return bool(cells.equals(pa.array(np.arange(len(cells))).cast(pa.string())))
+
+
+def _grow(cells: pa.Array, whole: pa.Array) -> bool:
     """Whether there are several, each a whole number that is greater than the one before."""
-    if not all(_WHOLE.fullmatch(cell) for cell in cells):
+    if len(cells) < 2 or whole.true_count < len(whole):
         return False
-    found = [int(cell) for cell in cells]
-    return len(found) > 1 and all(a < b for a, b in pairwise(found))
-
-
-def _are_whole(cells: Sequence[str]) -> bool:
-    """Numbers such as 3.0, which frames make of whole ones where some are missing."""
-    return all(re.fullmatch(r"[+-]?\d+\.0+", cell) for cell in cells)
+    found = np.array([int(cell) for cell in cells.to_pylist()])
+    return bool((found[1:] > found[:-1]).all())
 
 
 def unit_of(first: float) -> str:
@@ -94,4 +107,4 @@ def unit_of(first: float) -> str:
 
 def unit_of_text(first: str) -> str:
     """The same of a text."""
-    return "iso" if _MOMENT.fullmatch(first) else ""
+    return "iso" if re.match(_MOMENT, first.strip()) else ""

@@ -62,12 +62,13 @@ class Spool:
 
     def put(self, rows: Packed) -> Kept | None:
         """Where the rows are from now on; None where there is no room for them."""
-        size = rows.data.size
-        if self._full or not self._has_written(rows.data):
-            self._full = True
-            return None
-        self._size += size
-        return Kept(self._size - size, size, rows.form)
+        with self._lock:
+            begin = self._size
+            if self._full or not self._has_written(rows.data):
+                self._full = True
+                return None
+            self._size += rows.data.size
+            return Kept(begin, rows.data.size, rows.form)
 
     def _has_written(self, data: pa.Buffer) -> bool:
         try:
@@ -78,9 +79,8 @@ class Spool:
                 made = tempfile.TemporaryFile(buffering=0, prefix="trackbridge-")  # noqa: SIM115
                 self._file = made
                 weakref.finalize(self, self._file.close)
-            with self._lock:
-                self._file.seek(self._size)
-                return self._file.write(data) == int(data.size)
+            self._file.seek(self._size)
+            return self._file.write(data) == int(data.size)
         except OSError:  # no folder, a quota, or others were faster
             return False
 

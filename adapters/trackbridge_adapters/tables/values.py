@@ -26,7 +26,8 @@ _SAID = {'"NaN"': "NaN", '"Infinity"': "Infinity", '"-Infinity"': "-Infinity"}
 
 UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 """Microseconds of a unit that times are counted in."""
-
+FARTHEST = 2.0**62
+"""Microseconds from 1970 at which a time is none."""
 
 NONE = np.zeros(0, np.int64)
 
@@ -92,12 +93,17 @@ def is_large(column: pa.Array) -> bool:
     """Whether numbers may not be what was written, as whole ones beyond 2**53."""
     if not len(column) or column.null_count == len(column):
         return False
-    least, most = pc.min_max(column).values()
-    if most.as_py() < EXACT and least.as_py() > -EXACT:
+    filled = column.fill_null(0) if column.null_count else column
+    values = filled.to_numpy(zero_copy_only=False)
+    if not _reach(values, EXACT):
         return False
-    values = column.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         return bool(np.any((np.abs(values) >= EXACT) & np.isfinite(values)))
+
+
+def _reach(values: npt.NDArray[Any], limit: float) -> bool:
+    """Whether some are not less than a limit in size, which NaN is not; in two passes, no copy."""
+    return len(values) > 0 and not (values.max() < limit and values.min() > -limit)
 
 
 def _only_others(column: pa.Array, kind: str, texts: pa.Array) -> Numbers:
@@ -222,8 +228,8 @@ def times(column: pa.Array, unit: str) -> Cells:
     if pa.types.is_integer(column.type):
         return Cells(_filled(column) // 1000, _there(column), NONE)
     if pa.types.is_floating(column.type):
-        values = column.fill_null(np.nan).to_numpy(zero_copy_only=False)
-        return _moments(values, column.is_valid().to_numpy(zero_copy_only=False), unit)
+        filled = column.fill_null(np.nan) if column.null_count else column
+        return _moments(filled.to_numpy(zero_copy_only=False), _there(column), unit)
     return _spelled(_texts(column), unit)
 
 
@@ -234,11 +240,17 @@ def _bounded(values: Any, there: Any, scale: int) -> Cells:
     return Cells(np.where(far, 0, values) * scale, inside if far.any() else there, bad)
 
 
-def _moments(values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_], unit: str) -> Cells:
+def _moments(
+    values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_] | None, unit: str
+) -> Cells:
     with np.errstate(invalid="ignore", over="ignore"):
         micros = np.round(values * UNITS[unit])
-        there = np.isfinite(micros) & (np.abs(micros) < 2.0**62)
-    return Cells(np.where(there, micros, 0).astype(np.int64), there, np.flatnonzero(valid & ~there))
+        if not _reach(micros, FARTHEST):
+            return Cells(micros.astype(np.int64), None, NONE)
+        far = ~(np.abs(micros) < FARTHEST)
+    bad = np.flatnonzero(far if valid is None else far & valid)
+    micros[far] = 0
+    return Cells(micros.astype(np.int64), ~far, bad)
 
 
 def _spelled(texts: pa.Array, unit: str) -> Cells:
@@ -249,7 +261,8 @@ def _spelled(texts: pa.Array, unit: str) -> Cells:
     found = _moments(
         counted.to_numpy(zero_copy_only=False), number.to_numpy(zero_copy_only=False), unit
     )
-    values, there = np.array(found.values), np.array(found.there)
+    values = np.array(found.values)
+    there = np.ones(len(values), bool) if found.there is None else np.array(found.there)
     moment = pc.fill_null(pc.match_substring_regex(trimmed, _MOMENT), False)
     rows = np.flatnonzero(moment.to_numpy(zero_copy_only=False))
     if len(rows):

@@ -50,12 +50,23 @@ def test_relabelling_changes_labels_alone(table: str, refs: list[RunRef]) -> Non
     assert found.column("key").to_pylist() == data.column("key").to_pylist()
 
 
-@given(refs=LABELS)
-def test_groups_tell_apart_what_differs_and_nothing_else(refs: list[RunRef]) -> None:
+@given(refs=LABELS, each=st.sampled_from([1, 3, 20]))
+def test_groups_tell_apart_what_differs_and_nothing_else(refs: list[RunRef], each: int) -> None:
+    refs = [ref for ref in refs for _ in range(each)]
     group, first = groups(mixed("metrics", refs), "project", "run_id")
     assert len(group) == len(refs)
     assert len(first) == len(set(refs))
     assert [refs[first[number]] for number in group.tolist()] == refs
+
+
+@given(st.lists(st.sampled_from(["a", "b", None]), max_size=20), st.sampled_from([1, 20]))
+def test_what_is_missing_is_a_group_of_its_own(texts: list[str | None], each: int) -> None:
+    texts = [text for text in texts for _ in range(each)]
+    column = pa.array(texts, pa.string())
+    data = pa.RecordBatch.from_arrays([column.dictionary_encode(), column], ["one", "two"])
+    group, first = groups(data, "one", "two")
+    assert [texts[first[number]] for number in group.tolist()] == texts
+    assert len(first) == len(set(texts))
 
 
 def test_groups_of_dictionaries_larger_than_the_batch_are_right_too() -> None:
