@@ -63,11 +63,15 @@ def test_a_training_begins_another_forwarder_where_one_was_killed(
     chance = random.Random(5)
     for seed in range(5):
         process = trained.begin(TRAIN, str(seed), "2000", *to)
-        time.sleep(chance.uniform(0.5, 3))
-        for pid in trained.forwarders()[-1:]:
-            os.kill(pid, signal.SIGKILL)
+        assert process.stdout is not None
+        calls = chance.randrange(200, 1500)  # not seconds: it has to be at work
+        lines = [process.stdout.readline() for _ in range(calls)]
+        while len(trained.forwarders()) == seed:
+            lines.append(process.stdout.readline())
+        os.kill(trained.forwarders()[-1], signal.SIGKILL)
+        assert process.poll() is None
         out, err = process.communicate()
-        assert (process.returncode, len(out.splitlines())) == (0, 2000), err
+        assert (process.returncode, len(lines) + len(out.splitlines())) == (0, 2000), err
     found = trained.wait("done")
     assert {(each.status, each.logged) for each in found} == {("finished", 6000)}
     check_all(trained, to, 5)

@@ -96,7 +96,7 @@ def test_what_a_store_does_not_answer_to_is_kept_and_raised(database: str, tmp_p
         try:
             MlflowClient().log_metric(mlflow.active_run().info.run_id, "b", 2.0)
         except mlflow.exceptions.MlflowException as error:
-            print(type(error).__name__)
+            print(type(error).__name__, flush=True)
         os._exit(0)
     """
     fast = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
