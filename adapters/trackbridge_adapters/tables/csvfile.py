@@ -93,11 +93,17 @@ class CsvFile:
         try:
             found = self._parsed(block, data, names, types, problems)
         except pa.ArrowInvalid:
-            data = self._decoded(block, data, problems)
+            if self._encoding == "utf-8":
+                data = self._decoded(block, data, problems)
             found = self._parsed(block, data, names, {}, problems)
             found |= {n: _without_nothing(found[n]) for n in names if types[n] in _COUNTED.values()}
         else:
             found |= self._exactly(block, data, names, found)
+        if self._comma:
+            empty = {column.name for column in self.columns if column.kind == "empty"}
+            texts = [name for name in names if pa.types.is_string(found[name].type)]
+            counted = [n for n in texts if types[n] in _COUNTED.values() or n in empty]
+            found |= {name: _with_points(found[name]) for name in counted}
         rows = len(found[names[0]]) if names else 0
         return Parsed(rows, found, problems=problems)
 
@@ -204,7 +210,7 @@ class CsvFile:
             return None
 
     def _decoded(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
-        """The bytes as UTF-8; what is none is replaced, and named."""
+        """The bytes of the file as UTF-8; what is none is replaced, and named."""
         if self._encoding != "utf-8":
             return data.decode(self._encoding, "replace").encode()
         try:
@@ -325,6 +331,12 @@ def _type(column: Column, layout: Layout) -> pa.DataType:
 def _without_nothing(column: pa.Array) -> pa.Array:
     nothing = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(NOTHING))
     return pc.if_else(nothing, pa.scalar(None, pa.string()), column)
+
+
+def _with_points(column: pa.Array) -> pa.Array:
+    """Numbers with a decimal comma as those with a point."""
+    number = r"^(\s*[+-]?[0-9]*),([0-9]+([eE][+-]?[0-9]+)?\s*)$"
+    return pc.replace_substring_regex(column, number, r"\1.\2")
 
 
 def joined(column: pa.ChunkedArray) -> pa.Array:

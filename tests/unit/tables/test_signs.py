@@ -32,6 +32,32 @@ def found(address: str) -> list[tuple[str, int, float]]:
     return [(p["run_id"], p["step"], p["value"]) for p in points(address)]
 
 
+def test_texts_of_an_old_encoding_stay_texts_beside_what_is_no_number(tmp_path: Path) -> None:
+    """One cell that is no number has all cells of its block read again, in which é was Ã©."""
+    data = "run,step,loss,note\né,0,0.5,é\né,1,oops,ü\né,2,1.5,€\n"
+    (tmp_path / "t.csv").write_bytes(data.encode("cp1252"))
+    address = f"csv:{tmp_path}/t.csv"
+    assert [(p["run_id"], p["value"]) for p in points(address)] == [("é", 0.5), ("é", 1.5)]
+    assert [s["value"] for s in series(address)] == ['"oops"', '"é"', '"ü"', '"€"']
+
+
+def test_numbers_with_commas_stay_numbers_beside_what_is_none(tmp_path: Path) -> None:
+    """One cell that is no number has all cells of its block looked at as texts."""
+    lines = ["a;0;1,5;n/a;", "a;1;-2,5e-3;x;", "a;2;n/a;,5;", "a;3;oops;3;", "a;4;4.5;4,25;7,5"]
+    (tmp_path / "t.csv").write_text("run;step;loss;acc;late\n" + "\n".join(lines))
+    read = points(f"csv:{tmp_path}/t.csv", columns="metric=late")
+    values = {(p["key"], p["step"]): p["value"] for p in read}
+    assert values == {
+        ("loss", 0): 1.5,
+        ("loss", 1): -0.0025,
+        ("loss", 4): 4.5,
+        ("acc", 2): 0.5,
+        ("acc", 3): 3.0,
+        ("acc", 4): 4.25,
+        ("late", 4): 7.5,
+    }
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -404,3 +430,15 @@ def test_an_odd_object_is_named_with_its_line_and_the_rest_is_read(
     (what,) = damage(address)
     assert what.startswith(f"{tmp_path}/t.jsonl line 2: ")
     assert said in what
+
+
+def test_a_quote_that_another_one_closes_costs_no_row_further_down(tmp_path: Path) -> None:
+    lines = ["run,step,note,loss", 'a,0,"open,1', 'a,1,"li', 'ne",2', 'a,2,"li', 'ne",3', "a,3,c,4"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    address = f"csv:{tmp_path}/t.csv"
+    assert [(p["step"], p["value"]) for p in points(address)] == [(2, 3.0), (3, 4.0)]
+    where = f"{tmp_path}/t.csv line"
+    assert damage(address) == [
+        f"{where} 2: 3 cells where the header has 4",
+        f"{where} 4: 2 cells where the header has 4",
+    ]
