@@ -90,7 +90,7 @@ def _grow(cells: pa.Array, whole: pa.Array) -> bool:
     """Whether there are several, each a whole number that is greater than the one before."""
     if len(cells) < 2 or whole.true_count < len(whole):
         return False
-    found = np.array([int(cell) for cell in cells.to_pylist()])
+    found = np.array([float(cell) for cell in cells.to_pylist()])
     return bool((found[1:] > found[:-1]).all())
 
 

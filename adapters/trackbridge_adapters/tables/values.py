@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,15 +91,13 @@ def _whole_numbers(
 
 
 def is_large(column: pa.Array) -> bool:
-    """Whether numbers may not be what was written, as whole ones beyond 2**53."""
+    """Whether numbers may not be what was written: whole ones beyond 2**53, and infinite ones."""
     if not len(column) or column.null_count == len(column):
         return False
     filled = column.fill_null(0) if column.null_count else column
     values = filled.to_numpy(zero_copy_only=False)
-    if not _reach(values, EXACT):
-        return False
     with np.errstate(invalid="ignore"):
-        return bool(np.any((np.abs(values) >= EXACT) & np.isfinite(values)))
+        return _reach(values, EXACT) and bool(np.any(np.abs(values) >= EXACT))
 
 
 def _reach(values: npt.NDArray[Any], limit: float) -> bool:
@@ -126,14 +125,24 @@ def _of_texts(column: pa.Array, *, tokens: bool) -> Numbers:
     values = np.array(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False))
     exact = there.copy()
     long = pc.fill_null(pc.match_substring_regex(column, _WHOLE), False)
-    for row in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
-        exact[row] = int(trimmed[row].as_py()) == float(values[row])  # exactly, as Python does
+    whole = long.to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(whole).tolist():
+        # however many digits there are, which int() does not take
+        exact[row] = Decimal(trimmed[row].as_py()) == Decimal(values[row])
+    if np.isinf(values).any():  # as texts say it, or since they say more than float64 has
+        exact &= np.isfinite(values) | _say_infinity(column)
     rest = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False) & ~exact)
     others = None
     if len(rest):
         chosen = trimmed.take(pa.array(rest)) if not tokens else column.take(pa.array(rest))
-        others = _others(rest, chosen, column.take(pa.array(rest)), there[rest], tokens=tokens)
+        others = _others(rest, chosen, column.take(pa.array(rest)), whole[rest], tokens=tokens)
     return Numbers(values, None if exact.all() else exact, others)
+
+
+def _say_infinity(column: pa.Array) -> npt.NDArray[np.bool_]:
+    digits = pc.match_substring_regex(column, "[0-9]")
+    found: npt.NDArray[np.bool_] = ~pc.fill_null(digits, False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _others(

@@ -41,6 +41,22 @@ def test_texts_of_an_old_encoding_stay_texts_beside_what_is_no_number(tmp_path: 
     assert [s["value"] for s in series(address)] == ['"oops"', '"é"', '"ü"', '"€"']
 
 
+def test_numbers_beyond_all_limits_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    lines = [f"a,0,{digits},1,{digits}", "a,1,1e400,2,1", "a,2,-inf,3,1", f"a,{digits},2.5,4,1"]
+    (tmp_path / "t.csv").write_text("run,step,loss,acc,lr\n" + "\n".join(lines) + "\n")
+    address = f"csv:{tmp_path}/t.csv"
+    losses = {p["step"]: p["value"] for p in points(address) if p["key"] == "loss"}
+    assert losses == {2: -np.inf, None: 2.5}
+    kept = {(s["key"], s["step"]): (s["kind"], s["value"]) for s in series(address)}
+    assert kept == {
+        ("loss", 0): ("integer", digits),
+        ("loss", 1): ("text", '"1e400"'),
+        ("lr", 0): ("integer", digits),
+    }
+    assert "is no step" in damage(address)[0]
+
+
 def test_numbers_with_commas_stay_numbers_beside_what_is_none(tmp_path: Path) -> None:
     """One cell that is no number has all cells of its block looked at as texts."""
     lines = ["a;0;1,5;n/a;", "a;1;-2,5e-3;x;", "a;2;n/a;,5;", "a;3;oops;3;", "a;4;4.5;4,25;7,5"]
