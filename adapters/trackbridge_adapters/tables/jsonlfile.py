@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from trackbridge_adapters.tables.values import is_large
 
 DEEPEST = 200
 """Objects and lists in one another that are read; a line with more of them is damage."""
+SAMPLED = 1000
+"""Values of different types of a column that tell what most are."""
 _DEEP = "no JSON (nested too deeply)"
 _MARK = b"\xef\xbb\xbf"
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed")
@@ -101,11 +104,20 @@ def _column(name: str, column: pa.Array, tokens: bool) -> Column:
     if not tokens:
         unit = unit_of_text(first.as_py())
         return Column(name, "time" if unit else "text", unit=unit)
-    value = json.loads(first.as_py())
+    values = [json.loads(token) for token in column.drop_null()[:SAMPLED].to_pylist()]
+    return _of_values(name, values)
+
+
+def _of_values(name: str, values: Sequence[Any]) -> Column:
+    """What most of them are, or else the first: the others are named, or a series of their own."""
+    numbers = [value for value in values if type(value) in (int, float)]
+    if 2 * len(numbers) > len(values):
+        whole = [value for value in numbers if type(value) is int]
+        kind = "int" if 2 * len(whole) > len(values) else "float"
+        return Column(name, kind, unit=unit_of(numbers[0]))
+    value = values[0]
     if isinstance(value, bool):
         return Column(name, "bool")
-    if isinstance(value, (int, float)):
-        return Column(name, "float", unit=unit_of(float(value)))
     if isinstance(value, str):
         unit = unit_of_text(value)
         return Column(name, "time" if unit else "text", unit=unit)
@@ -210,7 +222,7 @@ def _one_by_one(block: Block, data: bytes) -> Parsed:
 def _object(line: bytes) -> tuple[dict[str, Any] | None, str]:
     """The object in a line, flattened; and what is wrong with it, or why there is none."""
     try:
-        found = json.loads(line)
+        found = json.loads(line, parse_float=_float, parse_int=_int)
     except ValueError as error:
         return None, f"no JSON ({error})"
     except RecursionError:
@@ -232,6 +244,20 @@ def _object(line: bytes) -> tuple[dict[str, Any] | None, str]:
             wrong.append(f"two values are called {name}, of which the first is kept")
         values.setdefault(name, value)
     return values, "; ".join(wrong)
+
+
+def _float(text: str) -> float | str:
+    """A number, or its text where there is none of float64."""
+    found = float(text)
+    return found if math.isfinite(found) else text
+
+
+def _int(text: str) -> int | str:
+    """The same of a whole one; Python takes no more than some thousand digits."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _depth(value: Any) -> int:

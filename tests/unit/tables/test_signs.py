@@ -57,6 +57,35 @@ def test_numbers_beyond_all_limits_are_kept_as_they_are_written(tmp_path: Path) 
     assert "is no step" in damage(address)[0]
 
 
+def test_json_lines_have_steps_where_most_are_whole_numbers(tmp_path: Path) -> None:
+    steps = ['"x"', "0", "1", "2.5", str(10**400), "2"]
+    lines = [f'{{"run": "a", "step": {step}, "loss": 0.5}}' for step in steps]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines) + "\n")
+    address = f"jsonl:{tmp_path}/t.jsonl"
+    assert [p["step"] for p in points(address)] == [None, 0, 1, None, None, 2]
+    where = f"{tmp_path}/t.jsonl line"
+    said = "is no step; the row is kept without one"
+    assert damage(address) == [
+        f"{where} 1: step '\"x\"' {said}",
+        f"{where} 4: step '2.5' {said}",
+        f"{where} 5: step '{10**400}' {said}",
+    ]
+
+
+def test_numbers_of_json_beyond_all_limits_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    losses = [str(10**400), digits, "1e400", "-Infinity", "1"]
+    lines = [f'{{"step": {step}, "loss": {loss}}}' for step, loss in enumerate(losses)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines) + "\n")
+    address = f"jsonl:{tmp_path}/t.jsonl"
+    assert [(p["step"], p["value"]) for p in points(address)] == [(3, -np.inf), (4, 1.0)]
+    assert [(s["step"], s["kind"], s["value"]) for s in series(address)] == [
+        (0, "integer", str(10**400)),
+        (1, "text", f'"{digits}"'),
+        (2, "text", '"1e400"'),
+    ]
+
+
 def test_numbers_with_commas_stay_numbers_beside_what_is_none(tmp_path: Path) -> None:
     """One cell that is no number has all cells of its block looked at as texts."""
     lines = ["a;0;1,5;n/a;", "a;1;-2,5e-3;x;", "a;2;n/a;,5;", "a;3;oops;3;", "a;4;4.5;4,25;7,5"]
