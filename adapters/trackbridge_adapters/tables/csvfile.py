@@ -20,7 +20,7 @@ from trackbridge_adapters.tables.mapping import NUMERIC, Column, Layout
 from trackbridge_adapters.tables.parsed import Parsed, Problem
 from trackbridge_adapters.tables.place import TableFile
 from trackbridge_adapters.tables.sample import NOTHING, columns_of
-from trackbridge_adapters.tables.values import is_large
+from trackbridge_adapters.tables.values import are_said, is_large
 
 SAMPLE_BYTES = 1 << 18
 _WIDE_MARKS = {
@@ -112,7 +112,8 @@ class CsvFile:
     ) -> dict[str, pa.Array]:
         """Columns anew, as texts, in which float64 may not have what is written."""
         large = [n for n in names if pa.types.is_floating(found[n].type) and is_large(found[n])]
-        return self._parsed(block, data, large, {}, []) if large else {}
+        texts = self._parsed(block, data, large, {}, []) if large else {}
+        return {n: column for n, column in texts.items() if not are_said(found[n], column)}
 
     def _parsed(
         self,

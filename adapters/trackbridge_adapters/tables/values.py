@@ -100,6 +100,14 @@ def is_large(column: pa.Array) -> bool:
         return _reach(values, EXACT) and bool(np.any(np.abs(values) >= EXACT))
 
 
+def are_said(column: pa.Array, texts: pa.Array) -> bool:
+    """Whether all large numbers of a column are infinite, and texts call them so."""
+    values = column.fill_null(0).to_numpy(zero_copy_only=False)
+    large = np.flatnonzero(np.abs(values) >= EXACT)
+    called = _say_infinity(texts.take(pa.array(large)))
+    return bool(np.isinf(values[large]).all() and called.all())
+
+
 def _reach(values: npt.NDArray[Any], limit: float) -> bool:
     """Whether some are not less than a limit in size, which NaN is not; in two passes, no copy."""
     return len(values) > 0 and not (values.max() < limit and values.min() > -limit)
