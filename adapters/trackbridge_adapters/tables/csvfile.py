@@ -34,6 +34,9 @@ _LABEL = pa.dictionary(pa.int32(), pa.string())
 _COUNTED = {"int": pa.int64(), "whole": pa.float64(), "float": pa.float64()}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
+_COMMA = r"^(\s*[+-]?\d*),(\d+([eE][+-]?\d+)?\s*)$"
+"""A number with a decimal comma, and what is before and after it."""
+
 
 class CsvFile:
     """A file that is open; `notes` say what was found out about its signs, by subject."""
@@ -84,28 +87,35 @@ class CsvFile:
     def parse(self, block: Block, data: bytes, layout: Layout) -> Parsed:
         """The columns that are not left out."""
         problems: list[Problem] = []
-        if block.is_open:
-            data = self._closed(block, data, problems)
+        data = self._closed(block, data, problems)
         if self._encoding != "utf-8":
-            data = self._decoded(block, data, problems)
+            data = data.decode(self._encoding, "replace").encode()
         types = {column.name: _type(column, layout) for column in self.columns}
         names = [name for name in self.names if layout.uses[name].role != "skip"]
         try:
             found = self._parsed(block, data, names, types, problems)
         except pa.ArrowInvalid:
-            if self._encoding == "utf-8":
-                data = self._decoded(block, data, problems)
+            data = self._repaired(block, data, problems)
             found = self._parsed(block, data, names, {}, problems)
             found |= {n: _without_nothing(found[n]) for n in names if types[n] in _COUNTED.values()}
         else:
             found |= self._exactly(block, data, names, found)
         if self._comma:
-            empty = {column.name for column in self.columns if column.kind == "empty"}
-            texts = [name for name in names if pa.types.is_string(found[name].type)]
-            counted = [n for n in texts if types[n] in _COUNTED.values() or n in empty]
-            found |= {name: _with_points(found[name]) for name in counted}
+            found |= self._with_points(found, types)
         rows = len(found[names[0]]) if names else 0
         return Parsed(rows, found, problems=problems)
+
+    def _with_points(
+        self, found: Mapping[str, pa.Array], types: Mapping[str, pa.DataType]
+    ) -> dict[str, pa.Array]:
+        """Columns that may hold numbers and are read as texts, decimal commas in them as points."""
+        empty = {column.name for column in self.columns if column.kind == "empty"}
+        counted = (n for n in found if types[n] in _COUNTED.values() or n in empty)
+        return {
+            name: pc.replace_substring_regex(found[name], _COMMA, r"\1.\2")
+            for name in counted
+            if pa.types.is_string(found[name].type)
+        }
 
     def _exactly(
         self, block: Block, data: bytes, names: Sequence[str], found: Mapping[str, pa.Array]
@@ -170,8 +180,7 @@ class CsvFile:
 
     def lines_of(self, block: Block, data: bytes, rows: Collection[int]) -> dict[int, int]:
         """In which lines of the file some rows of a block are."""
-        if block.is_open:
-            data = self._closed(block, data, [])
+        data = self._closed(block, data, [])
         text = io.StringIO(data.decode(self._encoding, "replace"), newline="")
         reader, found, row, line = csv.reader(text, delimiter=self._separator), {}, 0, 0
         for cells in reader:
@@ -184,7 +193,7 @@ class CsvFile:
 
     def _closed(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
         """The bytes without lines in which a quote is opened that hides the end; they are named."""
-        while count(data, b'"') % 2:
+        while block.is_open and count(data, b'"') % 2:
             lines = io.BytesIO(data).readlines()
             number = self._never_closed(lines)
             if number is None:
@@ -210,10 +219,8 @@ class CsvFile:
         except csv.Error:  # a carriage return by itself
             return None
 
-    def _decoded(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
-        """The bytes of the file as UTF-8; what is none is replaced, and named."""
-        if self._encoding != "utf-8":
-            return data.decode(self._encoding, "replace").encode()
+    def _repaired(self, block: Block, data: bytes, problems: list[Problem]) -> bytes:
+        """The bytes with what is no UTF-8 replaced, and named."""
         try:
             data.decode()
         except UnicodeDecodeError as error:
@@ -301,7 +308,7 @@ def _separator(text: str) -> str:
 
 def _has_commas(rows: Sequence[Sequence[str]]) -> bool:
     cells = [cell.strip() for row in rows for cell in row]
-    commas = sum(bool(re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", cell)) for cell in cells)
+    commas = sum(bool(re.match(_COMMA, cell)) for cell in cells)
     points = sum(bool(re.fullmatch(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", cell)) for cell in cells)
     return commas > points
 
@@ -332,12 +339,6 @@ def _type(column: Column, layout: Layout) -> pa.DataType:
 def _without_nothing(column: pa.Array) -> pa.Array:
     nothing = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(NOTHING))
     return pc.if_else(nothing, pa.scalar(None, pa.string()), column)
-
-
-def _with_points(column: pa.Array) -> pa.Array:
-    """Numbers with a decimal comma as those with a point."""
-    number = r"^(\s*[+-]?[0-9]*),([0-9]+([eE][+-]?[0-9]+)?\s*)$"
-    return pc.replace_substring_regex(column, number, r"\1.\2")
 
 
 def joined(column: pa.ChunkedArray) -> pa.Array:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trackbridge_adapters.tables.mapping import Column
+from trackbridge_adapters.tables.values import NUMBER
 
 NOTHING = ("None", "none", "NULL", "Null", "null", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-")
 """Cells that say nothing in a column of numbers, beside empty ones."""
 _WHOLE = r"^[+-]?[0-9]+$"
-_NUMBER = r"^(?i:[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity))$"
 _WHOLE_FLOAT = r"^[+-]?[0-9]+\.0+$"
 _MOMENT = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?$"
 _EARLIEST = 1e8
@@ -66,13 +66,13 @@ def _numeric(cells: pa.Array) -> pa.Array:
     try:
         return pc.is_valid(pc.cast(cells, pa.float64()))
     except pa.ArrowInvalid:
-        return pc.match_substring_regex(cells, _NUMBER)
+        return pc.match_substring_regex(cells, NUMBER)
 
 
 def _part(said: Sequence[str], cells: pa.Array) -> str:
     """The first cell with a number that is not whole."""
     for row, (text, cell) in enumerate(zip(said, cells.to_pylist()), 1):
-        if re.match(_NUMBER, cell) and float(cell) % 1:
+        if re.match(NUMBER, cell) and float(cell) % 1:
             return f"{text.strip()} in row {row}"
     return ""
 

@@ -16,7 +16,7 @@ from trackbridge_adapters.tables.parsed import Words
 EXACT = 2.0**53
 """Up to which every whole number is one of float64."""
 
-_NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))\s*$"
+NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))\s*$"
 _WHOLE = r"^\s*[+-]?\d{16,}\s*$"
 _MOMENT = (
     r"^\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?)?\s*(Z|UTC|[+-]\d\d(:?\d\d)?)?\s*$"
@@ -62,7 +62,7 @@ def numbers(column: pa.Array, words: Words) -> Numbers:
     if pa.types.is_string(column.type):
         return _of_texts(column if words != "texts" else quoted(column), tokens=words != "cells")
     there = _there(column)
-    filled = column.fill_null(0) if column.null_count else column
+    filled = _full(column, 0)
     values = filled.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if pa.types.is_integer(kind) and is_large(filled):
         return _whole_numbers(filled, values, there)
@@ -73,7 +73,7 @@ def no_numbers(column: pa.Array) -> npt.NDArray[np.int64]:
     """Rows of a column of cells that are neither empty nor a number."""
     if not pa.types.is_string(column.type):
         return NONE
-    number = pc.fill_null(pc.match_substring_regex(column, _NUMBER), True)
+    number = pc.fill_null(pc.match_substring_regex(column, NUMBER), True)
     return np.flatnonzero(~number.to_numpy(zero_copy_only=False))
 
 
@@ -94,15 +94,14 @@ def is_large(column: pa.Array) -> bool:
     """Whether numbers may not be what was written: whole ones beyond 2**53, and infinite ones."""
     if not len(column) or column.null_count == len(column):
         return False
-    filled = column.fill_null(0) if column.null_count else column
-    values = filled.to_numpy(zero_copy_only=False)
+    values = _full(column, 0).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         return _reach(values, EXACT) and bool(np.any(np.abs(values) >= EXACT))
 
 
 def are_said(column: pa.Array, texts: pa.Array) -> bool:
     """Whether all large numbers of a column are infinite, and texts call them so."""
-    values = column.fill_null(0).to_numpy(zero_copy_only=False)
+    values = _full(column, 0).to_numpy(zero_copy_only=False)
     large = np.flatnonzero(np.abs(values) >= EXACT)
     called = _say_infinity(texts.take(pa.array(large)))
     return bool(np.isinf(values[large]).all() and called.all())
@@ -126,7 +125,7 @@ def _of_texts(column: pa.Array, *, tokens: bool) -> Numbers:
         for said, word in _SAID.items():
             column = pc.if_else(pc.equal(column, said), word, column)
         column = pc.if_else(pc.equal(column, "null"), pa.scalar(None, pa.string()), column)
-    is_number = pc.fill_null(pc.match_substring_regex(column, _NUMBER), False)
+    is_number = pc.fill_null(pc.match_substring_regex(column, NUMBER), False)
     there = is_number.to_numpy(zero_copy_only=False)
     trimmed = pc.utf8_trim_whitespace(column)
     texts = pc.if_else(is_number, trimmed, pa.scalar("0"))
@@ -245,8 +244,8 @@ def times(column: pa.Array, unit: str) -> Cells:
     if pa.types.is_integer(column.type):
         return Cells(_filled(column) // 1000, _there(column), NONE)
     if pa.types.is_floating(column.type):
-        filled = column.fill_null(np.nan) if column.null_count else column
-        return _moments(filled.to_numpy(zero_copy_only=False), _there(column), unit)
+        values = _full(column, np.nan).to_numpy(zero_copy_only=False)
+        return _moments(values, _there(column), unit)
     return _spelled(_texts(column), unit)
 
 
@@ -273,7 +272,7 @@ def _moments(
 def _spelled(texts: pa.Array, unit: str) -> Cells:
     trimmed = pc.utf8_trim_whitespace(texts)
     valid = texts.is_valid().to_numpy(zero_copy_only=False)
-    number = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), False)
+    number = pc.fill_null(pc.match_substring_regex(trimmed, NUMBER), False)
     counted = pc.cast(pc.if_else(number, trimmed, "nan"), pa.float64())
     found = _moments(
         counted.to_numpy(zero_copy_only=False), number.to_numpy(zero_copy_only=False), unit
@@ -317,8 +316,12 @@ def _texts(column: pa.Array) -> pa.Array:
 
 
 def _filled(column: pa.Array) -> Any:
-    filled = column.fill_null(0) if column.null_count else column
-    return filled.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return _full(column, 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _full(column: pa.Array, value: float) -> pa.Array:
+    """The column with a value where it has none."""
+    return column.fill_null(value) if column.null_count else column
 
 
 def _there(column: pa.Array) -> npt.NDArray[np.bool_] | None:

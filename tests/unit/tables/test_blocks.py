@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ TEXTS = st.lists(st.sampled_from([b"a", b"bc", b'"', b"\n", b",", b" "]), max_si
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small() -> object:
+def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_BYTES", 8)
         patch.setattr(blocks, "LONGEST", 24)
