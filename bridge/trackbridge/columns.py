@@ -65,13 +65,14 @@ def groups(data: pa.RecordBatch, *columns: str) -> tuple[npt.NDArray[np.int64], 
 
 def _starts(indices: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int64] | None:
     """Where rows differ from the ones before them; None where many do."""
-    for rows in (BATCH_ROWS // 16, None):  # some first, since to look at all has its price
-        parts = [index[:rows] for index in indices]
-        changed = np.zeros(len(parts[0]), bool)
+    rows = len(indices[0])
+    for some in sorted({min(rows, BATCH_ROWS // 16), rows}):  # to look at all has its price
+        parts = [index[:some] for index in indices]
+        changed = np.zeros(some, bool)
         changed[:1] = True
         for part in parts:
             changed[1:] |= part[1:] != part[:-1]
-        if np.count_nonzero(changed) > len(changed) // 8:
+        if np.count_nonzero(changed) > some // 8:
             return None
     return np.flatnonzero(changed)
 
