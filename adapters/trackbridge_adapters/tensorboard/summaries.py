@@ -78,13 +78,13 @@ def summaries(part: Frames, numbers: list[int], damage: list[Damage]) -> tuple[V
     begun, ended = (side[whole] for side in events.span(wire.SUMMARY))
     first = Messages(array, begun, ended, {wire.VALUE: wire.BYTES})
     alone = (first.at == ended) & first.has(wire.VALUE)
-    left, chosen, spans = records[~fits].tolist(), list[int](), list[tuple[int, int]]()
+    left, chosen, spans = records[~fits].tolist(), list[int](), list[int]()
     columns = (column[~alone].tolist() for column in (whole, begun, ended))
     for place, at, end in zip(*columns):
         found = _values(part.data, at, end)
         left += [] if found else [numbers[place]]
         spans += found
-        chosen += [place] * len(found)
+        chosen += [place] * (len(found) // 2)
     inside = np.concatenate(
         [np.stack(first.span(wire.VALUE), axis=1)[alone], np.array(spans, np.int64).reshape(-1, 2)]
     )
@@ -96,9 +96,12 @@ def summaries(part: Frames, numbers: list[int], damage: list[Damage]) -> tuple[V
     return _taken(part.data, inside[:, 0], inside[:, 1], times, steps), sorted(left)
 
 
-def _values(data: bytes, at: int, end: int) -> list[tuple[int, int]]:
-    """Where the values of a summary are; none where it has anything else."""
-    found = []
+def _values(data: bytes, at: int, end: int) -> list[int]:
+    """Where the values of a summary begin and end, in turns; none where it has anything else.
+
+    No pairs: Python's garbage collector would go through all that there is because of them.
+    """
+    found: list[int] = []
     while at < end - 1:
         if data[at] != _VALUE:
             return []
@@ -108,7 +111,7 @@ def _values(data: bytes, at: int, end: int) -> list[tuple[int, int]]:
                 size, at = wire.varint(data, at - 1, end)
             except wire.WireError:
                 return []
-        found.append((at, at + size))
+        found += (at, at + size)
         at += size
     return found if at == end else []
 
