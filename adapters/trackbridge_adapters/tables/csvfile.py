@@ -139,10 +139,12 @@ class CsvFile:
             ragged.append(row.text)
             return "skip"
 
+        marked = data.startswith(codecs.BOM_UTF8)  # which Arrow takes for a mark, and leaves out
+        text = codecs.BOM_UTF8 + data if marked else data
         table = pv.read_csv(
-            pa.BufferReader(data),
+            pa.BufferReader(text),
             read_options=pv.ReadOptions(
-                column_names=self.names, use_threads=False, block_size=len(data) + 1
+                column_names=self.names, use_threads=False, block_size=len(text) + 1
             ),
             parse_options=pv.ParseOptions(
                 delimiter=self._separator,

@@ -86,6 +86,11 @@ def test_numbers_of_json_beyond_all_limits_are_kept_as_they_are_written(tmp_path
     ]
 
 
+def test_a_name_that_is_a_mark_of_utf8_is_a_name(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("run,step,loss\n\ufeff,0,0.5\n", encoding="utf-8")
+    assert found(f"csv:{tmp_path}/t.csv") == [("\ufeff", 0, 0.5)]
+
+
 def test_numbers_with_commas_stay_numbers_beside_what_is_none(tmp_path: Path) -> None:
     """One cell that is no number has all cells of its block looked at as texts."""
     lines = ["a;0;1,5;n/a;", "a;1;-2,5e-3;x;", "a;2;n/a;,5;", "a;3;oops;3;", "a;4;4.5;4,25;7,5"]
